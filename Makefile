@@ -1,0 +1,38 @@
+# Two commands do all the set-up: `make run` and `make test`. Everything lives in .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: run test lint lab bench helm clean
+run: .venv/run.stamp
+	$(BIN)/ojp-size --peak-rps 5000
+
+test: .venv/test.stamp helm
+	$(BIN)/python -m pytest
+
+lint: .venv/test.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+lab: .venv/test.stamp
+	$(BIN)/jupyter lab notebooks/01_capacity_review.ipynb
+
+bench: .venv/test.stamp
+	$(BIN)/python -m tests.benchmarks
+
+helm: .venv/test.stamp
+	$(BIN)/python scripts/fetch_helm.py
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/run.stamp: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --editable '.[fast]'
+	touch $@
+
+.venv/test.stamp: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	touch $@ .venv/run.stamp
+
+clean:
+	rm -rf .venv .tools ojp-sizing

@@ -1,0 +1,103 @@
+"""What arrives: statement classes, units of work, and the client JVMs that send them.
+
+A *unit of work* is what an application does between asking for a JDBC connection and closing it.
+One request of ``--peak-rps`` is one unit of work. All times are seconds; names and SQL are untrusted text.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Lane = Literal["fast", "slow"]
+#: A class is slow where its mean is at least this many times the mean of all class means
+#: (reference section 3.1, CODE+RUN): the rule of OJP's own classifier, applied to the stated means.
+SLOW_RATIO = 2.0
+#: Below this mean of means OJP never segregates (reference section 3.1).
+SEGREGATION_FLOOR_S = 0.001
+
+
+@dataclass(frozen=True, slots=True)
+class Duration:
+    """A distribution of times: its family, mean (s) and coefficient of variation (ignored for ``constant``).
+
+    ``exponential`` has a coefficient of variation of 1 whatever ``cv`` says.
+    """
+
+    mean_s: float
+    cv: float = 1.0
+    family: Literal["lognormal", "exponential", "constant"] = "lognormal"
+
+
+@dataclass(frozen=True, slots=True)
+class StatementClass:
+    """One SQL text. OJP's breaker and classifier know it by the hash of this text (reference sections 3 and 4).
+
+    ``share`` weighs the class where a unit of work draws its statements; ``lane`` overrides the side on which
+    its latency is judged (None: OJP's own rule on the stated means); ``error_share`` is the fraction of
+    executions that the database refuses.
+    """
+
+    name: str
+    sql: str
+    kind: Literal["read", "write"]
+    database_time: Duration
+    share: float = 0.0
+    rows: int = 1
+    lane: Lane | None = None
+    error_share: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class UnitOfWork:
+    """Open a connection, run the statements in order, close.
+
+    ``statements`` is either the names in order, or a number of statements drawn by the classes' shares.
+    ``think`` is the client's own processing after each statement, before it sends the next RPC.
+    """
+
+    name: str
+    share: float
+    statements: tuple[str, ...] | int = 1
+    transaction: bool = False
+    think: Duration = Duration(0.002, 1.0, "exponential")
+
+
+@dataclass(frozen=True, slots=True)
+class Clients:
+    """The application side: ``jvms`` processes with ``threads`` blocking worker threads each."""
+
+    jvms: int = 16
+    threads: int = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """One-way latency between client and pod: lognormal with this median (s) and log standard deviation."""
+
+    one_way_s: float = 0.00025
+    sigma: float = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """Everything about demand except its rate."""
+
+    name: str
+    statements: tuple[StatementClass, ...]
+    units: tuple[UnitOfWork, ...]
+    description: str = ""
+    source: str = ""
+    arrivals: Literal["poisson"] = "poisson"
+    clients: Clients = field(default_factory=Clients)
+    network: Network = field(default_factory=Network)
+
+    def lane_of(self, statement: StatementClass) -> Lane:
+        """The side on which a statement's latency is judged: its own word, or OJP's rule on the stated means."""
+        if statement.lane is not None:
+            return statement.lane
+        mean_of_means_s = sum(s.database_time.mean_s for s in self.statements) / len(self.statements)
+        slow = mean_of_means_s > SEGREGATION_FLOOR_S and (
+            statement.database_time.mean_s >= SLOW_RATIO * mean_of_means_s
+        )
+        return "slow" if slow else "fast"

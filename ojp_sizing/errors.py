@@ -1,0 +1,16 @@
+"""The one error that a user can cause, and the exit codes of ``ojp-size``."""
+
+from __future__ import annotations
+
+EXIT_BAD_INPUT = 2
+EXIT_NOT_MET = 3
+EXIT_UNDECIDED = 4
+EXIT_INTERRUPTED = 130
+
+
+class InputError(ValueError):
+    """Bad input: one line that names the place (a flag or a YAML path) and the mend."""
+
+    def __init__(self, place: str, problem: str, mend: str = "") -> None:
+        self.place, self.problem, self.mend = place, problem, mend
+        super().__init__(f"{place}: {problem}" + (f"; {mend}" if mend else ""))
