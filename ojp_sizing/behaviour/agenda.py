@@ -1,0 +1,79 @@
+"""Which transition answers which kind of event."""
+
+from __future__ import annotations
+
+from ojp_sizing.behaviour.driver import health_tick, rpc_returns, thought, unit_arrives, unit_begins
+from ojp_sizing.behaviour.pod import (
+    connection_granted,
+    connection_timer,
+    cpu_timer,
+    database_timer,
+    pool_built,
+    rpc_reaches_pod,
+    settle_pod,
+    slot_granted,
+    slot_timer,
+)
+from ojp_sizing.behaviour.pool import connection_opened
+from ojp_sizing.behaviour.sharing import settle_station
+from ojp_sizing.behaviour.transition import transition
+from ojp_sizing.behaviour.world import (
+    CONNECTION_GRANTED,
+    CONNECTION_OPENED,
+    CONNECTION_TIMER,
+    CPU_TIMER,
+    DATABASE_TIMER,
+    HEALTH_TICK,
+    POOL_BUILT,
+    RPC_REACHES_POD,
+    RPC_RETURNS,
+    SLOT_GRANTED,
+    SLOT_TIMER,
+    THOUGHT,
+    UNIT_ARRIVES,
+    UNIT_BEGINS,
+    World,
+)
+
+
+@transition
+def happen(w: World, kind: int, subject: int) -> None:  # noqa: PLR0912 - one branch per kind of event
+    """Let one event happen, at the instant that the clock has set."""
+    if kind == RPC_REACHES_POD:
+        rpc_reaches_pod(w, subject)
+    elif kind == RPC_RETURNS:
+        rpc_returns(w, subject)
+    elif kind == CPU_TIMER:
+        cpu_timer(w, subject)
+    elif kind == DATABASE_TIMER:
+        database_timer(w)
+    elif kind == UNIT_ARRIVES:
+        unit_arrives(w, subject)
+    elif kind == UNIT_BEGINS:
+        unit_begins(w, subject)
+    elif kind == THOUGHT:
+        thought(w, subject)
+    elif kind == SLOT_GRANTED:
+        slot_granted(w, subject)
+    elif kind == SLOT_TIMER:
+        slot_timer(w, subject)
+    elif kind == CONNECTION_GRANTED:
+        connection_granted(w, subject)
+    elif kind == CONNECTION_TIMER:
+        connection_timer(w, subject)
+    elif kind == CONNECTION_OPENED:
+        settle_pod(w, subject)
+        connection_opened(w, subject)
+    elif kind == POOL_BUILT:
+        pool_built(w, subject)
+    elif kind == HEALTH_TICK:
+        health_tick(w, subject)
+
+
+@transition
+def settle_all(w: World) -> None:
+    """Bring every integral to the present."""
+    for pod in range(len(w.pods)):
+        settle_pod(w, pod)
+    for index in range(len(w.stations)):
+        settle_station(w, w.stations[index])

@@ -1,0 +1,419 @@
+"""One OJP server: the executor, and what a handler does from its first instruction to its reply (reference 1.2, 1.5).
+
+Every RPC, health checks included, takes one of the executor's threads and keeps it to the end; behind the threads is
+one unbounded FIFO queue. A waiting handler holds what it has: its thread, then also its slot, then also its connection.
+"""
+
+from __future__ import annotations
+
+from math import inf
+
+from ojp_sizing.behaviour.breaker import breaker_fails, breaker_is_open, breaker_succeeds
+from ojp_sizing.behaviour.classifier import is_slow, record_time, wall_clock_ms
+from ojp_sizing.behaviour.pool import borrow_connection, build_pool, drop_pool, learn_view, return_connection
+from ojp_sizing.behaviour.queues import dequeue, enqueue, take_overdue, wait_timer_fired
+from ojp_sizing.behaviour.sharing import clear_station, join, take_finished, timer_fired
+from ojp_sizing.behaviour.slots import acquire_slot, release_slot
+from ojp_sizing.behaviour.transition import transition
+from ojp_sizing.behaviour.world import (
+    BREAKER_OPEN,
+    BUILDING,
+    COMMIT,
+    CONNECT,
+    CONNECTION_TIMEOUT,
+    CONNECTION_TIMER,
+    CPU_TIMER,
+    DATABASE_ERROR,
+    DATABASE_TIMER,
+    DOWN,
+    FAST,
+    IN_DATABASE,
+    NO_DATASOURCE,
+    NOBODY,
+    OK,
+    ON_CPU,
+    POOL_BUILT,
+    QUERY,
+    QUEUED,
+    RETURNING,
+    RPC_RETURNS,
+    SESSION_LOST,
+    SLOT_TIMEOUT,
+    SLOT_TIMER,
+    SLOW,
+    START_TRANSACTION,
+    STOPPING,
+    TERMINATE,
+    UNAVAILABLE,
+    UP,
+    UPDATE,
+    World,
+    latency_s,
+    post,
+)
+
+#: A statement's CPU is spent half before the database and half after it (project assumption; only the sum has a source).
+CPU_BEFORE_DATABASE = 0.5
+
+
+@transition
+def settle_pod(w: World, pod: int) -> None:
+    """Bring the pod's integrals of busy threads, slots and connections to the present."""
+    p = w.pods[pod]
+    pool = w.pools[pod]
+    fast = w.lanes[2 * pod]
+    slow = w.lanes[2 * pod + 1]
+    elapsed_s = w.state[0].now - p.settled_s
+    p.settled_s = w.state[0].now
+    p.thread_s += elapsed_s * (w.settings[0].threads - p.threads_free)
+    p.queue_s += elapsed_s * p.waiting
+    p.connection_s += elapsed_s * pool.in_use
+    p.waiter_s += elapsed_s * pool.waiting
+    p.fast_slot_s += elapsed_s * (fast.total - fast.free)
+    p.slow_slot_s += elapsed_s * (slow.total - slow.free)
+
+
+# The executor -----------------------------------------------------------------------------------------------------
+
+
+@transition
+def rpc_reaches_pod(w: World, caller: int) -> None:
+    """An RPC arrives. A pod that is down or stopping refuses it at once (reference 7.1)."""
+    c = w.callers[caller]
+    pod = w.pods[c.pod]
+    if pod.state != UP:
+        reply(w, caller, UNAVAILABLE)
+        return
+    settle_pod(w, c.pod)
+    pod.inside += 1
+    pod.rpcs += 1
+    if pod.threads_free > 0:
+        _begin(w, caller)
+    else:
+        c.place = QUEUED
+        enqueue(w.callers, pod, caller)
+
+
+@transition
+def _begin(w: World, caller: int) -> None:
+    c = w.callers[caller]
+    s = w.settings[0]
+    w.pods[c.pod].threads_free -= 1
+    c.place = ON_CPU
+    c.responding = 0
+    statement = c.rpc == QUERY or c.rpc == UPDATE
+    cpu_s = s.statement_cpu_s * CPU_BEFORE_DATABASE if statement else s.small_rpc_cpu_s
+    join(w, c.pod, CPU_TIMER, caller, 0, cpu_s)
+
+
+@transition
+def reply(w: World, caller: int, status: int) -> None:
+    """Send the answer on its way to the client."""
+    c = w.callers[caller]
+    c.status = status
+    c.place = RETURNING
+    post(w, w.state[0].now + latency_s(w, caller), RPC_RETURNS, caller)
+
+
+@transition
+def finish(w: World, caller: int, status: int) -> None:
+    """The handler returns: reply, and its thread takes the next RPC from the queue."""
+    pod = w.pods[w.callers[caller].pod]
+    pod.threads_free += 1
+    pod.inside -= 1
+    reply(w, caller, status)
+    if pod.waiting > 0:
+        _begin(w, dequeue(w.callers, pod))
+    if pod.state == STOPPING and pod.inside == 0:
+        w.state[0].drained = w.callers[caller].pod
+
+
+@transition
+def cpu_timer(w: World, pod: int) -> None:
+    """The pod's CPU has finished somebody's work."""
+    if not timer_fired(w, pod):
+        return
+    settle_pod(w, pod)
+    while True:
+        caller, _ = take_finished(w, pod, CPU_TIMER)
+        if caller == NOBODY:
+            break
+        if w.callers[caller].responding == 1:
+            _statement_succeeds(w, caller)
+        else:
+            _handle(w, caller)
+
+
+@transition
+def _handle(w: World, caller: int) -> None:
+    c = w.callers[caller]
+    rpc = c.rpc
+    if c.pinned != NOBODY and c.incarnation != w.pods[c.pod].incarnation:
+        # The pod that had the session died; the one in its place knows nothing of it.
+        finish(w, caller, OK if rpc == TERMINATE else SESSION_LOST)
+    elif rpc == CONNECT:
+        if w.pools[c.pod].created == 1:
+            finish(w, caller, OK)
+        else:
+            c.place = BUILDING
+            c.token += 1
+            c.deadline_s = w.state[0].now + w.settings[0].connection_open_s
+            post(w, c.deadline_s, POOL_BUILT, caller)
+    elif rpc == QUERY or rpc == UPDATE:
+        learn_view(w, caller)
+        _admit(w, caller)
+    elif rpc == START_TRANSACTION:
+        learn_view(w, caller)
+        if w.pools[c.pod].created == 0:
+            finish(w, caller, NO_DATASOURCE)
+        elif borrow_connection(w, caller):
+            _open_session(w, caller)
+            finish(w, caller, OK)
+    elif rpc == COMMIT:
+        _enter_database(w, caller, w.settings[0].commit_database_s)
+    else:
+        if rpc == TERMINATE and c.holds == 1:
+            return_connection(w, caller)
+        finish(w, caller, OK)
+
+
+@transition
+def pool_built(w: World, caller: int) -> None:
+    """The thread of the first ``connect`` has built the pool; of several at once the first one counts."""
+    c = w.callers[caller]
+    if c.place != BUILDING or c.deadline_s != w.state[0].now:
+        return
+    settle_pod(w, c.pod)
+    if w.pools[c.pod].created == 0:
+        build_pool(w, c.pod)
+    finish(w, caller, OK)
+
+
+# A statement ------------------------------------------------------------------------------------------------------
+
+
+@transition
+def _text(w: World, caller: int) -> int:
+    c = w.callers[caller]
+    text: int = w.statements[c.first + c.at].text
+    return text
+
+
+@transition
+def _memory(w: World, caller: int) -> int:
+    memory: int = w.callers[caller].pod * w.settings[0].texts + _text(w, caller)
+    return memory
+
+
+@transition
+def _open_session(w: World, caller: int) -> None:
+    c = w.callers[caller]
+    c.incarnation = w.pods[c.pod].incarnation
+
+
+@transition
+def _admit(w: World, caller: int) -> None:
+    """Breaker, datasource, classifier, slot: in the server's order."""
+    c = w.callers[caller]
+    c.timed = 0
+    if breaker_is_open(w, _memory(w, caller)):
+        finish(w, caller, BREAKER_OPEN)
+    elif w.pools[c.pod].created == 0:
+        _statement_fails(w, caller, NO_DATASOURCE)
+    elif w.settings[0].segregation == 1:
+        side = SLOW if is_slow(w, c.pod, _text(w, caller)) else FAST
+        if acquire_slot(w, caller, side):
+            _with_slot(w, caller)
+    else:
+        _with_slot(w, caller)
+
+
+@transition
+def slot_granted(w: World, caller: int) -> None:
+    """A waiter's thread wakes with its slot."""
+    settle_pod(w, w.callers[caller].pod)
+    _with_slot(w, caller)
+
+
+@transition
+def _with_slot(w: World, caller: int) -> None:
+    c = w.callers[caller]
+    c.clock_ms = wall_clock_ms(w)
+    c.timed = 1
+    if c.holds == 1 or borrow_connection(w, caller):
+        _with_connection(w, caller)
+
+
+@transition
+def connection_granted(w: World, caller: int) -> None:
+    """A waiter's thread wakes with its connection."""
+    settle_pod(w, w.callers[caller].pod)
+    if w.callers[caller].rpc == START_TRANSACTION:
+        _open_session(w, caller)
+        finish(w, caller, OK)
+    else:
+        _with_connection(w, caller)
+
+
+@transition
+def _with_connection(w: World, caller: int) -> None:
+    c = w.callers[caller]
+    _enter_database(w, caller, w.statements[c.first + c.at].database_s)
+
+
+@transition
+def _enter_database(w: World, caller: int, work_s: float) -> None:
+    c = w.callers[caller]
+    c.place = IN_DATABASE
+    c.token += 1
+    join(w, w.settings[0].replicas, DATABASE_TIMER, caller, c.token, work_s)
+
+
+@transition
+def database_timer(w: World) -> None:
+    """The database has finished somebody's work; work for a pod that died meanwhile has no taker."""
+    database = w.settings[0].replicas
+    if not timer_fired(w, database):
+        return
+    while True:
+        caller, token = take_finished(w, database, DATABASE_TIMER)
+        if caller == NOBODY:
+            break
+        c = w.callers[caller]
+        if c.place == IN_DATABASE and c.token == token:
+            settle_pod(w, c.pod)
+            _database_done(w, caller)
+
+
+@transition
+def _database_done(w: World, caller: int) -> None:
+    c = w.callers[caller]
+    if c.rpc == COMMIT:
+        finish(w, caller, OK)
+        return
+    statement = w.statements[c.first + c.at]
+    if statement.fails == 1:
+        _statement_fails(w, caller, DATABASE_ERROR)
+        return
+    s = w.settings[0]
+    c.place = ON_CPU
+    c.responding = 1
+    cpu_s = s.statement_cpu_s * (1.0 - CPU_BEFORE_DATABASE) + s.row_cpu_s * statement.rows
+    join(w, c.pod, CPU_TIMER, caller, 0, cpu_s)
+
+
+@transition
+def _statement_succeeds(w: World, caller: int) -> None:
+    """Last row handed over. A query made a session that keeps the connection until close (reference 1.3, CODE)."""
+    c = w.callers[caller]
+    record_time(w, c.pod, _text(w, caller), wall_clock_ms(w) - c.clock_ms)
+    if c.lane != NOBODY:
+        release_slot(w, caller)
+    breaker_succeeds(w, _memory(w, caller))
+    if c.rpc == QUERY:
+        _open_session(w, caller)
+    elif c.pinned == NOBODY:
+        return_connection(w, caller)
+    finish(w, caller, OK)
+
+
+@transition
+def _statement_fails(w: World, caller: int, status: int) -> None:
+    """Any failure counts for the breaker; times of failures are learned too, but not of a slot time-out (reference 3, 4).
+
+    The suspected leak of the connection (reference 1.6) is left out: a sessionless one is returned.
+    """
+    c = w.callers[caller]
+    if c.timed == 1:
+        record_time(w, c.pod, _text(w, caller), wall_clock_ms(w) - c.clock_ms)
+    if c.lane != NOBODY:
+        release_slot(w, caller)
+    breaker_fails(w, _memory(w, caller))
+    if c.holds == 1 and c.pinned == NOBODY:
+        return_connection(w, caller)
+    finish(w, caller, status)
+
+
+@transition
+def slot_timer(w: World, lane_index: int) -> None:
+    """Waiters of this lane may have waited their 60 or 120 s."""
+    lane = w.lanes[lane_index]
+    if not wait_timer_fired(w, lane):
+        return
+    settle_pod(w, lane_index // 2)
+    while True:
+        caller = take_overdue(w, lane, SLOT_TIMER, lane_index)
+        if caller == NOBODY:
+            break
+        w.callers[caller].lane = NOBODY
+        _statement_fails(w, caller, SLOT_TIMEOUT)
+
+
+@transition
+def connection_timer(w: World, pod: int) -> None:
+    """Waiters for a connection may have waited their 10 s."""
+    pool = w.pools[pod]
+    if not wait_timer_fired(w, pool):
+        return
+    settle_pod(w, pod)
+    while True:
+        caller = take_overdue(w, pool, CONNECTION_TIMER, pod)
+        if caller == NOBODY:
+            break
+        if w.callers[caller].rpc == START_TRANSACTION:
+            finish(w, caller, CONNECTION_TIMEOUT)
+        else:
+            _statement_fails(w, caller, CONNECTION_TIMEOUT)
+
+
+# Birth and death --------------------------------------------------------------------------------------------------
+
+
+@transition
+def pod_stops(w: World, pod: int) -> None:
+    """SIGTERM: new RPCs are refused, those inside go on (reference 7.1)."""
+    w.pods[pod].state = STOPPING
+    if w.pods[pod].inside == 0:
+        w.state[0].drained = pod
+
+
+@transition
+def pod_dies(w: World, pod: int) -> None:
+    """The process is gone: every RPC inside fails at its client, and all memory is lost."""
+    settle_pod(w, pod)
+    p = w.pods[pod]
+    p.state = DOWN
+    for caller in range(len(w.callers)):
+        c = w.callers[caller]
+        if c.pod == pod and c.place >= QUEUED and c.place < RETURNING:
+            c.lane = NOBODY
+            c.holds = 0
+            reply(w, caller, UNAVAILABLE)
+    clear_station(w, pod)
+    p.inside = 0
+    p.waiting = 0
+    p.threads_free = w.settings[0].threads
+    for side in range(2):
+        lane = w.lanes[2 * pod + side]
+        lane.free = lane.total
+        lane.borrowed = 0
+        lane.used = 0
+        lane.waiting = 0
+        lane.timer_due = inf
+    drop_pool(w, pod)
+
+
+@transition
+def pod_listens(w: World, pod: int) -> None:
+    """A new process answers: an empty classifier, closed breakers, no pool (reference 7.1, 13 row 24)."""
+    settle_pod(w, pod)
+    p = w.pods[pod]
+    p.state = UP
+    p.incarnation += 1
+    p.overall_ms = 0.0
+    p.overall_at_s = w.state[0].now
+    texts = w.settings[0].texts
+    for text in range(texts):
+        memory = w.memories[pod * texts + text]
+        memory.seen = 0
+        memory.failures = 0

@@ -1,0 +1,129 @@
+"""Egalitarian processor sharing: the pod's CPU under its limit, and the database's cores.
+
+``count`` jobs on ``cores`` cores each run at rate ``min(1, cores / count)``. A station keeps a virtual time that
+advances at that rate, so that a job's finish is fixed in virtual time when it joins (Kleinrock 1967); the jobs are
+a heap by that finish, and one lazy timer stands for the earliest.
+"""
+
+from __future__ import annotations
+
+from math import inf
+from typing import Any
+
+from ojp_sizing.behaviour.transition import transition
+from ojp_sizing.behaviour.world import World, post
+
+#: Jobs whose virtual finish is nearer than this are done: far below a microsecond, far above rounding.
+RESOLUTION_S = 1e-10
+
+
+@transition
+def settle_station(w: World, station: Any) -> None:
+    """Bring the station's virtual time and integrals to the present."""
+    elapsed_s = w.state[0].now - station.settled_s
+    station.settled_s = w.state[0].now
+    if station.count > 0 and elapsed_s > 0.0:
+        busy = min(station.count * 1.0, station.cores)
+        station.virtual_s += elapsed_s * (busy / station.count)
+        station.busy_s += elapsed_s * busy
+        station.job_s += elapsed_s * station.count
+
+
+@transition
+def _retime(w: World, station: Any, timer: int, index: int) -> None:
+    if station.count == 0:
+        return
+    rate = min(1.0, station.cores / station.count)
+    due_s = w.state[0].now + max(0.0, w.jobs[station.offset].finish_s - station.virtual_s) / rate
+    if due_s < station.due_s:
+        station.due_s = due_s
+        post(w, due_s, timer, index)
+
+
+@transition
+def join(w: World, index: int, timer: int, caller: int, token: int, work_s: float) -> None:
+    """A job of ``work_s`` core seconds joins station ``index``, whose timer events are of kind ``timer``."""
+    station = w.stations[index]
+    settle_station(w, station)
+    finish_s = station.virtual_s + work_s
+    base = station.offset
+    hole = station.count
+    station.count += 1
+    while hole > 0:
+        parent = (hole - 1) >> 1
+        above = w.jobs[base + parent]
+        if above.finish_s <= finish_s:
+            break
+        below = w.jobs[base + hole]
+        below.finish_s = above.finish_s
+        below.caller = above.caller
+        below.token = above.token
+        hole = parent
+    job = w.jobs[base + hole]
+    job.finish_s = finish_s
+    job.caller = caller
+    job.token = token
+    _retime(w, station, timer, index)
+
+
+@transition
+def _remove_first(w: World, station: Any) -> None:
+    base = station.offset
+    station.count -= 1
+    last = w.jobs[base + station.count]
+    hole = 0
+    while True:
+        child = 2 * hole + 1
+        if child >= station.count:
+            break
+        if child + 1 < station.count and w.jobs[base + child + 1].finish_s < w.jobs[base + child].finish_s:
+            child += 1
+        if w.jobs[base + child].finish_s >= last.finish_s:
+            break
+        job = w.jobs[base + hole]
+        job.finish_s = w.jobs[base + child].finish_s
+        job.caller = w.jobs[base + child].caller
+        job.token = w.jobs[base + child].token
+        hole = child
+    job = w.jobs[base + hole]
+    job.finish_s = last.finish_s
+    job.caller = last.caller
+    job.token = last.token
+
+
+@transition
+def take_finished(w: World, index: int, timer: int) -> tuple[int, int]:
+    """Remove the next finished job: ``(caller, token)``; ``(-1, -1)`` where there is none, with the timer set anew.
+
+    Call it in a loop from the station's timer event, after ``timer_fired`` said that the timer is the valid one.
+    """
+    station = w.stations[index]
+    settle_station(w, station)
+    if station.count > 0:
+        first = w.jobs[station.offset]
+        if first.finish_s - station.virtual_s <= RESOLUTION_S:
+            caller = first.caller
+            token = first.token
+            _remove_first(w, station)
+            return caller, token
+    _retime(w, station, timer, index)
+    return -1, -1
+
+
+@transition
+def timer_fired(w: World, index: int) -> bool:
+    """Whether this timer event is the station's latest word (older ones are void)."""
+    station = w.stations[index]
+    if w.state[0].now != station.due_s:
+        return False
+    station.due_s = inf
+    return True
+
+
+@transition
+def clear_station(w: World, index: int) -> None:
+    """Every job is gone (the process died)."""
+    station = w.stations[index]
+    settle_station(w, station)
+    station.count = 0
+    station.due_s = inf

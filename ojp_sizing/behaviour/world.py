@@ -1,0 +1,209 @@
+"""The records that the transitions read and write, and their layout.
+
+A layout is written once, as a numpy dtype. SimPy's clock holds each record as a slotted Python object, the compiled
+clock as a row of a numpy record array; ``world.pods[p].inside`` means the same in both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ojp_sizing.behaviour.transition import transition
+
+# Kinds of events ----------------------------------------------------------------------------------------------
+UNIT_ARRIVES = 0
+UNIT_BEGINS = 1
+RPC_REACHES_POD = 2
+RPC_RETURNS = 3
+CPU_TIMER = 4
+DATABASE_TIMER = 5
+SLOT_GRANTED = 6
+SLOT_TIMER = 7
+CONNECTION_GRANTED = 8
+CONNECTION_TIMER = 9
+CONNECTION_OPENED = 10
+POOL_BUILT = 11
+THOUGHT = 12
+HEALTH_TICK = 13
+
+# Kinds of RPCs ------------------------------------------------------------------------------------------------
+CONNECT = 0
+HEARTBEAT = 1
+QUERY = 2
+UPDATE = 3
+START_TRANSACTION = 4
+COMMIT = 5
+CLOSE_RESULT = 6
+TERMINATE = 7
+
+# Where a caller's RPC is. Places from QUEUED to BUILDING are inside a pod ------------------------------------------
+AT_CLIENT = 0
+FLYING = 1
+QUEUED = 2
+ON_CPU = 3
+WAITS_FOR_SLOT = 4
+HAS_SLOT = 5
+WAITS_FOR_CONNECTION = 6
+HAS_CONNECTION = 7
+IN_DATABASE = 8
+BUILDING = 9
+RETURNING = 10
+
+# How an RPC, and so a unit of work, ends ----------------------------------------------------------------------------
+UNFINISHED = -1
+OK = 0
+UNAVAILABLE = 1
+SESSION_LOST = 2
+NO_POD = 3
+NO_DATASOURCE = 4
+BREAKER_OPEN = 5
+SLOT_TIMEOUT = 6
+CONNECTION_TIMEOUT = 7
+DATABASE_ERROR = 8
+ENDINGS = (
+    "ok",
+    "pod unavailable",
+    "session lost",
+    "no pod answers",
+    "no datasource on the pod",
+    "circuit breaker open",
+    "slot timeout",
+    "connection timeout",
+    "database error",
+)
+
+# States of a pod ------------------------------------------------------------------------------------------------
+UP = 0
+STOPPING = 1
+DOWN = 2
+
+FAST = 0
+SLOW = 1
+NOBODY = -1
+
+_f, _i, _s = np.float64, np.int64, np.int32
+_QUEUE = [("head", _i), ("tail", _i), ("waiting", _i)]
+
+
+
+def _layout(fields: list[tuple[str, Any]]) -> np.dtype[Any]:
+    return np.dtype(fields, align=True)
+
+
+LAYOUTS: dict[str, np.dtype[Any]] = {
+    # Constants of one run; times in s, CPU in core seconds
+    "settings": _layout(
+        [
+            ("replicas", _i), ("texts", _i), ("segregation", _i), ("tracks_sessions", _i),
+            ("threads", _i), ("pool_size", _i), ("pool_idle", _i), ("fast_slots", _i), ("slow_slots", _i),
+            ("idle_timeout_s", _f), ("fast_slot_timeout_s", _f), ("slow_slot_timeout_s", _f),
+            ("connection_timeout_s", _f), ("connection_open_s", _f), ("global_average_s", _f),
+            ("breaker_threshold", _i), ("breaker_open_s", _f), ("health_interval_s", _f),
+            ("statement_cpu_s", _f), ("small_rpc_cpu_s", _f), ("row_cpu_s", _f), ("commit_database_s", _f),
+        ]
+    ),
+    # The instant, the posts of the transition under way, and what the control plane waits for
+    "state": _layout(
+        [("now", _f), ("posted", _i), ("drained", _i), ("arrived", _i), ("connections", _i), ("connections_peak", _i)]
+    ),
+    "posts": _layout([("time", _f), ("kind", _i), ("subject", _i)]),
+    # One server process: its executor, and integrals over time of what is busy in it
+    "pods": _layout(
+        [
+            ("state", _i), ("incarnation", _i), ("threads_free", _i), ("inside", _i), *_QUEUE,
+            ("overall_ms", _f), ("overall_at_s", _f), ("key", _i),
+            ("settled_s", _f), ("thread_s", _f), ("queue_s", _f), ("connection_s", _f), ("waiter_s", _f),
+            ("fast_slot_s", _f), ("slow_slot_s", _f), ("rpcs", _i), ("classed_slow", _i), ("borrowed", _i),
+        ]
+    ),
+    # A pod's Hikari pool for the one datasource of the model
+    "pools": _layout(
+        [
+            ("created", _i), ("maximum", _i), ("minimum", _i), ("open", _i), ("in_use", _i), ("idle", _i),
+            ("generation", _i), ("opening_due", _f), ("timer_due", _f), ("belief", _i), ("belief_known", _i), *_QUEUE,
+        ]
+    ),
+    # A lane of a pod's slots; lane ``2 * pod + (FAST or SLOW)``
+    "lanes": _layout(
+        [
+            ("total", _i), ("free", _i), ("borrowed", _i), ("used", _i), ("last_arrival_s", _f), ("timeout_s", _f),
+            ("timer_due", _f), *_QUEUE,
+        ]
+    ),
+    # What a pod remembers of one SQL text; ``pod * texts + text``
+    "memories": _layout([("seen", _i), ("average_ms", _f), ("failures", _i), ("open_until_s", _f)]),
+    # A processor-sharing server: a pod's CPU under its limit, or (the last one) the database's cores
+    "stations": _layout(
+        [("cores", _f), ("virtual_s", _f), ("settled_s", _f), ("due_s", _f), ("count", _i), ("offset", _i),
+         ("capacity", _i), ("busy_s", _f), ("job_s", _f)]
+    ),
+    "jobs": _layout([("finish_s", _f), ("caller", _i), ("token", _i)]),
+    # A client process: its idle threads (a stack), its units that wait for one, its turn and its view of the pods
+    "jvms": _layout([("free", _i), ("idle", _i), *_QUEUE, ("turn", _i), ("belief", _i), ("up", _i)]),
+    # What a client process believes of a pod; ``jvm * replicas + pod``
+    "links": _layout([("up", _i), ("epoch", _i), ("sessions", _i), ("failed_s", _f)]),
+    # The trace: units of work with how they ended, and their statements
+    "units": _layout(
+        [
+            ("arrival_s", _f), ("began_s", _f), ("finished_s", _f), ("thought_s", _f), ("first", _s), ("count", _s),
+            ("jvm", _s), ("transaction", _s), ("outcome", _s), ("pod", _s), ("next", _i),
+        ]
+    ),
+    "statements": _layout(
+        [("database_s", _f), ("think_s", _f), ("text", _s), ("rows", _s), ("writes", _s), ("fails", _s)]
+    ),
+    # A client thread, with at most one RPC under way: ``jvm * threads + thread``, and behind them a health thread per JVM
+    "callers": _layout(
+        [
+            ("jvm", _i), ("unit", _i), ("first", _i), ("count", _i), ("transaction", _i), ("began_s", _f),
+            ("thought_s", _f), ("outcome", _i), ("at", _i), ("probe", _i), ("round", _i), ("connected", _i), ("sends", _i),
+            ("rpc", _i), ("pod", _i), ("status", _i), ("place", _i), ("next", _i), ("deadline_s", _f),
+            ("responding", _i), ("pinned", _i), ("epoch", _i), ("incarnation", _i), ("lane", _i), ("holds", _i),
+            ("generation", _i), ("clock_ms", _f), ("timed", _i), ("belief", _i), ("belief_up", _i), ("token", _i),
+        ]
+    ),
+}  # fmt: skip
+
+
+class World(NamedTuple):
+    """All records of one run. Single records (``settings``, ``state``) are sequences of length 1."""
+
+    settings: Sequence[Any]
+    state: Sequence[Any]
+    posts: Sequence[Any]
+    pods: Sequence[Any]
+    pools: Sequence[Any]
+    lanes: Sequence[Any]
+    memories: Sequence[Any]
+    stations: Sequence[Any]
+    jobs: Sequence[Any]
+    jvms: Sequence[Any]
+    links: Sequence[Any]
+    units: Sequence[Any]
+    statements: Sequence[Any]
+    callers: Sequence[Any]
+    latencies_s: Sequence[float]
+
+
+@transition
+def post(w: World, time_s: float, kind: int, subject: int) -> None:
+    """Tell the clock that an event of this kind is due."""
+    entry = w.posts[w.state[0].posted]
+    entry.time = time_s
+    entry.kind = kind
+    entry.subject = subject
+    w.state[0].posted += 1
+
+
+@transition
+def latency_s(w: World, caller: int) -> float:
+    """One-way network latency of the caller's next message, from the trace's table of draws.
+
+    The k-th message of a unit meets the same draw in every deployment (common random numbers).
+    """
+    c = w.callers[caller]
+    c.sends += 1
+    return w.latencies_s[(c.unit * 7919 + c.sends * 104729) % len(w.latencies_s)]

@@ -1,0 +1,528 @@
+"""Read a workload from YAML, and write one. The format is described in ``docs/workload.md``.
+
+The text is untrusted. It is taken event by event into mappings, lists and *text*: no YAML type is ever guessed, so that
+``no``, ``1e3``, ``12:30`` and ``.nan`` are text like any other until the field they stand in reads them. Tags, anchors
+and aliases are refused where they occur, and depth is counted, before anything is built from them.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+from ruamel.yaml.events import (
+    CollectionEndEvent,
+    DocumentStartEvent,
+    Event,
+    MappingStartEvent,
+    NodeEvent,
+    ScalarEvent,
+    SequenceStartEvent,
+)
+
+from ojp_sizing.data_files import data_path
+from ojp_sizing.demand.workload import Clients, Duration, Lane, Network, StatementClass, UnitOfWork, Workload
+from ojp_sizing.errors import InputError
+from ojp_sizing.quantities import (
+    format_duration,
+    format_number,
+    parse_duration,
+    parse_fraction,
+    parse_number,
+    parse_whole,
+    shown,
+)
+
+MOST_FILE_BYTES = 2**20
+MOST_DEPTH = 20
+MOST_NODES = 50_000
+MOST_ENTRIES = 1000
+MOST_NAME = 64
+MOST_LINE = 1000
+MOST_SQL_BYTES = 64 * 1024
+MOST_TIME_S = 3600.0
+SHARE_TOLERANCE = 1e-6
+
+# --- text -> mappings, lists and text -------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Frame:
+    """A mapping or list being filled; ``key`` is the key of a mapping whose value comes next."""
+
+    node: dict[str, object] | list[object]
+    path: str
+    key: str | None = None
+
+    def next_path(self) -> str:
+        """Where the next value goes, as ``units[0].share``."""
+        if isinstance(self.node, list):
+            return f"{self.path}[{len(self.node)}]"
+        return _join(self.path, self.key or "")
+
+    def put(self, value: object, place: str) -> None:
+        if isinstance(self.node, list):
+            self.node.append(value)
+        elif self.key is not None:
+            self.node[self.key], self.key = value, None
+        elif not isinstance(value, str):
+            raise InputError(place, "a key is not plain text", "write 'key: value'")
+        elif value in self.node:
+            raise InputError(_at(place, _join(self.path, value)), "the key occurs twice", "remove one of the two")
+        else:
+            self.key = value
+
+
+def _join(path: str, key: str) -> str:
+    name = key if re.fullmatch(r"[\w.-]{1,48}", key) else shown(key)
+    return f"{path}.{name}" if path and name else path or name
+
+
+def _at(place: str, path: str) -> str:
+    return f"{place}: {path}" if path else place
+
+
+def _events(text: str, place: str) -> Iterator[Event]:
+    """The parser's events. Whatever it trips over is one line: it also raises built-in errors on odd escapes."""
+    events = iter(YAML(typ="safe", pure=True).parse(text))
+    try:
+        yield from events
+    except InputError:
+        raise
+    except (YAMLError, ValueError, ArithmeticError, LookupError, AssertionError, NotImplementedError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"line {mark.line + 1}" if mark is not None else ""
+        reason = str(getattr(error, "problem", None) or getattr(error, "reason", None) or "cannot be read")
+        raise InputError(_at(place, where), f"not YAML: {shown(reason)}", "see docs/workload.md") from error
+
+
+def _refuse_devices(event: Event, place: str) -> None:
+    """Anchors, aliases and tags make a file mean something else than it shows; a workload needs none."""
+    if getattr(event, "anchor", None) is not None:
+        raise InputError(place, "anchors and aliases are not taken", "write the value out")
+    if getattr(event, "tag", None) is not None:
+        raise InputError(place, "YAML tags are not taken", "remove the '!...'")
+
+
+def _scalar(event: ScalarEvent) -> str | None:
+    plain = event.implicit[0]
+    return None if plain and event.value in {"", "~", "null", "Null", "NULL"} else str(event.value)
+
+
+def load_tree(text: str, place: str) -> dict[str, object]:
+    """One YAML mapping as nested mappings, lists, text and None, or an ``InputError``."""
+    if len(text) > MOST_FILE_BYTES:
+        raise InputError(place, "more than 1 MiB", "a workload file is a few KiB")
+    documents: list[object] = []
+    frames = [_Frame(documents, "")]
+    for number, event in enumerate(_events(text, place)):
+        frame = frames[-1]
+        if isinstance(event, DocumentStartEvent) and documents:
+            raise InputError(place, "several YAML documents", "keep one document per file")
+        if number > MOST_NODES:
+            raise InputError(place, f"more than {MOST_NODES:,} entries", "merge statements that are alike")
+        if isinstance(event, NodeEvent):
+            here = _at(place, frame.next_path() if len(frames) > 1 else f"line {event.start_mark.line + 1}")
+            _refuse_devices(event, here)
+            if isinstance(event, ScalarEvent):
+                frame.put(_scalar(event), here)
+            elif isinstance(event, MappingStartEvent | SequenceStartEvent):
+                if len(frames) > MOST_DEPTH:
+                    raise InputError(here, f"nested deeper than {MOST_DEPTH} levels", "see docs/workload.md")
+                path = frame.next_path() if len(frames) > 1 else ""
+                node: dict[str, object] | list[object] = {} if isinstance(event, MappingStartEvent) else []
+                frame.put(node, here)
+                frames.append(_Frame(node, path))
+        elif isinstance(event, CollectionEndEvent):
+            frames.pop()
+    root = documents[0] if documents else None
+    if not isinstance(root, dict):
+        raise InputError(place, "not a mapping of keys to values", "start with 'name: ...'; see docs/workload.md")
+    return root
+
+
+# --- mappings and text -> checked values ----------------------------------------------------------------------------
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise InputError("", "empty or not a single value", "write one value")
+    return value
+
+
+def _name(value: object) -> str:
+    text = _text(value)
+    if not (1 <= len(text) <= MOST_NAME and text.isprintable() and text == text.strip()):
+        raise InputError(
+            "",
+            f"{shown(text)} is not a name",
+            f"write 1 to {MOST_NAME} printable characters without a blank at either end",
+        )
+    return text
+
+
+def _line(value: object) -> str:
+    text = re.sub(r"\s*\n\s*", " ", _text(value).strip())
+    if len(text) > MOST_LINE or not text.isprintable():
+        raise InputError("", f"{shown(text)} is not a line of text", f"write up to {MOST_LINE} printable characters")
+    return text
+
+
+def _sql(value: object) -> str:
+    text = _text(value)
+    if not text.strip():
+        raise InputError("", "the SQL text is empty", "write the statement as the application sends it")
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError as error:
+        raise InputError("", "the SQL text is not Unicode", "remove the lone surrogate") from error
+    if size > MOST_SQL_BYTES:
+        raise InputError("", f"the SQL text has {size:,} bytes", f"shorten it to {MOST_SQL_BYTES:,} at most")
+    return text
+
+
+def _flag(value: object) -> bool:
+    text = _text(value)
+    if text not in {"true", "false"}:
+        raise InputError("", f"{shown(text)} is neither true nor false", "write true or false")
+    return text == "true"
+
+
+def _steps(value: object) -> tuple[str, ...] | int:
+    """The statements of a unit: a number to draw, or the names in order."""
+    if not isinstance(value, list):
+        return parse_whole(_text(value), "", least=1, most=MOST_ENTRIES)
+    if not 1 <= len(value) <= MOST_ENTRIES:
+        raise InputError("", f"a list of {len(value)} statements", f"name 1 to {MOST_ENTRIES}")
+    return tuple(_name(item) for item in value)
+
+
+def _time(value: object) -> float:
+    return parse_duration(_text(value), "", most_s=MOST_TIME_S)
+
+
+def _fraction(value: object) -> float:
+    return parse_fraction(_text(value), "")
+
+
+def _whole(least: int, most: int) -> PlainValidator:
+    return PlainValidator(lambda value: parse_whole(_text(value), "", least, most))
+
+
+def _number(most: float) -> PlainValidator:
+    return PlainValidator(lambda value: parse_number(_text(value), "", most))
+
+
+_Name = Annotated[str, PlainValidator(_name)]
+_Line = Annotated[str, PlainValidator(_line)]
+_Time = Annotated[float, PlainValidator(_time)]
+_Fraction = Annotated[float, PlainValidator(_fraction)]
+
+
+class _Edge(BaseModel):
+    """A mapping of the file. A key without a value counts as left out."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_keys(cls, data: object) -> object:
+        known = list(cls.model_fields)
+        if not isinstance(data, dict):
+            raise InputError("", "not a mapping of keys to values", f"known keys: {', '.join(known)}")
+        for key in data:
+            if key not in known:
+                raise InputError(_join("", key), "unknown key", _did_you_mean(key, known))
+        return {key: value for key, value in data.items() if value is not None}
+
+
+class _Duration(_Edge):
+    mean: _Time
+    cv: Annotated[float, _number(100.0)] = 1.0
+    family: Literal["lognormal", "exponential", "constant"] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, data: object) -> object:
+        return {"mean": data} if isinstance(data, str) else data
+
+    def duration(self, family: Literal["lognormal", "exponential"]) -> Duration:
+        return Duration(self.mean, self.cv, self.family or (family if self.mean else "constant"))
+
+
+class _Statement(_Edge):
+    name: _Name
+    sql: Annotated[str, PlainValidator(_sql)]
+    kind: Literal["read", "write"]
+    database_time: _Duration
+    share: _Fraction = 0.0
+    rows: Annotated[int, _whole(0, 1_000_000)] = 1
+    lane: Lane | None = None
+    error_share: _Fraction = 0.0
+
+    def statement(self) -> StatementClass:
+        time = self.database_time.duration("lognormal")
+        return StatementClass(self.name, self.sql, self.kind, time, self.share, self.rows, self.lane, self.error_share)
+
+
+class _Unit(_Edge):
+    name: _Name
+    share: _Fraction = 1.0
+    statements: Annotated[tuple[str, ...] | int, PlainValidator(_steps)] = 1
+    transaction: Annotated[bool, PlainValidator(_flag)] = False
+    think: _Duration = _Duration(mean="2ms")  # type: ignore[arg-type]  # text, as in the file
+
+    def unit(self) -> UnitOfWork:
+        think = self.think.duration("exponential")
+        return UnitOfWork(self.name, self.share, self.statements, self.transaction, think)
+
+
+class _Clients(_Edge):
+    jvms: Annotated[int, _whole(1, 10_000)] = Clients().jvms
+    threads: Annotated[int, _whole(1, 100_000)] = Clients().threads
+
+
+class _Network(_Edge):
+    one_way: _Time = Network().one_way_s
+    sigma: Annotated[float, _number(5.0)] = Network().sigma
+
+
+class _Workload(_Edge):
+    name: _Name
+    description: _Line = ""
+    source: _Line = ""
+    statements: list[_Statement] = Field(min_length=1, max_length=MOST_ENTRIES)
+    units: list[_Unit] = Field(min_length=1, max_length=MOST_ENTRIES)
+    arrivals: Literal["poisson"] = "poisson"
+    clients: _Clients = _Clients()
+    network: _Network = _Network()
+
+    def workload(self) -> Workload:
+        return Workload(
+            name=self.name,
+            statements=tuple(s.statement() for s in self.statements),
+            units=tuple(u.unit() for u in self.units),
+            description=self.description,
+            source=self.source,
+            arrivals=self.arrivals,
+            clients=Clients(self.clients.jvms, self.clients.threads),
+            network=Network(self.network.one_way, self.network.sigma),
+        )
+
+
+def _did_you_mean(word: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(word[:MOST_NAME], known, 1)
+    return f"did you mean {shown(close[0])}?" if close else f"known: {', '.join(known[:12])}"
+
+
+def _input_error(error: ValidationError, place: str) -> InputError:
+    """The first thing wrong, at its YAML path."""
+    first = error.errors(include_url=False)[0]
+    path = ""
+    for step in first["loc"]:
+        path = f"{path}[{step}]" if isinstance(step, int) else _join(path, step)
+    context = first.get("ctx", {})
+    cause = context.get("error")
+    if isinstance(cause, InputError):
+        return InputError(_at(place, f"{path}.{cause.place}".strip(".")), cause.problem, cause.mend)
+    mends = {
+        "missing": ("missing", "add it"),
+        "literal_error": (f"{shown(str(first['input']))} is not known here", f"write {context.get('expected')}"),
+        "list_type": ("not a list", "start each entry with '- '"),
+        "too_short": ("an empty list", "write at least one entry"),
+        "too_long": ("too long a list", f"write at most {MOST_ENTRIES} entries"),
+    }
+    problem, mend = mends.get(first["type"], (shown(first["msg"]), "see docs/workload.md"))
+    return InputError(_at(place, path), problem, mend)
+
+
+# --- checks across fields -------------------------------------------------------------------------------------------
+
+
+def normalised_sql(sql: str) -> str:
+    """The text that OJP hashes: lower case, trimmed, white space collapsed (reference section 3.1)."""
+    # Java's trim() takes off every character up to the blank, its \s matches these six.
+    trimmed = sql.lower().strip("".join(map(chr, range(0x21))))
+    return re.sub(r"[ \t\n\v\f\r]+", " ", trimmed)
+
+
+def _check_unlike(values: Iterable[str], path: Callable[[int], str], place: str, what: str, mend: str) -> None:
+    first: dict[str, int] = {}
+    for index, value in enumerate(values):
+        if value in first:
+            raise InputError(_at(place, path(index)), f"the same {what} as {path(first[value])}", mend)
+        first[value] = index
+
+
+def _check_sum(shares: Iterable[float], place: str, path: str) -> None:
+    total = math.fsum(shares)
+    if abs(total - 1) > SHARE_TOLERANCE:
+        raise InputError(_at(place, path), f"the shares add up to {total:.7g}, not 1", "divide each share by that sum")
+
+
+def _check(workload: Workload, place: str) -> None:
+    statements, units = workload.statements, workload.units
+    rename = "give each its own name"
+    _check_unlike((s.name for s in statements), "statements[{}].name".format, place, "name", rename)
+    _check_unlike((u.name for u in units), "units[{}].name".format, place, "name", rename)
+    merge = "merge the two: OJP tells statements apart by this text alone, whatever its case and white space"
+    _check_unlike((normalised_sql(s.sql) for s in statements), "statements[{}].sql".format, place, "SQL text", merge)
+    for index, statement in enumerate(statements):
+        _check_time(statement.database_time, _at(place, f"statements[{index}].database_time"), least="1us")
+    for index, unit in enumerate(units):
+        _check_time(unit.think, _at(place, f"units[{index}].think"))
+    _check_sum((u.share for u in units), place, "units[].share")
+    _check_steps(workload, place)
+
+
+def _check_time(time: Duration, place: str, least: str = "") -> None:
+    if time.mean_s == 0 and least:
+        raise InputError(place, "a mean of 0", f"write {least} or more")
+    if time.mean_s == 0 and time.family != "constant":
+        raise InputError(place, f"a mean of 0 has no {time.family} distribution", "write 'family: constant'")
+
+
+def _check_steps(workload: Workload, place: str) -> None:
+    known = [s.name for s in workload.statements]
+    run = set[str]()
+    for index, unit in enumerate(workload.units):
+        if isinstance(unit.statements, int):
+            _check_sum((s.share for s in workload.statements), place, "statements[].share")
+            run.update(s.name for s in workload.statements if s.share > 0)
+            continue
+        for step, name in enumerate(unit.statements):
+            if name not in known:
+                path = f"units[{index}].statements[{step}]"
+                raise InputError(_at(place, path), f"no statement {shown(name)}", _did_you_mean(name, known))
+        run.update(unit.statements)
+    for index, name in enumerate(known):
+        if name not in run:
+            # It would still count in the mean of means by which OJP tells slow from fast.
+            mend = "name it in a unit, give it a share that a unit draws from, or remove it"
+            raise InputError(_at(place, f"statements[{index}]"), f"no unit runs {shown(name)}", mend)
+
+
+# --- the doors ------------------------------------------------------------------------------------------------------
+
+
+def workload_from_tree(tree: dict[str, object], place: str) -> Workload:
+    """A workload from what ``load_tree`` gives (all values text)."""
+    try:
+        workload = _Workload.model_validate(tree).workload()
+    except ValidationError as error:
+        raise _input_error(error, place) from error
+    _check(workload, place)
+    return workload
+
+
+def parse_workload(text: str, place: str = "workload") -> Workload:
+    """A workload from YAML text. ``place`` (a file name) begins every message."""
+    return workload_from_tree(load_tree(text, place), place)
+
+
+def preset_names() -> list[str]:
+    """The workloads that come with the package."""
+    return sorted(path.stem for path in data_path("workloads").glob("*.yaml"))
+
+
+def read_workload(path_or_preset: str | Path) -> Workload:
+    """A workload from a YAML file, or a preset by its name."""
+    if isinstance(path_or_preset, str) and path_or_preset in preset_names():
+        path_or_preset = data_path("workloads", f"{path_or_preset}.yaml")
+    path = Path(path_or_preset)
+    place = str(path) if str(path).isprintable() else shown(str(path))
+    return parse_workload(read_small_text(path, place, f"presets: {', '.join(preset_names())}"), place)
+
+
+def read_small_text(path: Path, place: str, mend_missing: str = "check the path") -> str:
+    """The text of a regular UTF-8 file of at most 1 MiB; a larger one is refused unread."""
+    try:
+        if path.is_dir():
+            raise InputError(place, "is a directory", "name a file")
+        if not path.exists():
+            raise InputError(place, "no such file", mend_missing)
+        # A pipe or a device would make us wait, or never end.
+        if not path.is_file():
+            raise InputError(place, "is not a regular file", "name a file")
+        size = path.stat().st_size
+        if size > MOST_FILE_BYTES:
+            raise InputError(place, f"{size:,} bytes", "the limit is 1 MiB")
+        with path.open("rb") as file:
+            return file.read(MOST_FILE_BYTES + 1).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(place, f"not UTF-8 at byte {error.start}", "save the file as UTF-8") from error
+    except OSError as error:
+        raise InputError(place, f"cannot be read: {error.strerror}", mend_missing) from error
+
+
+# --- and back to YAML -----------------------------------------------------------------------------------------------
+
+#: Words that other YAML readers take for something else than text.
+_TRAPS = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"})
+
+
+def _yaml_text(text: str) -> str:
+    if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.-]*", text) and text.lower() not in _TRAPS:
+        return text
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return '"' + "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in escaped) + '"'
+
+
+def _yaml_duration(time: Duration) -> str:
+    return f"{{mean: {format_duration(time.mean_s)}, cv: {format_number(time.cv)}, family: {time.family}}}"
+
+
+def _yaml_statement(statement: StatementClass) -> Iterator[str]:
+    yield f"  - name: {_yaml_text(statement.name)}"
+    yield f"    sql: {_yaml_text(statement.sql)}"
+    yield f"    kind: {statement.kind}"
+    yield f"    share: {format_number(statement.share)}"
+    yield f"    database_time: {_yaml_duration(statement.database_time)}"
+    yield f"    rows: {statement.rows}"
+    if statement.lane is not None:
+        yield f"    lane: {statement.lane}"
+    if statement.error_share:
+        yield f"    error_share: {format_number(statement.error_share)}"
+
+
+def _yaml_unit(unit: UnitOfWork) -> Iterator[str]:
+    steps = unit.statements
+    yield f"  - name: {_yaml_text(unit.name)}"
+    yield f"    share: {format_number(unit.share)}"
+    yield f"    statements: {steps if isinstance(steps, int) else '[' + ', '.join(map(_yaml_text, steps)) + ']'}"
+    yield f"    transaction: {str(unit.transaction).lower()}"
+    yield f"    think: {_yaml_duration(unit.think)}"
+
+
+def _yaml_lines(workload: Workload) -> Iterator[str]:
+    yield "# A workload for ojp-size. Every field is described in docs/workload.md."
+    yield f"name: {_yaml_text(workload.name)}"
+    yield f"description: {_yaml_text(workload.description)}"
+    yield f"source: {_yaml_text(workload.source)}"
+    yield "# One entry per SQL text. share: how often a unit that draws its statements draws this one."
+    yield "statements:"
+    for statement in workload.statements:
+        yield from _yaml_statement(statement)
+    yield "# What the application does between getting a connection and closing it; one request is one of these."
+    yield "# statements: the names in order, or how many to draw. think: the client's own work after each statement."
+    yield "units:"
+    for unit in workload.units:
+        yield from _yaml_unit(unit)
+    yield f"arrivals: {workload.arrivals}"
+    yield f"clients: {{jvms: {workload.clients.jvms}, threads: {workload.clients.threads}}}"
+    yield "# Between client and pod: median one way, and the standard deviation of its logarithm."
+    one_way = format_duration(workload.network.one_way_s)
+    yield f"network: {{one_way: {one_way}, sigma: {format_number(workload.network.sigma)}}}"
+
+
+def workload_yaml(workload: Workload) -> str:
+    """A commented YAML file that reads back as an equal workload."""
+    return "\n".join(_yaml_lines(workload)) + "\n"

@@ -1,0 +1,78 @@
+"""What is deployed: pods, their limits and settings, the client's pool, and the database behind them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import inf
+
+from ojp_sizing.deployment.constants import Constants, default_constants
+
+#: Servers whose behaviour the model follows ("era A" of the reference), and whether their driver counts
+#: the sessions that it opened on each pod (reference section 6: 0.3.1-beta does not, for non-XA connections).
+SERVER_VERSIONS = {"0.3.0-beta": False, "0.3.1-beta": False, "0.3.2-snapshot": True}
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """The server's settings that have an effect on capacity; defaults of reference section 9 (CODE)."""
+
+    thread_pool_size: int = 200
+    segregation: bool = True
+    slow_slot_percentage: int = 20
+    idle_timeout_s: float = 10.0
+    fast_slot_timeout_s: float = 60.0
+    slow_slot_timeout_s: float = 120.0
+    update_global_average_s: float = 300.0
+    breaker_threshold: int = 3
+    breaker_open_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class ClientPool:
+    """``ojp.properties`` of the clients; sizes are for the whole cluster and are divided among the pods (reference 5)."""
+
+    maximum_size: int = 20
+    minimum_idle: int = 5
+    connection_timeout_s: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """Cores at which statements run without sharing, and the connections that may be open (inf: not stated)."""
+
+    cores: float = inf
+    max_connections: float = inf
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """A sized OJP cluster. ``limit_cores`` is the CPU limit of one pod."""
+
+    replicas: int
+    limit_cores: float
+    pool: ClientPool = field(default_factory=ClientPool)
+    server: ServerSettings = field(default_factory=ServerSettings)
+    database: Database = field(default_factory=Database)
+    version: str = "0.3.1-beta"
+    constants: Constants = field(default_factory=default_constants)
+
+    @property
+    def pool_per_pod(self) -> int:
+        """Connections of one pod while the clients believe every pod is up (reference 5, CODE+RUN)."""
+        return share_of_pool(self.pool.maximum_size, self.replicas)
+
+    @property
+    def slots_per_pod(self) -> tuple[int, int]:
+        """Fast and slow slots of one pod (reference 2, CODE+RUN)."""
+        return split_slots(self.pool_per_pod, self.server.slow_slot_percentage)
+
+
+def share_of_pool(size: int, pods: int) -> int:
+    """Divide a pool as OJP does: ``ceil(size / pods)`` on each pod (reference 5, CODE+RUN)."""
+    return -(-size // pods)
+
+
+def split_slots(total: int, slow_percentage: int) -> tuple[int, int]:
+    """``(fast, slow)``: the slow lane gets ``max(1, floor(total * pct / 100))`` (reference 2, CODE+RUN)."""
+    slow = max(1, total * slow_percentage // 100)
+    return total - slow, slow

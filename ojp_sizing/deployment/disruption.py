@@ -1,0 +1,63 @@
+"""What goes wrong, and when: sampled before the simulation, so that the simulation draws nothing.
+
+Times are seconds from the start of the simulation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.random import Generator
+
+from ojp_sizing.deployment.deployment import Deployment
+
+
+@dataclass(frozen=True, slots=True)
+class PodLoss:
+    """``pod``'s process dies at ``at_s``; a new one listens ``absent_s`` later and is Ready ``ready_s`` after that."""
+
+    pod: int
+    at_s: float
+    absent_s: float
+    ready_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class RollingUpdate:
+    """A StatefulSet's rolling update that starts at ``at_s`` (reference 7.3).
+
+    ``restart_s[p]``: from the end of pod p's process to the new one's listening; ``ready_s[p]``: from there to
+    Ready, when the controller stops the next pod. A stop ends after ``grace_s`` at the latest.
+    """
+
+    at_s: float
+    restart_s: tuple[float, ...]
+    ready_s: tuple[float, ...]
+    grace_s: float
+
+
+Disruption = PodLoss | RollingUpdate | None
+
+
+def _start_s(deployment: Deployment, rng: Generator, size: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """Process start to listening: lognormal about the table's time, longer below one core (reference 13, row 8)."""
+    constants = deployment.constants
+    stretch = 1.0 / min(1.0, deployment.limit_cores)
+    return constants.pod_start_s * stretch * rng.lognormal(0.0, constants.pod_start_spread, size)
+
+
+def sample_pod_loss(deployment: Deployment, at_s: float, rng: Generator) -> PodLoss:
+    """A pod (any, equally likely) dies and is rebuilt on another node."""
+    constants = deployment.constants
+    pod = int(rng.integers(deployment.replicas))
+    start_s = float(_start_s(deployment, rng, 1)[0])
+    return PodLoss(pod, at_s, constants.schedule_cold_s + start_s, float(rng.uniform(0, constants.readiness_period_s)))
+
+
+def sample_rolling_update(deployment: Deployment, at_s: float, rng: Generator) -> RollingUpdate:
+    """Every pod is replaced, on the node where it was."""
+    constants, replicas = deployment.constants, deployment.replicas
+    restart_s = constants.schedule_warm_s + _start_s(deployment, rng, replicas)
+    ready_s = rng.uniform(0, constants.readiness_period_s, replicas)
+    return RollingUpdate(at_s, tuple(restart_s.tolist()), tuple(ready_s.tolist()), constants.stop_grace_s)

@@ -1,0 +1,164 @@
+"""The fast clock: numba compiles the same transitions, SimPy stays in charge of the control plane.
+
+Before each event of the control plane the kernel runs the requests' agenda up to it.
+"""
+
+from __future__ import annotations
+
+from math import inf
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from ojp_sizing.behaviour.agenda import happen, settle_all
+from ojp_sizing.behaviour.pod import pod_dies, pod_listens, pod_stops
+from ojp_sizing.behaviour.world import HEALTH_TICK, NOBODY, UNIT_ARRIVES, World
+from ojp_sizing.demand.trace import Trace
+from ojp_sizing.deployment.deployment import Deployment
+from ojp_sizing.simulation.building import Records, as_records
+from ojp_sizing.simulation.clock import Clock, first_posts
+
+#: An entry of the agenda; order by (time, sequence).
+ENTRY = np.dtype([("time", np.float64), ("sequence", np.int64), ("kind", np.int64), ("subject", np.int64)])
+AGENDA_HEAD = np.dtype([("count", np.int64), ("sequence", np.int64), ("events", np.int64)])
+
+DONE, DRAINED, FULL = 0, 1, 2
+STOPS, DIES, LISTENS, SETTLES = 0, 1, 2, 3
+ACTIONS = {"pod_stops": STOPS, "pod_dies": DIES, "pod_listens": LISTENS, "settle_all": SETTLES}
+
+
+@njit(nogil=True, cache=True)
+def _push(heap: Any, head: Any, time_s: float, kind: int, subject: int) -> None:
+    hole = head[0].count
+    sequence = head[0].sequence
+    head[0].count += 1
+    head[0].sequence += 1
+    while hole > 0:
+        parent = (hole - 1) >> 1
+        # The new entry has the highest sequence, so that at equal times it stays below.
+        if heap[parent].time <= time_s:
+            break
+        heap[hole] = heap[parent]
+        hole = parent
+    entry = heap[hole]
+    entry.time = time_s
+    entry.sequence = sequence
+    entry.kind = kind
+    entry.subject = subject
+
+
+@njit(nogil=True, cache=True)
+def _drop_first(heap: Any, head: Any) -> None:
+    head[0].count -= 1
+    count = head[0].count
+    time_s, sequence = heap[count].time, heap[count].sequence
+    hole = 0
+    while True:
+        child = 2 * hole + 1
+        if child >= count:
+            break
+        right = child + 1
+        if right < count and (
+            heap[right].time < heap[child].time
+            or (heap[right].time == heap[child].time and heap[right].sequence < heap[child].sequence)
+        ):
+            child = right
+        if time_s < heap[child].time or (time_s == heap[child].time and sequence < heap[child].sequence):
+            break
+        heap[hole] = heap[child]
+        hole = child
+    heap[hole] = heap[count]
+
+
+@njit(nogil=True, cache=True)
+def _put_posts(w: World, heap: Any, head: Any) -> None:
+    state = w.state[0]
+    for index in range(state.posted):
+        entry = w.posts[index]
+        _push(heap, head, entry.time, entry.kind, entry.subject)
+    state.posted = 0
+
+
+@njit(nogil=True, cache=True)
+def _advance(w: World, heap: Any, head: Any, until_s: float) -> int:
+    """Run the requests' events before ``until_s``; return early when a pod has drained or the agenda is full."""
+    state = w.state[0]
+    room = len(heap) - len(w.posts)
+    while head[0].count > 0 and heap[0].time < until_s:
+        if head[0].count > room:
+            return FULL
+        state.now = heap[0].time
+        kind, subject = heap[0].kind, heap[0].subject
+        _drop_first(heap, head)
+        happen(w, kind, subject)
+        head[0].events += 1
+        _put_posts(w, heap, head)
+        if state.drained != NOBODY:
+            return DRAINED
+    return DONE
+
+
+@njit(nogil=True, cache=True)
+def _act(w: World, heap: Any, head: Any, now_s: float, action: int, pod: int) -> None:
+    w.state[0].now = now_s
+    if action == STOPS:
+        pod_stops(w, pod)
+    elif action == DIES:
+        pod_dies(w, pod)
+    elif action == LISTENS:
+        pod_listens(w, pod)
+    else:
+        settle_all(w)
+    _put_posts(w, heap, head)
+
+
+class CompiledClock(Clock):
+    """The requests' agenda is a heap of the kernel's; the control plane's is SimPy's."""
+
+    name = "compiled"
+    storage = staticmethod(as_records)
+
+    def __init__(self, trace: Trace, deployment: Deployment, *, warm: bool = True) -> None:
+        super().__init__(trace, deployment, warm=warm)
+        self._heap: Records = np.zeros(4 * len(self.world.posts) + 4096, ENTRY)
+        self._head: Records = np.zeros(1, AGENDA_HEAD)
+
+    def _prepare(self) -> None:
+        first_s, ticks_s = first_posts(self.trace, float(self.world.settings["health_interval_s"][0]))  # type: ignore[call-overload]
+        if first_s < inf:
+            _push(self._heap, self._head, first_s, UNIT_ARRIVES, 0)
+        for jvm, tick_s in enumerate(ticks_s):
+            _push(self._heap, self._head, tick_s, HEALTH_TICK, jvm)
+
+    def _act(self, action: str, pod: int) -> None:
+        _act(self.world, self._heap, self._head, self.env.now, ACTIONS[action], pod)
+        self._hear_drained()
+
+    def _hear_drained(self) -> None:
+        drained = self.world.state["drained"]  # type: ignore[call-overload]
+        pod = int(drained[0])
+        if pod != NOBODY:
+            drained[0] = NOBODY
+            self._tell_drained(pod)
+
+    def _advance(self, until_s: float) -> bool:
+        next_s = self.env.peek()
+        result = _advance(self.world, self._heap, self._head, min(next_s, until_s))
+        self.events = int(self._head["events"][0])
+        if result == FULL:
+            self._heap = np.concatenate([self._heap, np.zeros_like(self._heap)])
+        elif result == DRAINED:
+            self._hear_drained()
+        elif next_s < until_s:
+            self.env.step()
+        else:
+            return False
+        return True
+
+    def _now_s(self) -> float:
+        return float(self.world.state["now"][0])  # type: ignore[call-overload]
+
+    def _records(self, name: str) -> Records:
+        records: Records = getattr(self.world, name)
+        return records.copy()

@@ -1,0 +1,45 @@
+"""What a simulation leaves behind: one row per unit of work, and the state of the cluster at regular instants."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class PodChange:
+    """A pod's state changed: ``stopping``, ``down``, ``listening`` or ``ready``."""
+
+    time_s: float
+    pod: int
+    state: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outcomes:
+    """The result of one run.
+
+    Per unit (length U): ``outcome`` is an index of ``behaviour.world.ENDINGS`` or -1 where the run ended first;
+    ``latency_s`` runs from the instant at which the unit is due to the close of its connection, less client think
+    time (inf where unfinished). ``arrived`` units had arrived by ``end_s``. ``samples`` holds, for the tables pods,
+    pools, lanes, stations, jvms and state, record arrays of shape (K, rows) at the instants ``sample_s`` (K).
+    ``window_s`` is the disruption's begin and end (to the last pod's Ready), or None.
+    """
+
+    engine: str
+    end_s: float
+    arrived: int
+    arrival_s: NDArray[np.float64]
+    began_s: NDArray[np.float64]
+    latency_s: NDArray[np.float64]
+    outcome: NDArray[np.int32]
+    slow: NDArray[np.bool_]
+    pod: NDArray[np.int32]
+    sample_s: NDArray[np.float64]
+    samples: dict[str, NDArray[Any]]
+    changes: tuple[PodChange, ...]
+    window_s: tuple[float, float] | None
+    events: int

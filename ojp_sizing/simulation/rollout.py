@@ -1,0 +1,86 @@
+"""The control plane as ordinary SimPy processes: what Kubernetes does to the pods (reference 7).
+
+The processes read like the manual; they act on the cluster through ``Plane``, which either clock provides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any, Protocol
+
+from simpy import Environment, Event
+
+from ojp_sizing.deployment.disruption import PodLoss, RollingUpdate
+
+Process = Generator[Event, Any, None]
+
+
+class Plane(Protocol):
+    """What the control plane can do and see."""
+
+    env: Environment
+    replicas: int
+
+    def stop(self, pod: int) -> None:
+        """SIGTERM."""
+
+    def kill(self, pod: int) -> None:
+        """The process is gone."""
+
+    def listen(self, pod: int) -> None:
+        """A new process answers on its port."""
+
+    def ready(self, pod: int) -> None:
+        """The readiness probe has passed."""
+
+    def drained(self, pod: int) -> Event:
+        """Succeeds when a stopping pod has no RPC left inside."""
+
+    def disruption_begins(self) -> None:
+        """The window of the disruption opens."""
+
+    def disruption_ends(self) -> None:
+        """The last pod is Ready."""
+
+    def sample(self) -> None:
+        """Keep the state of the cluster."""
+
+
+def lose_pod(plane: Plane, loss: PodLoss) -> Process:
+    """A pod's process dies at once; another comes up elsewhere."""
+    env = plane.env
+    yield env.timeout(loss.at_s)
+    plane.disruption_begins()
+    plane.kill(loss.pod)
+    yield env.timeout(loss.absent_s)
+    plane.listen(loss.pod)
+    yield env.timeout(loss.ready_s)
+    plane.ready(loss.pod)
+    plane.disruption_ends()
+
+
+def rolling_update(plane: Plane, update: RollingUpdate) -> Process:
+    """A StatefulSet's update: highest ordinal first, one at a time, the next one as soon as this one is Ready.
+
+    There is no minReadySeconds and no drain: clients learn of each stop and return by themselves (reference 7.3).
+    """
+    env = plane.env
+    yield env.timeout(update.at_s)
+    plane.disruption_begins()
+    for pod in reversed(range(plane.replicas)):
+        drained = plane.drained(pod)
+        plane.stop(pod)
+        yield drained | env.timeout(update.grace_s)
+        plane.kill(pod)
+        yield env.timeout(update.restart_s[pod])
+        plane.listen(pod)
+        yield env.timeout(update.ready_s[pod])
+        plane.ready(pod)
+    plane.disruption_ends()
+
+
+def watch(plane: Plane, every_s: float) -> Process:
+    """Keep the state of the cluster at regular instants."""
+    while True:
+        plane.sample()
+        yield plane.env.timeout(every_s)

@@ -1,0 +1,86 @@
+"""The reference clock: SimPy's agenda holds every event, and the transitions run as the plain Python they are."""
+
+from __future__ import annotations
+
+import numpy as np
+from simpy import Event
+
+from ojp_sizing.behaviour.agenda import happen, settle_all
+from ojp_sizing.behaviour.pod import pod_dies, pod_listens, pod_stops
+from ojp_sizing.behaviour.world import HEALTH_TICK, LAYOUTS, NOBODY, UNIT_ARRIVES
+from ojp_sizing.simulation.building import Records, as_objects
+from ojp_sizing.simulation.clock import REQUESTS, Clock, first_posts
+
+
+class Happening(Event):
+    """An event of the requests: on its instant SimPy calls the clock, which lets it happen."""
+
+    __slots__ = ("kind", "subject")
+
+    def __init__(self, clock: SimpyClock, kind: int, subject: int) -> None:
+        self.env = clock.env
+        self.callbacks = [clock.on_happening]
+        self._ok, self._value, self._defused = True, None, False
+        self.kind, self.subject = kind, subject
+
+
+class SimpyClock(Clock):
+    """The whole agenda is SimPy's."""
+
+    name = "simpy"
+    storage = staticmethod(as_objects)
+
+    def _prepare(self) -> None:
+        first_s, ticks_s = first_posts(self.trace, self.world.settings[0].health_interval_s)
+        self.env.schedule_at(Happening(self, UNIT_ARRIVES, 0), first_s, REQUESTS)
+        for jvm, tick_s in enumerate(ticks_s):
+            self.env.schedule_at(Happening(self, HEALTH_TICK, jvm), tick_s, REQUESTS)
+
+    def on_happening(self, event: Event) -> None:
+        """One event of the requests."""
+        assert isinstance(event, Happening)  # noqa: S101 - a type for the checker; only Happening has this callback
+        state = self.world.state[0]
+        state.now = self.env.now
+        happen(self.world, event.kind, event.subject)
+        self.events += 1
+        self._put_posts()
+        if state.drained != NOBODY:
+            pod, state.drained = state.drained, NOBODY
+            self._tell_drained(pod)
+
+    def _put_posts(self) -> None:
+        state, posts = self.world.state[0], self.world.posts
+        for index in range(state.posted):
+            entry = posts[index]
+            self.env.schedule_at(Happening(self, entry.kind, entry.subject), entry.time, REQUESTS)
+        state.posted = 0
+
+    def _act(self, action: str, pod: int) -> None:
+        world, state = self.world, self.world.state[0]
+        state.now = self.env.now
+        if action == "settle_all":
+            settle_all(world)
+        else:
+            {"pod_stops": pod_stops, "pod_dies": pod_dies, "pod_listens": pod_listens}[action](world, pod)
+        self._put_posts()
+        if state.drained != NOBODY:
+            pod, state.drained = state.drained, NOBODY
+            self._tell_drained(pod)
+
+    def _advance(self, until_s: float) -> bool:
+        if self.env.peek() >= until_s:
+            return False
+        self.env.step()
+        return True
+
+    def _now_s(self) -> float:
+        return float(self.world.state[0].now)
+
+    def _records(self, name: str) -> Records:
+        layout = LAYOUTS[name]
+        fields = layout.names or ()
+        objects = getattr(self.world, name)
+        records = np.zeros(len(objects), layout)
+        for field in fields:
+            records[field] = [getattr(item, field) for item in objects]
+        return records

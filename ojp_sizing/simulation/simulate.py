@@ -1,0 +1,45 @@
+"""One run: a trace, a deployment and a disruption in, outcomes out. No random number is drawn in here."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from ojp_sizing.behaviour.transition import COMPILER
+from ojp_sizing.demand.trace import Trace
+from ojp_sizing.deployment.deployment import Deployment
+from ojp_sizing.deployment.disruption import Disruption
+from ojp_sizing.errors import InputError
+from ojp_sizing.simulation.clock import Clock
+from ojp_sizing.simulation.outcomes import Outcomes
+from ojp_sizing.simulation.simpy_clock import SimpyClock
+
+Engine = Literal["auto", "simpy", "compiled"]
+
+
+def clock_class(engine: Engine) -> type[Clock]:
+    """The clock of this name; ``auto`` is the compiled one where numba is installed."""
+    if engine == "simpy" or (engine == "auto" and not COMPILER):
+        return SimpyClock
+    if not COMPILER:
+        raise InputError("--engine", "the compiled clock needs numba", "install 'ojp-sizing[fast]' or use --engine simpy")
+    from ojp_sizing.simulation.compiled_clock import CompiledClock  # noqa: PLC0415 - numba is heavy and optional
+
+    return CompiledClock
+
+
+def simulate(
+    trace: Trace,
+    deployment: Deployment,
+    disruption: Disruption = None,
+    *,
+    engine: Engine = "auto",
+    sample_every_s: float = 1.0,
+    recovery_s: float = 60.0,
+    warm: bool = True,
+) -> Outcomes:
+    """Run the trace against the deployment.
+
+    The run ends with the trace, or ``recovery_s`` after the disruption's end if that is earlier. ``warm`` starts
+    with pools open and classifiers that have learned (see ``build_world``).
+    """
+    return clock_class(engine)(trace, deployment, warm=warm).run(disruption, sample_every_s, recovery_s)
