@@ -25,13 +25,13 @@ from ruamel.yaml.events import (
     MappingStartEvent,
     NodeEvent,
     ScalarEvent,
-    SequenceStartEvent,
 )
 
 from ojp_sizing.data_files import data_path
 from ojp_sizing.demand.workload import Clients, Duration, Lane, Network, StatementClass, UnitOfWork, Workload
 from ojp_sizing.errors import InputError
 from ojp_sizing.quantities import (
+    format_bytes,
     format_duration,
     format_number,
     parse_duration,
@@ -66,7 +66,7 @@ class _Frame:
         """Where the next value goes, as ``units[0].share``."""
         if isinstance(self.node, list):
             return f"{self.path}[{len(self.node)}]"
-        return _join(self.path, self.key or "")
+        return self.path if self.key is None else _join(self.path, self.key)
 
     def put(self, value: object, place: str) -> None:
         if isinstance(self.node, list):
@@ -74,7 +74,7 @@ class _Frame:
         elif self.key is not None:
             self.node[self.key], self.key = value, None
         elif not isinstance(value, str):
-            raise InputError(place, "a key is not plain text", "write 'key: value'")
+            raise InputError(_at(place, self.path), "a key is not plain text", "write 'key: value'")
         elif value in self.node:
             raise InputError(_at(place, _join(self.path, value)), "the key occurs twice", "remove one of the two")
         else:
@@ -95,8 +95,6 @@ def _events(text: str, place: str) -> Iterator[Event]:
     events = iter(YAML(typ="safe", pure=True).parse(text))
     try:
         yield from events
-    except InputError:
-        raise
     except (YAMLError, ValueError, ArithmeticError, LookupError, AssertionError, NotImplementedError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}" if mark is not None else ""
@@ -117,6 +115,21 @@ def _scalar(event: ScalarEvent) -> str | None:
     return None if plain and event.value in {"", "~", "null", "Null", "NULL"} else str(event.value)
 
 
+def _take(event: NodeEvent, frames: list[_Frame], place: str) -> None:
+    """Put one value, key or opened mapping or list where it belongs. The outermost frame is the list of documents."""
+    frame = frames[-1]
+    path = frame.next_path() if len(frames) > 1 else ""
+    _refuse_devices(event, _at(place, path or f"line {event.start_mark.line + 1}"))
+    if isinstance(event, ScalarEvent):
+        frame.put(_scalar(event), place)
+        return
+    if len(frames) > MOST_DEPTH:
+        raise InputError(_at(place, path), f"nested deeper than {MOST_DEPTH} levels", "see docs/workload.md")
+    node: dict[str, object] | list[object] = {} if isinstance(event, MappingStartEvent) else []
+    frame.put(node, place)
+    frames.append(_Frame(node, path))
+
+
 def load_tree(text: str, place: str) -> dict[str, object]:
     """One YAML mapping as nested mappings, lists, text and None, or an ``InputError``."""
     if len(text) > MOST_FILE_BYTES:
@@ -124,25 +137,14 @@ def load_tree(text: str, place: str) -> dict[str, object]:
     documents: list[object] = []
     frames = [_Frame(documents, "")]
     for number, event in enumerate(_events(text, place)):
-        frame = frames[-1]
-        if isinstance(event, DocumentStartEvent) and documents:
-            raise InputError(place, "several YAML documents", "keep one document per file")
         if number > MOST_NODES:
             raise InputError(place, f"more than {MOST_NODES:,} entries", "merge statements that are alike")
-        if isinstance(event, NodeEvent):
-            here = _at(place, frame.next_path() if len(frames) > 1 else f"line {event.start_mark.line + 1}")
-            _refuse_devices(event, here)
-            if isinstance(event, ScalarEvent):
-                frame.put(_scalar(event), here)
-            elif isinstance(event, MappingStartEvent | SequenceStartEvent):
-                if len(frames) > MOST_DEPTH:
-                    raise InputError(here, f"nested deeper than {MOST_DEPTH} levels", "see docs/workload.md")
-                path = frame.next_path() if len(frames) > 1 else ""
-                node: dict[str, object] | list[object] = {} if isinstance(event, MappingStartEvent) else []
-                frame.put(node, here)
-                frames.append(_Frame(node, path))
-        elif isinstance(event, CollectionEndEvent):
+        if isinstance(event, DocumentStartEvent) and documents:
+            raise InputError(place, "several YAML documents", "keep one document per file")
+        if isinstance(event, CollectionEndEvent):
             frames.pop()
+        elif isinstance(event, NodeEvent):
+            _take(event, frames, place)
     root = documents[0] if documents else None
     if not isinstance(root, dict):
         raise InputError(place, "not a mapping of keys to values", "start with 'name: ...'; see docs/workload.md")
@@ -437,13 +439,12 @@ def read_workload(path_or_preset: str | Path) -> Workload:
     """A workload from a YAML file, or a preset by its name."""
     if isinstance(path_or_preset, str) and path_or_preset in preset_names():
         path_or_preset = data_path("workloads", f"{path_or_preset}.yaml")
-    path = Path(path_or_preset)
+    return parse_workload(*read_text(Path(path_or_preset), _did_you_mean(str(path_or_preset), preset_names())))
+
+
+def read_text(path: Path, mend_missing: str = "check the path", most_bytes: int = MOST_FILE_BYTES) -> tuple[str, str]:
+    """The text of a regular UTF-8 file, and how to name it in messages; a file above the limit is refused unread."""
     place = str(path) if str(path).isprintable() else shown(str(path))
-    return parse_workload(read_small_text(path, place, f"presets: {', '.join(preset_names())}"), place)
-
-
-def read_small_text(path: Path, place: str, mend_missing: str = "check the path") -> str:
-    """The text of a regular UTF-8 file of at most 1 MiB; a larger one is refused unread."""
     try:
         if path.is_dir():
             raise InputError(place, "is a directory", "name a file")
@@ -453,10 +454,10 @@ def read_small_text(path: Path, place: str, mend_missing: str = "check the path"
         if not path.is_file():
             raise InputError(place, "is not a regular file", "name a file")
         size = path.stat().st_size
-        if size > MOST_FILE_BYTES:
-            raise InputError(place, f"{size:,} bytes", "the limit is 1 MiB")
+        if size > most_bytes:
+            raise InputError(place, f"{size:,} bytes", f"the limit is {format_bytes(most_bytes)}B")
         with path.open("rb") as file:
-            return file.read(MOST_FILE_BYTES + 1).decode("utf-8-sig")
+            return file.read(most_bytes + 1).decode("utf-8-sig"), place
     except UnicodeDecodeError as error:
         raise InputError(place, f"not UTF-8 at byte {error.start}", "save the file as UTF-8") from error
     except OSError as error:

@@ -9,15 +9,16 @@ from math import inf
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from ojp_sizing.behaviour.agenda import happen, settle_all
 from ojp_sizing.behaviour.pod import pod_dies, pod_listens, pod_stops
-from ojp_sizing.behaviour.world import HEALTH_TICK, NOBODY, UNIT_ARRIVES, World
+from ojp_sizing.behaviour.world import HEALTH_TICK, NOBODY, UNIT_ARRIVES
 from ojp_sizing.demand.trace import Trace
 from ojp_sizing.deployment.deployment import Deployment
 from ojp_sizing.simulation.building import Records, as_records
 from ojp_sizing.simulation.clock import Clock, first_posts
+from ojp_sizing.simulation.compiled_world import CompiledWorld
+from ojp_sizing.simulation.kernel_cache import kernel
 
 #: An entry of the agenda; order by (time, sequence).
 ENTRY = np.dtype([("time", np.float64), ("sequence", np.int64), ("kind", np.int64), ("subject", np.int64)])
@@ -28,7 +29,7 @@ STOPS, DIES, LISTENS, SETTLES = 0, 1, 2, 3
 ACTIONS = {"pod_stops": STOPS, "pod_dies": DIES, "pod_listens": LISTENS, "settle_all": SETTLES}
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _push(heap: Any, head: Any, time_s: float, kind: int, subject: int) -> None:
     hole = head[0].count
     sequence = head[0].sequence
@@ -48,7 +49,7 @@ def _push(heap: Any, head: Any, time_s: float, kind: int, subject: int) -> None:
     entry.subject = subject
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _drop_first(heap: Any, head: Any) -> None:
     head[0].count -= 1
     count = head[0].count
@@ -71,8 +72,8 @@ def _drop_first(heap: Any, head: Any) -> None:
     heap[hole] = heap[count]
 
 
-@njit(nogil=True, cache=True)
-def _put_posts(w: World, heap: Any, head: Any) -> None:
+@kernel
+def _put_posts(w: Any, heap: Any, head: Any) -> None:
     state = w.state[0]
     for index in range(state.posted):
         entry = w.posts[index]
@@ -80,8 +81,8 @@ def _put_posts(w: World, heap: Any, head: Any) -> None:
     state.posted = 0
 
 
-@njit(nogil=True, cache=True)
-def _advance(w: World, heap: Any, head: Any, until_s: float) -> int:
+@kernel
+def _advance(w: Any, heap: Any, head: Any, until_s: float) -> int:
     """Run the requests' events before ``until_s``; return early when a pod has drained or the agenda is full."""
     state = w.state[0]
     room = len(heap) - len(w.posts)
@@ -99,8 +100,8 @@ def _advance(w: World, heap: Any, head: Any, until_s: float) -> int:
     return DONE
 
 
-@njit(nogil=True, cache=True)
-def _act(w: World, heap: Any, head: Any, now_s: float, action: int, pod: int) -> None:
+@kernel
+def _act(w: Any, heap: Any, head: Any, now_s: float, action: int, pod: int) -> None:
     w.state[0].now = now_s
     if action == STOPS:
         pod_stops(w, pod)
@@ -121,6 +122,7 @@ class CompiledClock(Clock):
 
     def __init__(self, trace: Trace, deployment: Deployment, *, warm: bool = True) -> None:
         super().__init__(trace, deployment, warm=warm)
+        self._compiled = CompiledWorld(self.world)
         self._heap: Records = np.zeros(4 * len(self.world.posts) + 4096, ENTRY)
         self._head: Records = np.zeros(1, AGENDA_HEAD)
 
@@ -132,7 +134,7 @@ class CompiledClock(Clock):
             _push(self._heap, self._head, tick_s, HEALTH_TICK, jvm)
 
     def _act(self, action: str, pod: int) -> None:
-        _act(self.world, self._heap, self._head, self.env.now, ACTIONS[action], pod)
+        _act(self._compiled, self._heap, self._head, self.env.now, ACTIONS[action], pod)
         self._hear_drained()
 
     def _hear_drained(self) -> None:
@@ -144,7 +146,7 @@ class CompiledClock(Clock):
 
     def _advance(self, until_s: float) -> bool:
         next_s = self.env.peek()
-        result = _advance(self.world, self._heap, self._head, min(next_s, until_s))
+        result = _advance(self._compiled, self._heap, self._head, min(next_s, until_s))
         self.events = int(self._head["events"][0])
         if result == FULL:
             self._heap = np.concatenate([self._heap, np.zeros_like(self._heap)])
