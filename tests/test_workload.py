@@ -168,7 +168,6 @@ def test_all_presets_are_tested() -> None:
         ("[a, b]", "[a, ~]", "units[1].statements: empty or not a single value"),
         ("statements: 2", "statements: 0", "units[0].statements: '0' is not a whole number from 1 to 1000"),
         ("statements: 2", "statements: 1.5", "units[0].statements: '1.5' is not a whole number"),
-        ("statements: 2", "statements: [a]", "statements[1]: no unit runs 'b'"),
         ("name: b", "name: a", "statements[1].name: the same name as statements[0].name"),
         ("name: pay", "name: page", "units[1].name: the same name as units[0].name"),
         ("update t", "' SELECT \t 1 '", "statements[1].sql: the same SQL text as statements[0].sql"),
@@ -199,6 +198,11 @@ def test_all_presets_are_tested() -> None:
 def test_bad_fields(old: str, new: str, words: str) -> None:
     assert old in GOOD
     assert words in refusal(GOOD.replace(old, new, 1))
+
+
+def test_a_statement_that_nothing_runs() -> None:
+    text = GOOD.replace("statements: 2", "statements: [a]").replace("[a, b]", "[a]")
+    assert "w.yaml: statements[1]: no unit runs 'b'; name it in a unit" in refusal(text)
 
 
 @pytest.mark.parametrize(

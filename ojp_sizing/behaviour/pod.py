@@ -86,6 +86,7 @@ def rpc_reaches_pod(w: World, caller: int) -> None:
         return
     settle_pod(w, c.pod)
     pod.inside += 1
+    pod.inside_peak = max(pod.inside_peak, pod.inside)
     pod.rpcs += 1
     if pod.threads_free > 0:
         _begin(w, caller)

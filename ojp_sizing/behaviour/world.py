@@ -116,7 +116,7 @@ LAYOUTS: dict[str, np.dtype[Any]] = {
             ("state", _i), ("incarnation", _i), ("threads_free", _i), ("inside", _i), *_QUEUE,
             ("overall_ms", _f), ("overall_at_s", _f), ("key", _i),
             ("settled_s", _f), ("thread_s", _f), ("queue_s", _f), ("connection_s", _f), ("waiter_s", _f),
-            ("fast_slot_s", _f), ("slow_slot_s", _f), ("rpcs", _i), ("classed_slow", _i), ("borrowed", _i),
+            ("fast_slot_s", _f), ("slow_slot_s", _f), ("rpcs", _i), ("inside_peak", _i), ("classed_slow", _i), ("borrowed", _i),
         ]
     ),
     # A pod's Hikari pool for the one datasource of the model

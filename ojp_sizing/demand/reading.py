@@ -321,7 +321,7 @@ class _Workload(_Edge):
 
 
 def _did_you_mean(word: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(word[:MOST_NAME], known, 1)
+    close = difflib.get_close_matches(word[:MOST_NAME], known, 1, cutoff=0.5)
     return f"did you mean {shown(close[0])}?" if close else f"known: {', '.join(known[:12])}"
 
 

@@ -54,6 +54,11 @@ class Constants:
     heap_headroom: float
     native_base_bytes: float
     native_per_thread_bytes: float
+    database_reserve_connections: float
+    database_target_use: float
+    cpu_target_use: float
+    gib_per_core: float
+    connection_bytes: float
 
 
 @cache

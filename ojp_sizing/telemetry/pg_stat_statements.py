@@ -81,6 +81,8 @@ def _table(text: str, place: str) -> pd.DataFrame:
         table = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False).rename(columns=_OLD_NAMES)
     except (ValueError, OverflowError) as error:
         raise InputError(place, f"not CSV: {shown(str(error))}", "export with COPY ... (FORMAT csv, HEADER)") from error
+    if not isinstance(table.index, pd.RangeIndex):
+        raise InputError(place, "rows with more fields than the header", "export with COPY ... (FORMAT csv, HEADER)")
     missing = [column for column in ("query", *_COLUMNS) if column not in table.columns]
     if missing:
         raise InputError(place, f"no column {', '.join(missing)}", "export the columns listed in docs/workload.md")
@@ -168,7 +170,7 @@ def _statements(classes: pd.DataFrame) -> dict[str, object]:
                 "sql": query,
                 "kind": _kind(query),
                 "share": f"{calls / total:.9g}",
-                "database_time": {"mean": format_duration(mean_s, significant=4), "cv": f"{cv:.3g}"},
+                "database_time": {"mean": format_duration(mean_s, significant=4), "cv": f"{round(cv, 4):.3g}"},
                 "rows": str(_result_rows(query, rows)),
             }
             for name, query, calls, rows, mean_s, cv in zip(
@@ -203,7 +205,7 @@ def _explained(classes: pd.DataFrame, composition: dict[str, object], place: str
     if "statements" in composition:
         raise InputError(f"{place}: statements", "they come from the CSV", "remove the key")
     units = composition.get("units")
-    if not isinstance(units, list) or not all(isinstance(unit, dict) for unit in units):
+    if not units or not isinstance(units, list) or not all(isinstance(unit, dict) for unit in units):
         return classes  # the reader of workloads says what is wrong
     expected = _counted(units, place)
     lists = [unit.get("statements") for unit in units]

@@ -1,0 +1,133 @@
+"""From outcomes to measures: percentiles, failed shares and use of every resource, per replication and over all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import inf, nan
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ojp_sizing.behaviour.world import OK, UNFINISHED
+from ojp_sizing.deployment.deployment import Deployment
+from ojp_sizing.measurement.intervals import Estimate, mean_estimate, share_estimate
+from ojp_sizing.measurement.objectives import Situation
+from ojp_sizing.measurement.warmup import warm_up_s
+from ojp_sizing.simulation.outcomes import Outcomes
+
+#: Units that arrive this long before the end of a run are left out: they'd be cut off by the end, not by the cluster.
+TAIL_S = 2.0
+#: Recovery is judged on the units that arrive in the last part of the recovery time.
+RECOVERED_S = 30.0
+PERCENTILES = (50, 95, 99)
+
+
+@dataclass(frozen=True, slots=True)
+class Replication:
+    """What one run gives: plain measures by name, and the counts behind its shares ``(hits, total)``."""
+
+    values: Mapping[str, float]
+    counts: Mapping[str, tuple[int, int]]
+    units: int
+
+
+def _percentiles(latency_s: NDArray[np.float64], name: str) -> dict[str, float]:
+    if len(latency_s) == 0:
+        return {f"{name}_p{p}_s": nan for p in PERCENTILES}
+    # 'higher': an observed latency, never a mean of one with an unfinished unit's infinity.
+    found = np.percentile(latency_s, PERCENTILES, method="higher")
+    return {f"{name}_p{p}_s": float(value) for p, value in zip(PERCENTILES, found, strict=True)}
+
+
+def _of_units(
+    outcomes: Outcomes, begin_s: float, end_s: float, prefix: str
+) -> tuple[dict[str, float], tuple[int, int]]:
+    """Latency percentiles of the units that arrive in a window and don't fail, and how many fail."""
+    first, last = np.searchsorted(outcomes.arrival_s, (begin_s, end_s))
+    window = slice(int(first), int(min(last, outcomes.arrived)))
+    outcome, slow = outcomes.outcome[window], outcomes.slow[window]
+    latency_s = outcomes.latency_s[window]
+    kept = (outcome == OK) | (outcome == UNFINISHED)
+    values = {
+        **_percentiles(latency_s[kept & ~slow], f"{prefix}fast"),
+        **_percentiles(latency_s[kept & slow], f"{prefix}slow"),
+    }
+    return values, (int((~kept).sum()), len(outcome))
+
+
+def _of_resources(outcomes: Outcomes, deployment: Deployment, begin_s: float, end_s: float) -> dict[str, float]:
+    """Use of threads, slots, connections and CPU between two samples: mean over pods and time, and the worst second."""
+    times = outcomes.sample_s
+    first, last = np.searchsorted(times, (begin_s, end_s), side="left")
+    first, last = int(first), int(min(last, len(times) - 1))
+    if last <= first:
+        return {}
+    pods, stations = outcomes.samples["pods"], outcomes.samples["stations"]
+    elapsed_s = times[last] - times[first]
+    steps_s = np.diff(times[first : last + 1])[:, None]
+    fast_slots, slow_slots = deployment.slots_per_pod
+    per_pod = {
+        "threads": ("thread_s", deployment.server.thread_pool_size),
+        "connections": ("connection_s", deployment.pool_per_pod),
+        "fast_slots": ("fast_slot_s", fast_slots),
+        "slow_slots": ("slow_slot_s", slow_slots),
+    }
+    values: dict[str, float] = {}
+    for name, (field, size) in per_pod.items():
+        busy = np.diff(pods[field][first : last + 1], axis=0) / steps_s
+        values[f"{name}_use"] = float((busy * steps_s).sum() / elapsed_s / deployment.replicas / max(1, size))
+        values[f"{name}_peak"] = float(busy.max())
+    cpu = np.diff(stations["busy_s"][first : last + 1], axis=0) / steps_s
+    pod_cpu, database = cpu[:, :-1], cpu[:, -1]
+    values["cpu_cores"] = float((pod_cpu * steps_s).sum() / elapsed_s / deployment.replicas)
+    values["cpu_use"] = values["cpu_cores"] / deployment.limit_cores
+    values["cpu_peak_cores"] = float(pod_cpu.max())
+    values["database_cores"] = float((database[:, None] * steps_s).sum() / elapsed_s)
+    values["database_use"] = values["database_cores"] / deployment.database.cores
+    values["executor_queue"] = float((np.diff(pods["queue_s"][[first, last]], axis=0)).sum() / elapsed_s)
+    values["inside_peak"] = float(pods["inside_peak"][last].max())
+    values["open_connections"] = float(outcomes.samples["state"]["connections_peak"][last].max())
+    return values
+
+
+def measure_replication(
+    outcomes: Outcomes, deployment: Deployment, situation: Situation, recovery_s: float
+) -> Replication:
+    """One run's measures.
+
+    Steady: from the end of the warm-up (MSER-5) to ``TAIL_S`` before the end. A disruption: units that arrive in
+    its window; measures that begin with ``recovered_`` are of the last ``RECOVERED_S`` of the recovery time.
+    """
+    if situation is Situation.STEADY:
+        # The end is cut first, so that units in flight there don't look like a drift.
+        last_s = outcomes.end_s - TAIL_S
+        warm_s = warm_up_s(outcomes.arrival_s[: outcomes.arrived], outcomes.latency_s[: outcomes.arrived], last_s)
+        begin_s = warm_s if warm_s < inf else last_s / 2
+        values, failed = _of_units(outcomes, begin_s, last_s, "")
+        values |= _of_resources(outcomes, deployment, begin_s, last_s)
+        values |= {"warm_up_s": begin_s, "stationary": float(warm_s < inf)}
+        return Replication(values, {"failed_share": failed}, failed[1])
+    if outcomes.window_s is None or outcomes.window_s[1] == inf:
+        raise ValueError("the trace ended before the disruption did")
+    begin_s, ready_s = outcomes.window_s
+    values, failed = _of_units(outcomes, begin_s, ready_s, "")
+    values |= _of_resources(outcomes, deployment, begin_s, ready_s)
+    back_s = ready_s + recovery_s
+    recovered, recovered_failed = _of_units(outcomes, back_s - RECOVERED_S, back_s - TAIL_S, "recovered_")
+    values |= recovered | {"window_s": ready_s - begin_s}
+    counts = {"failed_share": failed, "recovered_failed_share": recovered_failed}
+    return Replication(values, counts, outcomes.arrived)
+
+
+def measure(replications: Sequence[Replication]) -> dict[str, Estimate]:
+    """Every measure over the replications, with its interval."""
+    names = list(dict.fromkeys(name for replication in replications for name in replication.values))
+    estimates = {
+        name: mean_estimate([replication.values.get(name, nan) for replication in replications], floor=0.0)
+        for name in names
+    }
+    for name in dict.fromkeys(name for replication in replications for name in replication.counts):
+        counts = [replication.counts[name] for replication in replications]
+        estimates[name] = share_estimate([hits for hits, _ in counts], [total for _, total in counts])
+    return estimates

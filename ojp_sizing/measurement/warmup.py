@@ -1,0 +1,46 @@
+"""Where the start of a run ends: MSER-5 (White 1997; Hoad, Robinson, Davies 2010).
+
+The run is cut into equal buckets of time; the mean latency of the units that arrive in each, in batches of five, is the
+series. The truncation is the one that gives the least marginal standard error of what is left.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+BUCKETS = 200
+BATCH = 5
+
+
+def mser5(series: NDArray[np.float64]) -> int:
+    """Number of points to drop from the front of a series, a multiple of 5.
+
+    A result in the second half means that no steady state was found: the length of the series is returned.
+    """
+    batches = len(series) // BATCH
+    if batches < 2:
+        return 0
+    means = series[: batches * BATCH].reshape(batches, BATCH).mean(axis=1)
+    left = np.arange(batches, 0, -1)
+    tail_sum = np.cumsum(means[::-1])[::-1]
+    tail_square = np.cumsum((means**2)[::-1])[::-1]
+    error = (tail_square - tail_sum**2 / left) / left**2
+    # The last few have almost no spread by chance; MSER looks at the first half and what borders it.
+    candidates = error[: max(1, batches - BATCH)]
+    drop = int(np.argmin(candidates))
+    return len(series) if drop > batches // 2 else drop * BATCH
+
+
+def warm_up_s(arrival_s: NDArray[np.float64], latency_s: NDArray[np.float64], end_s: float) -> float:
+    """Length of the warm-up (s) of a run of length ``end_s``; ``inf`` where no steady state was found."""
+    known = np.isfinite(latency_s)
+    edges = np.linspace(0.0, end_s, BUCKETS + 1)
+    counts, _ = np.histogram(arrival_s[known], edges)
+    sums, _ = np.histogram(arrival_s[known], edges, weights=latency_s[known])
+    filled = counts > 0
+    if not filled.any():
+        return float("inf")
+    series = sums[filled] / counts[filled]
+    drop = mser5(series)
+    return float("inf") if drop >= len(series) else float(edges[:-1][filled][drop])

@@ -1,0 +1,143 @@
+"""Deployments worth a simulation, cheapest first: what the closed forms leave over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import ceil, inf, sqrt
+
+from ojp_sizing.demand.workload import Workload
+from ojp_sizing.deployment.constants import Constants
+from ojp_sizing.deployment.deployment import ClientPool, Database, Deployment, ServerSettings, share_of_pool, split_slots
+from ojp_sizing.sizing.ledger import connections_at_most
+from ojp_sizing.sizing.resources import memory_of
+from ojp_sizing.theory.offered import UnitLoad, mean_load
+from ojp_sizing.theory.queues import servers_for
+
+#: CPU limits of one pod that are tried (cores).
+LIMITS_CORES = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 12.0, 16.0)
+#: How many limits above the least stable one are tried for each number of replicas.
+LIMITS_TRIED = 5
+MOST_REPLICAS = 100
+#: How many numbers of replicas beyond the first one that can carry the load are tried.
+REPLICAS_TRIED = 12
+#: ``ceil(P / N)`` below this breaks OJP (reference 11: with one slot there is no fast lane).
+LEAST_POOL_PER_POD = 2
+LEAST_THREADS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class SlotMargin:
+    """How generously slots are cut: pods gone, share of arrivals that may wait (Erlang C), stretch of the slot time."""
+
+    pods_gone: int
+    waiting: float
+    stretch: float
+
+
+#: From tight to generous. The closed form only proposes; the simulation decides.
+MARGINS = (SlotMargin(1, 0.05, 1.2), SlotMargin(1, 0.002, 1.6), SlotMargin(2, 0.01, 2.0))
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What is asked: the workload at a rate (units of work per second), and the database where it is given."""
+
+    workload: Workload
+    rate: float
+    database: Database
+
+    def load(self, constants: Constants) -> UnitLoad:
+        """The mean unit's demand."""
+        return mean_load(self.workload, constants)
+
+
+def database_of(demand: Demand, constants: Constants) -> Database:
+    """The database as given; where cores aren't, as many as keep it at the target use at steady peak."""
+    if demand.database.cores < inf:
+        return demand.database
+    cores = ceil(demand.rate * demand.load(constants).database_s / constants.database_target_use)
+    return Database(float(max(1, cores)), demand.database.max_connections)
+
+
+def pod_cpu_cores(demand: Demand, load: UnitLoad, pods: int) -> float:
+    """Offered CPU load of one pod while ``pods`` share the work: connects don't divide (reference 1.4)."""
+    return demand.rate * (load.every_pod_cpu_s + load.spread_cpu_s / pods)
+
+
+def cost_cores(workload: Workload, deployment: Deployment) -> float:
+    """Cost in core equivalents: CPU limits and memory of all pods, and the database's memory for the connections.
+
+    Limits, not requests: the answer holds only where the limit can be had.
+    """
+    constants = deployment.constants
+    gib = 2.0**30
+    memory = memory_of(workload, deployment, deployment.server.thread_pool_size)
+    connections = connections_at_most(deployment.pool.maximum_size, deployment.replicas)
+    return (
+        deployment.replicas * (deployment.limit_cores + memory.limit / gib / constants.gib_per_core)
+        + connections * constants.connection_bytes / gib / constants.gib_per_core
+    )
+
+
+def _cut(demand: Demand, load: UnitLoad, replicas: int, margin: SlotMargin) -> tuple[int, int]:
+    """``(maximumPoolSize, slowSlotPercentage)`` for this margin."""
+    survivors = max(1, replicas - margin.pods_gone)
+    rate = demand.rate / survivors
+    fast = servers_for(rate * load.fast_slot_s * margin.stretch, margin.waiting)
+    slow = servers_for(rate * load.slow_slot_s * margin.stretch, margin.waiting) if load.slow_slot_s > 0 else 1
+    # Connections are held between statements too; slots alone don't cover that (reference 1.2).
+    held = servers_for(demand.rate / replicas * load.hold_s * margin.stretch, margin.waiting)
+    total = max(fast + slow, held, LEAST_POOL_PER_POD)
+    percentage = min(90, max(1, ceil(100 * slow / total)))
+    while split_slots(total, percentage)[1] < slow:
+        percentage += 1
+    return total * replicas, percentage
+
+
+def _threads(demand: Demand, load: UnitLoad, replicas: int, pool_size: int, constants: Constants) -> int:
+    """Executor threads: every slot's statement and as many waiters, and the small RPCs with room for their bursts."""
+    survivors = max(1, replicas - 2)
+    small = pod_cpu_cores(demand, load, survivors) * 2.0
+    wanted = 2 * share_of_pool(pool_size, survivors) + small + 4.0 * sqrt(small)
+    return max(LEAST_THREADS, ceil(wanted / 10) * 10)
+
+
+def _of_replicas(demand: Demand, replicas: int, constants: Constants) -> Iterator[Deployment]:
+    load = demand.load(constants)
+    database = database_of(demand, constants)
+    if demand.rate * load.database_s >= database.cores:
+        return
+    # One pod is gone for most of a minute: without room for that, no objective of it can hold.
+    needed_cores = pod_cpu_cores(demand, load, max(1, replicas - 1))
+    limits = [limit for limit in LIMITS_CORES if limit > needed_cores][:LIMITS_TRIED]
+    cuts = dict.fromkeys(_cut(demand, load, replicas, margin) for margin in MARGINS)
+    room = database.max_connections - constants.database_reserve_connections
+    for pool_size, percentage in cuts:
+        if connections_at_most(pool_size, replicas) > room:
+            continue
+        server = ServerSettings(
+            thread_pool_size=_threads(demand, load, replicas, pool_size, constants), slow_slot_percentage=percentage
+        )
+        for limit in limits:
+            yield Deployment(
+                replicas=replicas,
+                limit_cores=limit,
+                pool=ClientPool(maximum_size=pool_size),
+                server=server,
+                database=database,
+                constants=constants,
+            )
+
+
+def candidates(demand: Demand, constants: Constants, least_replicas: int, most_replicas: int) -> list[Deployment]:
+    """Deployments that pass the screen, cheapest first."""
+    found: list[Deployment] = []
+    numbers_with_some = 0
+    for replicas in range(least_replicas, most_replicas + 1):
+        some = list(_of_replicas(demand, replicas, constants))
+        found += some
+        numbers_with_some += bool(some)
+        if numbers_with_some == REPLICAS_TRIED:
+            break
+    return sorted(found, key=lambda deployment: (cost_cores(demand.workload, deployment), deployment.replicas))
