@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ojp_sizing import quantities as q
@@ -125,6 +125,7 @@ def test_the_message_shows_the_mend(parse: Callable[..., float], text: str, word
     assert words in str(caught.value)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60))
 def test_any_text_is_a_number_or_an_input_error(text: str) -> None:
     for parse in PARSERS:
@@ -136,27 +137,32 @@ def test_any_text_is_a_number_or_an_input_error(text: str) -> None:
             assert 0 <= value < float("inf")
 
 
+@settings(deadline=None)
 @given(st.floats(0, q.MOST_SECONDS))
 def test_durations_read_back(seconds: float) -> None:
     assert q.parse_duration(q.format_duration(seconds)) == seconds
 
 
+@settings(deadline=None)
 @given(st.floats(0, q.MOST_RPS))
 def test_rates_read_back(rps: float) -> None:
     assert q.parse_rate(q.format_rate(rps)) == rps
 
 
+@settings(deadline=None)
 @given(st.integers(0, q.MOST_BYTES))
 def test_sizes_read_back(size: int) -> None:
     assert q.parse_bytes(q.format_bytes(size)) == size
     assert q.parse_bytes(q.format_bytes(size // 1024 * 2**20 % q.MOST_BYTES)) == size // 1024 * 2**20 % q.MOST_BYTES
 
 
+@settings(deadline=None)
 @given(st.integers(0, 4_096_000))
 def test_cores_read_back(milli: int) -> None:
     assert q.parse_cores(q.format_cores(milli / 1000)) == milli / 1000
 
 
+@settings(deadline=None)
 @given(st.floats(0, 1))
 def test_numbers_read_back(value: float) -> None:
     assert q.parse_fraction(q.format_number(value)) == value

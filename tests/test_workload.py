@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ojp_sizing.demand.reading import (
@@ -320,6 +320,7 @@ def workloads(draw: st.DrawFn) -> Workload:
     return Workload(draw(NAMES), statements, units, draw(LINES), draw(LINES), clients=clients, network=network)
 
 
+@settings(deadline=None)
 @given(workloads())
 def test_written_files_read_back_equal(workload: Workload) -> None:
     assert parse_workload(workload_yaml(workload)) == workload
@@ -334,6 +335,7 @@ def read_or_refused(text: str) -> None:
         assert parse_workload(workload_yaml(workload)) == workload
 
 
+@settings(deadline=None)
 @given(st.text(max_size=200))
 def test_any_text(text: str) -> None:
     read_or_refused(text)
@@ -356,6 +358,7 @@ YAML_PIECES = st.sampled_from(
 ) | st.text(string.printable + "é\u2028\ud800\x00", max_size=3)
 
 
+@settings(deadline=None)
 @given(st.integers(0, len(GOOD)), st.integers(0, 30), st.lists(YAML_PIECES, max_size=8))
 def test_damaged_files(start: int, length: int, pieces: list[str]) -> None:
     read_or_refused(GOOD[:start] + "".join(pieces) + GOOD[start + length :])

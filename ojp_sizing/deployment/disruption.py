@@ -28,13 +28,15 @@ class RollingUpdate:
     """A StatefulSet's rolling update that starts at ``at_s`` (reference 7.3).
 
     ``restart_s[p]``: from the end of pod p's process to the new one's listening; ``ready_s[p]``: from there to
-    Ready, when the controller stops the next pod. A stop ends after ``grace_s`` at the latest.
+    Ready, when the controller stops the next pod. A stop ends after ``grace_s`` at the latest. Only the last
+    ``pods`` pods are updated (a partition of the StatefulSet's strategy).
     """
 
     at_s: float
     restart_s: tuple[float, ...]
     ready_s: tuple[float, ...]
     grace_s: float
+    pods: int
 
 
 Disruption = PodLoss | RollingUpdate | None
@@ -60,4 +62,4 @@ def sample_rolling_update(deployment: Deployment, at_s: float, rng: Generator) -
     constants, replicas = deployment.constants, deployment.replicas
     restart_s = constants.schedule_warm_s + _start_s(deployment, rng, replicas)
     ready_s = rng.uniform(0, constants.readiness_period_s, replicas)
-    return RollingUpdate(at_s, tuple(restart_s.tolist()), tuple(ready_s.tolist()), constants.stop_grace_s)
+    return RollingUpdate(at_s, tuple(restart_s.tolist()), tuple(ready_s.tolist()), constants.stop_grace_s, replicas)

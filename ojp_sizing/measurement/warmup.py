@@ -16,7 +16,7 @@ BATCH = 5
 def mser5(series: NDArray[np.float64]) -> int:
     """Number of points to drop from the front of a series, a multiple of 5.
 
-    A result in the second half means that no steady state was found: the length of the series is returned.
+    A least error at the very middle means that no steady state was found: the length of the series is returned.
     """
     batches = len(series) // BATCH
     if batches < 2:
@@ -26,10 +26,9 @@ def mser5(series: NDArray[np.float64]) -> int:
     tail_sum = np.cumsum(means[::-1])[::-1]
     tail_square = np.cumsum((means**2)[::-1])[::-1]
     error = (tail_square - tail_sum**2 / left) / left**2
-    # The last few have almost no spread by chance; MSER looks at the first half and what borders it.
-    candidates = error[: max(1, batches - BATCH)]
-    drop = int(np.argmin(candidates))
-    return len(series) if drop > batches // 2 else drop * BATCH
+    # Only the first half: near the end, few batches have little spread by chance.
+    drop = int(np.argmin(error[: batches // 2 + 1]))
+    return len(series) if drop == batches // 2 else drop * BATCH
 
 
 def warm_up_s(arrival_s: NDArray[np.float64], latency_s: NDArray[np.float64], end_s: float) -> float:

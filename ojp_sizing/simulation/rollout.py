@@ -67,7 +67,7 @@ def rolling_update(plane: Plane, update: RollingUpdate) -> Process:
     env = plane.env
     yield env.timeout(update.at_s)
     plane.disruption_begins()
-    for pod in reversed(range(plane.replicas)):
+    for pod in reversed(range(plane.replicas - update.pods, plane.replicas)):
         drained = plane.drained(pod)
         plane.stop(pod)
         yield drained | env.timeout(update.grace_s)

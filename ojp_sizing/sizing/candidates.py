@@ -17,13 +17,13 @@ from ojp_sizing.theory.queues import servers_for
 #: CPU limits of one pod that are tried (cores).
 LIMITS_CORES = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 12.0, 16.0)
 #: How many limits above the least stable one are tried for each number of replicas.
-LIMITS_TRIED = 5
+LIMITS_TRIED = 3
 MOST_REPLICAS = 100
 #: How many numbers of replicas beyond the first one that can carry the load are tried.
 REPLICAS_TRIED = 12
 #: ``ceil(P / N)`` below this breaks OJP (reference 11: with one slot there is no fast lane).
 LEAST_POOL_PER_POD = 2
-LEAST_THREADS = 32
+LEAST_THREADS = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +35,8 @@ class SlotMargin:
     stretch: float
 
 
-#: From tight to generous. The closed form only proposes; the simulation decides.
-MARGINS = (SlotMargin(1, 0.05, 1.2), SlotMargin(1, 0.002, 1.6), SlotMargin(2, 0.01, 2.0))
+#: Tight and generous. The closed form only proposes; the simulation decides.
+MARGINS = (SlotMargin(1, 0.02, 1.3), SlotMargin(2, 0.005, 2.0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +96,20 @@ def _cut(demand: Demand, load: UnitLoad, replicas: int, margin: SlotMargin) -> t
 
 
 def _threads(demand: Demand, load: UnitLoad, replicas: int, pool_size: int, constants: Constants) -> int:
-    """Executor threads: every slot's statement and as many waiters, and the small RPCs with room for their bursts."""
-    survivors = max(1, replicas - 2)
-    small = pod_cpu_cores(demand, load, survivors) * 2.0
-    wanted = 2 * share_of_pool(pool_size, survivors) + small + 4.0 * sqrt(small)
-    return max(LEAST_THREADS, ceil(wanted / 10) * 10)
+    """Executor threads: one for every caller that can pile up while a survivor's pool is rebuilt.
+
+    When clients disagree about a pod, survivors shrink and evict their whole pool (reference 5), and one adder opens
+    connections again, one at a time. Callers wait meanwhile, each on a thread; were there fewer threads, the closes that
+    free connections would wait behind them (reference 1.3: a convoy). More threads than client threads serve nobody.
+    """
+    survivors = max(1, replicas - 1)
+    rate = demand.rate / survivors
+    rebuild_s = constants.connection_open_s * (rate * load.hold_s + 1)
+    waiting = rate * load.statements * rebuild_s
+    small = pod_cpu_cores(demand, load, survivors)
+    wanted = share_of_pool(pool_size, survivors) + waiting + small + 4.0 * sqrt(small)
+    clients = demand.workload.clients
+    return min(max(LEAST_THREADS, ceil(wanted / 50) * 50), clients.jvms * clients.threads + clients.jvms)
 
 
 def _of_replicas(demand: Demand, replicas: int, constants: Constants) -> Iterator[Deployment]:
@@ -116,18 +125,19 @@ def _of_replicas(demand: Demand, replicas: int, constants: Constants) -> Iterato
     for pool_size, percentage in cuts:
         if connections_at_most(pool_size, replicas) > room:
             continue
-        server = ServerSettings(
-            thread_pool_size=_threads(demand, load, replicas, pool_size, constants), slow_slot_percentage=percentage
-        )
+        threads = _threads(demand, load, replicas, pool_size, constants)
         for limit in limits:
-            yield Deployment(
-                replicas=replicas,
-                limit_cores=limit,
-                pool=ClientPool(maximum_size=pool_size),
-                server=server,
-                database=database,
-                constants=constants,
-            )
+            for segregation in (True, False):
+                yield Deployment(
+                    replicas=replicas,
+                    limit_cores=limit,
+                    pool=ClientPool(maximum_size=pool_size),
+                    server=ServerSettings(
+                        thread_pool_size=threads, segregation=segregation, slow_slot_percentage=percentage
+                    ),
+                    database=database,
+                    constants=constants,
+                )
 
 
 def candidates(demand: Demand, constants: Constants, least_replicas: int, most_replicas: int) -> list[Deployment]:
@@ -140,4 +150,5 @@ def candidates(demand: Demand, constants: Constants, least_replicas: int, most_r
         numbers_with_some += bool(some)
         if numbers_with_some == REPLICAS_TRIED:
             break
-    return sorted(found, key=lambda deployment: (cost_cores(demand.workload, deployment), deployment.replicas))
+    # Python's sort is stable: at equal cost fewer replicas first, and segregation on before off.
+    return sorted(found, key=lambda deployment: cost_cores(demand.workload, deployment))

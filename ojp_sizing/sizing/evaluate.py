@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
 
 from numpy.random import SeedSequence, default_rng
@@ -36,8 +36,10 @@ STEADY_S = 20.0
 SLOW_UNITS = 1000
 LONGEST_STEADY_S = 120.0
 #: Replications: first look, first verdict, and the most before "undecided" is the answer.
-FIRST, ENOUGH, MOST = 2, 5, 20
+FIRST, ENOUGH, MOST = 2, 5, 10
 SITUATIONS = (Situation.STEADY, Situation.ROLLING_UPDATE, Situation.POD_LOST)
+#: A scout is turned away where the p99 of its window is this many times over the limit in every replication.
+FAR_OVER = 1.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,7 @@ class Task:
     seed: int
     replication: int
     engine: Engine
+    scout: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +105,8 @@ def expected_end_s(disruption: Disruption) -> float:
     if isinstance(disruption, PodLoss):
         return disruption.at_s + disruption.absent_s + disruption.ready_s
     if isinstance(disruption, RollingUpdate):
-        return disruption.at_s + sum(disruption.restart_s) + sum(disruption.ready_s)
+        last = len(disruption.restart_s) - disruption.pods
+        return disruption.at_s + sum(disruption.restart_s[last:]) + sum(disruption.ready_s[last:])
     return 0.0
 
 
@@ -116,7 +120,9 @@ def run_task(task: Task) -> Replication:
     if task.situation is Situation.POD_LOST:
         disruption = sample_pod_loss(task.deployment, LEAD_S, disruption_rng)
     elif task.situation is Situation.ROLLING_UPDATE:
-        disruption = sample_rolling_update(task.deployment, LEAD_S, disruption_rng)
+        update = sample_rolling_update(task.deployment, LEAD_S, disruption_rng)
+        # A scout looks at the first pod of the update only.
+        disruption = replace(update, pods=1) if task.scout else update
     stops_s = 0.0
     while True:
         if disruption is not None:
@@ -149,58 +155,78 @@ def judge(measures: dict[str, Estimate], objectives: Objectives, situation: Situ
     )
 
 
-def clearly_over(replications: Sequence[Replication], objectives: Objectives, situation: Situation) -> bool:
-    """A first look: some percentile is at least a quarter over its limit in every replication so far."""
-    return any(
-        all(replication.values.get(objective.measure, 0.0) > 1.25 * objective.limit for replication in replications)
-        for objective in objectives_of(objectives, situation)
-    )
-
-
 Progress = Callable[[str, int], None]
 
 
-def evaluate(
-    demand: tuple[Workload, float],
-    deployment: Deployment,
-    objectives: Objectives,
-    *,
-    seed: int,
-    engine: Engine,
-    pool: Executor,
-    progress: Progress = lambda what, replications: None,
-    situations: Sequence[Situation] = SITUATIONS,
-) -> Evaluation:
-    """Simulate situation after situation until one is not met, or all are, or the most replications are used.
+def _silent(what: str, replications: int) -> None:
+    pass
 
-    A first look of two replications spares candidates that are far off the rest; every verdict that is shown for the
-    answer itself rests on at least ``ENOUGH``.
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What every simulation of one sizing shares: demand, objectives, seed, engine and workers."""
+
+    workload: Workload
+    rate: float
+    objectives: Objectives
+    seed: int
+    engine: Engine
+    pool: Executor
+    progress: Progress = _silent
+
+    def run(
+        self, deployment: Deployment, situation: Situation, numbers: Sequence[int], *, scout: bool = False
+    ) -> list[Replication]:
+        """Replications with these numbers, in their order whatever the workers do."""
+        recovery_s = RECOVERED_S + TAIL_S if scout else self.objectives.recovery_s
+        tasks = [
+            Task(self.workload, self.rate, deployment, situation, recovery_s, self.seed, number, self.engine, scout)
+            for number in numbers
+        ]
+        done = []
+        for replication in self.pool.map(run_task, tasks):
+            done.append(replication)
+            self.progress(situation.value, len(done))
+        return done
+
+
+def scout(bench: Bench, deployment: Deployment) -> tuple[Judgement, ...]:
+    """A first look at the hardest thing: the stop of one pod of a rolling update. Judgements that turn it away, if any.
+
+    Its window is like one turn of the whole update, and so is the p99 over it; what is far over the limit in every
+    replication isn't worth the whole simulation.
     """
+    situation = Situation.ROLLING_UPDATE
+    replications = bench.run(deployment, situation, range(FIRST), scout=True)
+    measures = measure(replications)
+    return tuple(
+        judgement
+        for judgement in judge(measures, bench.objectives, situation)
+        if not judgement.objective.measure.startswith("recovered")
+        and all(r.values.get(judgement.objective.measure, 0.0) > FAR_OVER * judgement.objective.limit for r in replications)
+    )
+
+
+def evaluate_situation(bench: Bench, deployment: Deployment, situation: Situation) -> SituationResult:
+    """Replications until the verdict is clear, until an estimate is over its limit, or until ``MOST``."""
+    replications: list[Replication] = []
+    for target in (FIRST, ENOUGH, MOST):
+        replications += bench.run(deployment, situation, range(len(replications), target))
+        measures = measure(replications)
+        judgements = judge(measures, bench.objectives, situation)
+        hopeless = any(j.estimate.value > j.objective.limit for j in judgements)
+        if hopeless or (target >= ENOUGH and overall(judgements) is not Verdict.UNDECIDED):
+            break
+    units = sum(replication.units for replication in replications)
+    return SituationResult(situation, measures, judgements, len(replications), units)
+
+
+def evaluate(bench: Bench, deployment: Deployment, situations: Sequence[Situation] = SITUATIONS) -> Evaluation:
+    """Situation after situation, until one is not shown to be met. A verdict of "met" rests on ``ENOUGH`` replications."""
     results: dict[Situation, SituationResult] = {}
     for situation in situations:
-        replications: list[Replication] = []
-        target = FIRST
-        while True:
-            tasks = [
-                Task(*demand, deployment, situation, objectives.recovery_s, seed, number, engine)
-                for number in range(len(replications), target)
-            ]
-            for replication in pool.map(run_task, tasks):
-                replications.append(replication)
-                progress(situation.value, len(replications))
-            measures = measure(replications)
-            judgements = judge(measures, objectives, situation)
-            over = target == FIRST and clearly_over(replications, objectives, situation)
-            if target < ENOUGH and not over:
-                target = ENOUGH
-            elif over or target >= MOST or overall(judgements) is not Verdict.UNDECIDED:
-                break
-            else:
-                target = min(MOST, 2 * target)
-        results[situation] = SituationResult(
-            situation, measures, judgements, len(replications), sum(replication.units for replication in replications)
-        )
-        if over or overall(judgements) is not Verdict.MET:
+        results[situation] = evaluate_situation(bench, deployment, situation)
+        if results[situation].verdict is not Verdict.MET:
             break
     return Evaluation(deployment, results)
 
