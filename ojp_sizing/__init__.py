@@ -1,0 +1,76 @@
+"""How big must an OJP deployment be? Names of the toolkit for notebooks and programs.
+
+Every name is loaded when it is first used, so that ``import ojp_sizing`` costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ojp_sizing.demand.reading import preset_names, read_workload
+    from ojp_sizing.demand.trace import Trace, sample_trace
+    from ojp_sizing.demand.workload import Clients, Duration, Network, StatementClass, UnitOfWork, Workload
+    from ojp_sizing.deployment.deployment import ClientPool, Database, Deployment, ServerSettings
+    from ojp_sizing.deployment.disruption import PodLoss, RollingUpdate, sample_pod_loss, sample_rolling_update
+    from ojp_sizing.errors import InputError
+    from ojp_sizing.measurement.intervals import Estimate
+    from ojp_sizing.measurement.objectives import Objectives, Situation, Verdict
+    from ojp_sizing.simulation.outcomes import Outcomes
+    from ojp_sizing.simulation.simulate import simulate
+    from ojp_sizing.sizing.recommendation import Recommendation, check, size
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "demand.reading": ("preset_names", "read_workload"),
+    "demand.trace": ("Trace", "sample_trace"),
+    "demand.workload": ("Clients", "Duration", "Network", "StatementClass", "UnitOfWork", "Workload"),
+    "deployment.deployment": ("ClientPool", "Database", "Deployment", "ServerSettings"),
+    "deployment.disruption": ("PodLoss", "RollingUpdate", "sample_pod_loss", "sample_rolling_update"),
+    "errors": ("InputError",),
+    "measurement.intervals": ("Estimate",),
+    "measurement.objectives": ("Objectives", "Situation", "Verdict"),
+    "simulation.outcomes": ("Outcomes",),
+    "simulation.simulate": ("simulate",),
+    "sizing.recommendation": ("Recommendation", "check", "size"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "Clients",
+    "ClientPool",
+    "Database",
+    "Deployment",
+    "Duration",
+    "Estimate",
+    "InputError",
+    "Network",
+    "Objectives",
+    "Outcomes",
+    "PodLoss",
+    "Recommendation",
+    "RollingUpdate",
+    "ServerSettings",
+    "Situation",
+    "StatementClass",
+    "Trace",
+    "UnitOfWork",
+    "Verdict",
+    "Workload",
+    "check",
+    "preset_names",
+    "read_workload",
+    "sample_pod_loss",
+    "sample_rolling_update",
+    "sample_trace",
+    "simulate",
+    "size",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'ojp_sizing' has no attribute {name!r}")
+    return getattr(import_module(f"ojp_sizing.{_HOME_OF[name]}"), name)

@@ -57,6 +57,7 @@ class Constants:
     database_reserve_connections: float
     database_target_use: float
     cpu_target_use: float
+    cpu_most_use: float
     gib_per_core: float
     connection_bytes: float
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, inf, sqrt
 
 from ojp_sizing.demand.workload import Workload
 from ojp_sizing.deployment.constants import Constants
-from ojp_sizing.deployment.deployment import ClientPool, Database, Deployment, ServerSettings, share_of_pool, split_slots
+from ojp_sizing.deployment.deployment import ClientPool, Database, Deployment, share_of_pool, split_slots
 from ojp_sizing.sizing.ledger import connections_at_most
 from ojp_sizing.sizing.resources import memory_of
 from ojp_sizing.theory.offered import UnitLoad, mean_load
@@ -35,8 +35,18 @@ class SlotMargin:
     stretch: float
 
 
-#: Tight and generous. The closed form only proposes; the simulation decides.
-MARGINS = (SlotMargin(1, 0.02, 1.3), SlotMargin(2, 0.005, 2.0))
+#: Generous and tight. The closed form only proposes; the simulation decides.
+GENEROUS = SlotMargin(1, 0.02, 1.3)
+TIGHT = SlotMargin(0, 0.2, 1.1)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A deployment, and the same with a smaller pool (None where that isn't smaller)."""
+
+    deployment: Deployment
+    tighter: Deployment | None
+    cost_cores: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,37 +122,41 @@ def _threads(demand: Demand, load: UnitLoad, replicas: int, pool_size: int, cons
     return min(max(LEAST_THREADS, ceil(wanted / 50) * 50), clients.jvms * clients.threads + clients.jvms)
 
 
-def _of_replicas(demand: Demand, replicas: int, constants: Constants) -> Iterator[Deployment]:
+def _with_pool(demand: Demand, like: Deployment, margin: SlotMargin) -> Deployment | None:
+    """The deployment with its pool, slots and threads cut by this margin; None where the database hasn't the room."""
+    constants, replicas = like.constants, like.replicas
+    load = demand.load(constants)
+    pool_size, percentage = _cut(demand, load, replicas, margin)
+    room = like.database.max_connections - constants.database_reserve_connections
+    if connections_at_most(pool_size, replicas) > room:
+        return None
+    threads = _threads(demand, load, replicas, pool_size, constants)
+    server = replace(like.server, thread_pool_size=threads, slow_slot_percentage=percentage)
+    return replace(like, pool=ClientPool(maximum_size=pool_size), server=server)
+
+
+def _of_replicas(demand: Demand, replicas: int, constants: Constants) -> Iterator[Candidate]:
     load = demand.load(constants)
     database = database_of(demand, constants)
     if demand.rate * load.database_s >= database.cores:
         return
     # One pod is gone for most of a minute: without room for that, no objective of it can hold.
-    needed_cores = pod_cpu_cores(demand, load, max(1, replicas - 1))
-    limits = [limit for limit in LIMITS_CORES if limit > needed_cores][:LIMITS_TRIED]
-    cuts = dict.fromkeys(_cut(demand, load, replicas, margin) for margin in MARGINS)
-    room = database.max_connections - constants.database_reserve_connections
-    for pool_size, percentage in cuts:
-        if connections_at_most(pool_size, replicas) > room:
-            continue
-        threads = _threads(demand, load, replicas, pool_size, constants)
-        for limit in limits:
-            for segregation in (True, False):
-                yield Deployment(
-                    replicas=replicas,
-                    limit_cores=limit,
-                    pool=ClientPool(maximum_size=pool_size),
-                    server=ServerSettings(
-                        thread_pool_size=threads, segregation=segregation, slow_slot_percentage=percentage
-                    ),
-                    database=database,
-                    constants=constants,
-                )
+    needed_cores = max(
+        pod_cpu_cores(demand, load, max(1, replicas - 1)),
+        pod_cpu_cores(demand, load, replicas) / constants.cpu_most_use,
+    )
+    for limit in [limit for limit in LIMITS_CORES if limit > needed_cores][:LIMITS_TRIED]:
+        bare = Deployment(replicas=replicas, limit_cores=limit, database=database, constants=constants)
+        generous, tight = (_with_pool(demand, bare, margin) for margin in (GENEROUS, TIGHT))
+        first = generous or tight
+        if first is not None:
+            smaller = tight if generous is not None and tight != generous else None
+            yield Candidate(first, smaller, cost_cores(demand.workload, first))
 
 
-def candidates(demand: Demand, constants: Constants, least_replicas: int, most_replicas: int) -> list[Deployment]:
-    """Deployments that pass the screen, cheapest first."""
-    found: list[Deployment] = []
+def candidates(demand: Demand, constants: Constants, least_replicas: int, most_replicas: int) -> list[Candidate]:
+    """Deployments that pass the screen, cheapest first; at equal cost fewer replicas first."""
+    found: list[Candidate] = []
     numbers_with_some = 0
     for replicas in range(least_replicas, most_replicas + 1):
         some = list(_of_replicas(demand, replicas, constants))
@@ -150,5 +164,4 @@ def candidates(demand: Demand, constants: Constants, least_replicas: int, most_r
         numbers_with_some += bool(some)
         if numbers_with_some == REPLICAS_TRIED:
             break
-    # Python's sort is stable: at equal cost fewer replicas first, and segregation on before off.
-    return sorted(found, key=lambda deployment: cost_cores(demand.workload, deployment))
+    return sorted(found, key=lambda candidate: candidate.cost_cores)

@@ -17,7 +17,7 @@ from ojp_sizing.demand.workload import Workload
 from ojp_sizing.deployment.deployment import Deployment
 from ojp_sizing.deployment.disruption import Disruption, PodLoss, RollingUpdate, sample_pod_loss, sample_rolling_update
 from ojp_sizing.measurement.intervals import Estimate
-from ojp_sizing.measurement.measure import RECOVERED_S, TAIL_S, Replication, measure, measure_replication
+from ojp_sizing.measurement.measure import TAIL_S, Replication, measure, measure_replication, run_on_s
 from ojp_sizing.measurement.objectives import (
     Judgement,
     Objectives,
@@ -31,15 +31,18 @@ from ojp_sizing.simulation.simulate import Engine, simulate
 
 #: A disruption begins this long after the start, by when the warm start has settled.
 LEAD_S = 5.0
+#: What is allowed for each stop of a pod at first.
+STOP_S = 3.0
 #: A steady run is at least this long, and long enough for this many slow units.
 STEADY_S = 20.0
 SLOW_UNITS = 1000
 LONGEST_STEADY_S = 120.0
 #: Replications: first look, first verdict, and the most before "undecided" is the answer.
 FIRST, ENOUGH, MOST = 2, 5, 10
-SITUATIONS = (Situation.STEADY, Situation.ROLLING_UPDATE, Situation.POD_LOST)
-#: A scout is turned away where the p99 of its window is this many times over the limit in every replication.
-FAR_OVER = 1.25
+SCOUTS = 4
+#: A scout passes below this part of the limit.
+SCOUT_MARGIN = 0.85
+SITUATIONS = (Situation.STEADY, Situation.POD_LOST, Situation.ROLLING_UPDATE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,14 +126,16 @@ def run_task(task: Task) -> Replication:
         update = sample_rolling_update(task.deployment, LEAD_S, disruption_rng)
         # A scout looks at the first pod of the update only.
         disruption = replace(update, pods=1) if task.scout else update
-    stops_s = 0.0
+    # A stop lasts as long as the longest RPC inside; a longer trace costs nothing, since the run ends by itself.
+    stops_s = STOP_S * task.deployment.replicas
+    after_s = run_on_s(task.recovery_s)
     while True:
         if disruption is not None:
-            duration_s = expected_end_s(disruption) + stops_s + task.recovery_s
+            duration_s = expected_end_s(disruption) + stops_s + after_s
         trace = sample_trace(task.workload, task.rate, duration_s, trace_seed)
-        outcomes = simulate(trace, task.deployment, disruption, engine=task.engine, recovery_s=task.recovery_s)
+        outcomes = simulate(trace, task.deployment, disruption, engine=task.engine, recovery_s=after_s)
         window_s = outcomes.window_s
-        if window_s is None or window_s[1] + task.recovery_s <= duration_s:
+        if window_s is None or window_s[1] + after_s <= duration_s:
             return measure_replication(outcomes, task.deployment, task.situation, task.recovery_s)
         # Running RPCs kept stopping pods alive, and the trace was too short; a longer one begins with the same units.
         stops_s = window_s[1] - expected_end_s(disruption) if window_s[1] < inf else 2 * stops_s + 5.0
@@ -155,11 +160,14 @@ def judge(measures: dict[str, Estimate], objectives: Objectives, situation: Situ
     )
 
 
-Progress = Callable[[str, int], None]
+Progress = Callable[[str], None]
 
 
-def _silent(what: str, replications: int) -> None:
+def _silent(what: str) -> None:
     pass
+
+
+Runs = dict[Situation, list[Replication]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,60 +183,72 @@ class Bench:
     progress: Progress = _silent
 
     def run(
-        self, deployment: Deployment, situation: Situation, numbers: Sequence[int], *, scout: bool = False
+        self, deployment: Deployment, wanted: Sequence[tuple[Situation, int]], *, scout: bool = False
     ) -> list[Replication]:
-        """Replications with these numbers, in their order whatever the workers do."""
-        recovery_s = RECOVERED_S + TAIL_S if scout else self.objectives.recovery_s
+        """The wanted replications, by situation and number, in the order asked whatever the workers do."""
+        recovery_s = TAIL_S if scout else self.objectives.recovery_s
         tasks = [
             Task(self.workload, self.rate, deployment, situation, recovery_s, self.seed, number, self.engine, scout)
-            for number in numbers
+            for situation, number in wanted
         ]
-        done = []
-        for replication in self.pool.map(run_task, tasks):
+        done: list[Replication] = []
+        for task, replication in zip(tasks, self.pool.map(run_task, tasks), strict=True):
             done.append(replication)
-            self.progress(situation.value, len(done))
+            self.progress(f"{'scouting' if scout else task.situation.value} {task.replication + 1}")
         return done
 
 
-def scout(bench: Bench, deployment: Deployment) -> tuple[Judgement, ...]:
-    """A first look at the hardest thing: the stop of one pod of a rolling update. Judgements that turn it away, if any.
+def _over(judgements: Sequence[Judgement], margin: float = 1.0) -> tuple[Judgement, ...]:
+    """Those whose very estimate is over so much of the limit: more replications would hardly show that it is met."""
+    return tuple(j for j in judgements if j.estimate.value > margin * j.objective.limit)
 
-    Its window is like one turn of the whole update, and so is the p99 over it; what is far over the limit in every
-    replication isn't worth the whole simulation.
+
+def scout(bench: Bench, deployment: Deployment) -> tuple[tuple[Judgement, ...], int]:
+    """A first look at the hardest thing, the stop of one pod: what turns it away, if anything, and after how many runs.
+
+    The window is like one turn of the whole update, and so is the p99 over it. What comes too near the limit is turned
+    away too: it could be shown to do only with very many replications, if at all.
     """
     situation = Situation.ROLLING_UPDATE
-    replications = bench.run(deployment, situation, range(FIRST), scout=True)
+    replications: list[Replication] = []
+    for target in (FIRST, SCOUTS):
+        replications += bench.run(
+            deployment, [(situation, number) for number in range(len(replications), target)], scout=True
+        )
+        judged = judge(measure(replications), bench.objectives, situation)
+        over = _over([j for j in judged if not j.objective.measure.startswith("recovered")], SCOUT_MARGIN)
+        if target == SCOUTS or any(judgement.estimate.value > 2 * judgement.objective.limit for judgement in over):
+            break
+    return over, len(replications)
+
+
+def _result(bench: Bench, situation: Situation, replications: Sequence[Replication]) -> SituationResult:
     measures = measure(replications)
-    return tuple(
-        judgement
-        for judgement in judge(measures, bench.objectives, situation)
-        if not judgement.objective.measure.startswith("recovered")
-        and all(r.values.get(judgement.objective.measure, 0.0) > FAR_OVER * judgement.objective.limit for r in replications)
+    units = sum(replication.units for replication in replications)
+    return SituationResult(
+        situation, measures, judge(measures, bench.objectives, situation), len(replications), units
     )
 
 
-def evaluate_situation(bench: Bench, deployment: Deployment, situation: Situation) -> SituationResult:
-    """Replications until the verdict is clear, until an estimate is over its limit, or until ``MOST``."""
-    replications: list[Replication] = []
-    for target in (FIRST, ENOUGH, MOST):
-        replications += bench.run(deployment, situation, range(len(replications), target))
-        measures = measure(replications)
-        judgements = judge(measures, bench.objectives, situation)
-        hopeless = any(j.estimate.value > j.objective.limit for j in judgements)
-        if hopeless or (target >= ENOUGH and overall(judgements) is not Verdict.UNDECIDED):
-            break
-    units = sum(replication.units for replication in replications)
-    return SituationResult(situation, measures, judgements, len(replications), units)
+def evaluate(bench: Bench, deployment: Deployment) -> Evaluation:
+    """Replications of every situation until the verdicts are clear, or an estimate is over its limit, or ``MOST``.
 
-
-def evaluate(bench: Bench, deployment: Deployment, situations: Sequence[Situation] = SITUATIONS) -> Evaluation:
-    """Situation after situation, until one is not shown to be met. A verdict of "met" rests on ``ENOUGH`` replications."""
+    It begins with a few rolling updates, where most candidates fail. A verdict of "met" rests on ``ENOUGH``.
+    """
+    runs: Runs = {situation: [] for situation in SITUATIONS}
+    plan = {Situation.ROLLING_UPDATE: FIRST}
     results: dict[Situation, SituationResult] = {}
-    for situation in situations:
-        results[situation] = evaluate_situation(bench, deployment, situation)
-        if results[situation].verdict is not Verdict.MET:
+    while plan:
+        wanted = [(situation, number) for situation in plan for number in range(len(runs[situation]), plan[situation])]
+        for (situation, _), replication in zip(wanted, bench.run(deployment, wanted), strict=True):
+            runs[situation].append(replication)
+        results = {situation: _result(bench, situation, done) for situation, done in runs.items() if done}
+        if any(_over(result.judgements) for result in results.values()):
             break
+        short = [situation for situation in SITUATIONS if len(runs[situation]) < ENOUGH]
+        open_ones = [situation for situation, result in results.items() if result.verdict is Verdict.UNDECIDED]
+        plan = dict.fromkeys(short, ENOUGH) or {
+            situation: MOST for situation in open_ones if len(runs[situation]) < MOST
+        }
     return Evaluation(deployment, results)
 
-
-assert RECOVERED_S > TAIL_S  # noqa: S101 - recovery is judged on what lies between

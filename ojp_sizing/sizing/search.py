@@ -12,8 +12,16 @@ from ojp_sizing.demand.workload import Workload
 from ojp_sizing.deployment.constants import Constants, default_constants
 from ojp_sizing.deployment.deployment import Database, Deployment
 from ojp_sizing.measurement.objectives import Judgement, Objectives, Verdict
-from ojp_sizing.sizing.candidates import LEAST_POOL_PER_POD, LIMITS_CORES, MOST_REPLICAS, Demand, candidates, cost_cores
-from ojp_sizing.sizing.evaluate import FIRST, Bench, Evaluation, evaluate, scout, workers
+from ojp_sizing.sizing.candidates import (
+    LEAST_POOL_PER_POD,
+    LIMITS_CORES,
+    MOST_REPLICAS,
+    Candidate,
+    Demand,
+    candidates,
+    cost_cores,
+)
+from ojp_sizing.sizing.evaluate import Bench, Evaluation, evaluate, scout, workers
 from ojp_sizing.simulation.simulate import Engine
 
 
@@ -86,18 +94,41 @@ def describe(deployment: Deployment) -> str:
     )
 
 
-def _try(bench: Bench, deployment: Deployment) -> tuple[Evaluation | None, Rejection | None, int]:
-    """Scout, then evaluate: ``(evaluation if met, rejection if not, units simulated)``."""
-    reasons = scout(bench, deployment)
-    if reasons:
-        return None, Rejection(deployment, Stage.SCOUT, reasons, FIRST), 0
-    evaluation = evaluate(bench, deployment)
-    units = sum(result.units for result in evaluation.results.values())
-    if evaluation.verdict is Verdict.MET:
-        return evaluation, None, units
-    last = list(evaluation.results.values())[-1]
-    missed = tuple(j for j in last.judgements if j.verdict is not Verdict.MET)
-    return None, Rejection(deployment, Stage.FULL, missed, last.replications), units
+@dataclass(slots=True)
+class _Search:
+    """The state of one search: what was turned away, and how much was simulated."""
+
+    bench: Bench
+    rejections: list[Rejection]
+    units: int = 0
+
+    def passes_scout(self, deployment: Deployment) -> bool:
+        over, replications = scout(self.bench, deployment)
+        if over:
+            self.rejections.append(Rejection(deployment, Stage.SCOUT, over, replications))
+        return not over
+
+    def shown(self, deployment: Deployment) -> Evaluation | None:
+        """The evaluation, if every objective is shown to be met."""
+        evaluation = evaluate(self.bench, deployment)
+        self.units += sum(result.units for result in evaluation.results.values())
+        if evaluation.verdict is Verdict.MET:
+            return evaluation
+        missed = [j for result in evaluation.results.values() for j in result.judgements if j.verdict is not Verdict.MET]
+        replications = min(result.replications for result in evaluation.results.values())
+        self.rejections.append(Rejection(deployment, Stage.FULL, tuple(missed), replications))
+        return None
+
+    def first_shown(self, candidate: Candidate, segregation: bool) -> Evaluation | None:
+        """Scout the candidate, and its tighter cut; evaluate in full what passes, the tighter one first."""
+        deployment = with_segregation(candidate.deployment, segregation)
+        if not self.passes_scout(deployment):
+            return None
+        if candidate.tighter is not None:
+            tighter = with_segregation(candidate.tighter, segregation)
+            if self.passes_scout(tighter) and (evaluation := self.shown(tighter)) is not None:
+                return evaluation
+        return self.shown(deployment)
 
 
 def smaller_neighbours(deployment: Deployment, least_replicas: int) -> Iterator[tuple[str, Deployment]]:
@@ -115,9 +146,19 @@ def smaller_neighbours(deployment: Deployment, least_replicas: int) -> Iterator[
         yield f"maximumPoolSize {per_pod * replicas}", replace(deployment, pool=pool)
 
 
-def segregated(deployment: Deployment) -> Deployment:
-    """The same with OJP's default, slow/fast segregation."""
-    return replace(deployment, server=replace(deployment.server, segregation=True))
+def with_segregation(deployment: Deployment, segregation: bool) -> Deployment:
+    """The same with OJP's slow/fast segregation on (its default) or off."""
+    return replace(deployment, server=replace(deployment.server, segregation=segregation))
+
+
+def segregation_survives(state: _Search, found: list[Candidate]) -> bool:
+    """Whether some candidate, up to the largest, survives the stop of a pod with segregation on.
+
+    In 0.3.x slots and connections are as many, and taken in either order: a transient shortage can lock them against
+    each other until time-outs (reference 1.2). Where even ample candidates lock, the rest aren't tried.
+    """
+    probes = {len(found) // 4, len(found) // 2, len(found) - 1}
+    return any(state.passes_scout(with_segregation(found[probe].deployment, True)) for probe in sorted(probes))
 
 
 def search(
@@ -138,50 +179,49 @@ def search(
 
     ``budget_s`` bounds the time to a first answer; within it the result depends on the inputs and the seed only.
     """
-    constants = constants or default_constants()
     demand = Demand(workload, rate, database)
     began = time.monotonic()
-    found = candidates(demand, constants, least_replicas, most_replicas)
-    rejections: list[Rejection] = []
-    units = 0
+    found = candidates(demand, constants or default_constants(), least_replicas, most_replicas)
     answer: Evaluation | None = None
+    smaller: tuple[Smaller, ...] = ()
     stopped = "every candidate was tried"
-    smaller: list[Smaller] = []
+    tried = 0
+
     with workers(engine) as pool:
-        tried = 0
-
-        def tell(what: str, replications: int) -> None:
-            listener(f"{describe(current)}: {what} {replications}", tried, len(found))
-
-        bench = Bench(workload, rate, objectives, seed, engine, pool, tell)
-        for current in found:
+        bench = Bench(workload, rate, objectives, seed, engine, pool, lambda what: listener(what, tried, len(found)))
+        state = _Search(bench, [])
+        modes = [True, False] if found and segregation_survives(state, found) else [False]
+        for candidate in found:
             if time.monotonic() - began > budget_s:
                 stopped = f"the time budget of {budget_s:g} s was used up"
                 break
-            evaluation, rejection, simulated = _try(bench, current)
-            units += simulated
             tried += 1
-            if rejection is not None:
-                rejections.append(rejection)
-            if evaluation is not None:
-                answer = evaluation
+            answer = next((e for mode in modes if (e := state.first_shown(candidate, mode)) is not None), None)
+            if answer is not None:
                 stopped = "the cheapest candidate that is shown to do was found"
                 break
+        # A neighbour between two candidates may do as well and cost less: then it is the answer.
+        rejections = tuple(state.rejections)
         while answer is not None:
-            best = answer.deployment
-            neighbours = list(smaller_neighbours(best, least_replicas))
-            if not best.server.segregation:
-                neighbours.append(("slowQuerySegregation on", segregated(best)))
-            smaller = []
-            better: Evaluation | None = None
-            for change, current in neighbours:
-                evaluation, rejection, simulated = _try(bench, current)
-                units += simulated
-                smaller.append(Smaller(change, current, rejection))
-                if evaluation is not None and cost_cores(workload, current) < cost_cores(workload, best):
-                    better = evaluation
-                    break
+            smaller, better = _neighbourhood(state, answer, least_replicas)
             if better is None:
                 break
             answer = better
-    return SearchResult(demand, answer, tuple(rejections), tuple(smaller), len(found), units, stopped)
+    return SearchResult(demand, answer, rejections, smaller, len(found), state.units, stopped)
+
+
+def _neighbourhood(
+    state: _Search, answer: Evaluation, least_replicas: int
+) -> tuple[tuple[Smaller, ...], Evaluation | None]:
+    """Why not smaller? The neighbours with what holds each back, and the first that does as well and costs less."""
+    best, workload = answer.deployment, state.bench.workload
+    neighbours = list(smaller_neighbours(best, least_replicas))
+    if not best.server.segregation:
+        neighbours.append(("slowQuerySegregation on", with_segregation(best, True)))
+    smaller: list[Smaller] = []
+    for change, neighbour in neighbours:
+        evaluation = state.shown(neighbour) if state.passes_scout(neighbour) else None
+        smaller.append(Smaller(change, neighbour, None if evaluation else state.rejections[-1]))
+        if evaluation is not None and cost_cores(workload, neighbour) < cost_cores(workload, best):
+            return tuple(smaller), evaluation
+    return tuple(smaller), None

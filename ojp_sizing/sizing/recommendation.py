@@ -1,0 +1,211 @@
+"""The answer as one value: what to deploy, what was measured, what holds the next smaller choice back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil, inf
+
+from numpy.random import SeedSequence
+
+from ojp_sizing.demand.reading import read_workload
+from ojp_sizing.demand.workload import Workload
+from ojp_sizing.deployment.constants import Constants, default_constants
+from ojp_sizing.deployment.deployment import Database, Deployment
+from ojp_sizing.errors import InputError
+from ojp_sizing.measurement.objectives import Objectives, Situation, Verdict
+from ojp_sizing.simulation.simulate import Engine, clock_class
+from ojp_sizing.sizing.candidates import MOST_REPLICAS, Demand, cost_cores, database_of
+from ojp_sizing.sizing.evaluate import Bench, Evaluation, evaluate, workers
+from ojp_sizing.sizing.ledger import connections_at_most
+from ojp_sizing.sizing.resources import Resources, memory_of, request_cores
+from ojp_sizing.sizing.search import Listener, Rejection, SearchResult, Smaller, _unheard, search
+from ojp_sizing.theory.offered import bare_latency_s
+
+#: The least number of pods that survives a rolling update with one to spare (reference 7.3: two can be missing).
+LEAST_REPLICAS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseNeed:
+    """What the answer asks of the database. ``stated`` says whether each bound was given or is a demand."""
+
+    cores: float
+    cores_stated: bool
+    busy_cores: float
+    open_connections: int
+    max_connections: int
+    connections_stated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Recommendation:
+    """A sized deployment with its evidence; ``evaluation``, ``resources`` and ``database`` are None without an answer."""
+
+    workload: Workload
+    rate: float
+    objectives: Objectives
+    seed: int
+    engine: str
+    verdict: Verdict
+    evaluation: Evaluation | None
+    resources: Resources | None
+    database: DatabaseNeed | None
+    cost_cores: float | None
+    smaller: tuple[Smaller, ...]
+    rejections: tuple[Rejection, ...]
+    screened: int
+    stopped: str
+    nearest: str
+    units: int
+
+    @property
+    def deployment(self) -> Deployment:
+        """The recommended deployment; raises LookupError where there is none."""
+        if self.evaluation is None:
+            raise LookupError(f"no deployment was shown to do: {self.stopped}")
+        return self.evaluation.deployment
+
+
+def check_objectives(workload: Workload, objectives: Objectives, replicas: int, constants: Constants) -> None:
+    """Refuse limits below the time that the work itself takes. Raises InputError with the flag and the least value."""
+    for lane, limit_s, flag in (
+        ("fast", objectives.fast_p99_s, "--fast-p99"),
+        ("slow", objectives.slow_p99_s, "--slow-p99"),
+    ):
+        bare_s = [
+            bare_latency_s(workload, unit, replicas, constants)
+            for unit in workload.units
+            if unit_lane(workload, unit.name) == lane
+        ]
+        if bare_s and limit_s < max(bare_s):
+            raise InputError(
+                flag,
+                f"{limit_s * 1e3:g} ms is below what the {lane} units take without any wait",
+                f"write at least {ceil(max(bare_s) * 1e3)}ms, or more, since a p99 is above the mean",
+            )
+
+
+def unit_lane(workload: Workload, unit_name: str) -> str:
+    """The side on which a kind of unit is judged, by its slowest named statement; drawn ones count as fast."""
+    unit = next(unit for unit in workload.units if unit.name == unit_name)
+    if isinstance(unit.statements, int):
+        return "fast"
+    lanes = {workload.lane_of(s) for s in workload.statements if s.name in unit.statements}
+    return "slow" if "slow" in lanes else "fast"
+
+
+def database_need(demand: Demand, deployment: Deployment, evaluation: Evaluation) -> DatabaseNeed:
+    """Cores and connections of the database behind an answer."""
+    constants = deployment.constants
+    steady = evaluation.results[Situation.STEADY].measures
+    open_connections = connections_at_most(deployment.pool.maximum_size, deployment.replicas)
+    return DatabaseNeed(
+        cores=deployment.database.cores,
+        cores_stated=demand.database.cores < inf,
+        busy_cores=steady["database_cores"].value,
+        open_connections=open_connections,
+        max_connections=open_connections + int(constants.database_reserve_connections),
+        connections_stated=demand.database.max_connections < inf,
+    )
+
+
+def _resources(workload: Workload, evaluation: Evaluation) -> Resources:
+    deployment = evaluation.deployment
+    inside = max(result.measures["inside_peak"].high for result in evaluation.results.values())
+    steady_cores = evaluation.results[Situation.STEADY].measures["cpu_cores"].high
+    return Resources(
+        request_cores(steady_cores, deployment), deployment.limit_cores, memory_of(workload, deployment, inside)
+    )
+
+
+def _nearest(demand: Demand, result: SearchResult, constants: Constants) -> str:
+    """The nearest ask that would do, from what was tried: the limits that the best rejected candidate kept."""
+    if result.answer is not None:
+        return ""
+    if not result.rejections:
+        load = demand.load(constants)
+        database = database_of(demand, constants)
+        by_cores = database.cores * 0.9 / load.database_s
+        if by_cores < demand.rate:
+            return f"--peak-rps {int(by_cores)} (the database's cores are the bound: 90 % use there)"
+        return "more --db-max-connections or more replicas: no deployment within the bounds passes the closed-form screen"
+    flags = {"fast_p99_s": "--fast-p99", "slow_p99_s": "--slow-p99", "failed_share": "--failed"}
+    factor = demand_factor = 1.0
+    best = None
+    for rejection in result.rejections:
+        ratios = [j.estimate.high / j.objective.limit for j in rejection.judgements]
+        if ratios and max(ratios) < inf and (best is None or max(ratios) < factor):
+            best, factor = rejection, max(ratios)
+    if best is None:
+        return f"less demand: at {demand.rate:g}/s every candidate collapses in a disruption; try --peak-rps {int(demand.rate / 2)}"
+    demand_factor = factor
+    names = sorted({flags.get(j.objective.measure.removeprefix("recovered_"), "") for j in best.judgements} - {""})
+    return f"{' and '.join(names)} {demand_factor:.2f} times as large (kept by {best.deployment.replicas} pods)"
+
+
+def size(
+    workload: Workload | str,
+    peak_rps: float,
+    *,
+    database: Database | None = None,
+    objectives: Objectives | None = None,
+    seed: int = 1,
+    engine: Engine = "auto",
+    least_replicas: int = LEAST_REPLICAS,
+    most_replicas: int = MOST_REPLICAS,
+    constants: Constants | None = None,
+    budget_s: float = inf,
+    listener: Listener = _unheard,
+) -> Recommendation:
+    """Size an OJP deployment for ``peak_rps`` units of work per second.
+
+    ``workload`` may be a preset's name. Raises InputError for limits below the bare service time.
+    """
+    work = read_workload(workload) if isinstance(workload, str) else workload
+    constants = constants or default_constants()
+    objectives = objectives or Objectives()
+    database = database or Database()
+    check_objectives(work, objectives, least_replicas, constants)
+    result = search(
+        work, peak_rps, database, objectives, seed=seed, engine=engine, least_replicas=least_replicas,
+        most_replicas=most_replicas, constants=constants, budget_s=budget_s, listener=listener,
+    )  # fmt: skip
+    answer = result.answer
+    return Recommendation(
+        workload=work,
+        rate=peak_rps,
+        objectives=objectives,
+        seed=seed,
+        engine=clock_class(engine).name,
+        verdict=result.verdict,
+        evaluation=answer,
+        resources=_resources(work, answer) if answer else None,
+        database=database_need(result.demand, answer.deployment, answer) if answer else None,
+        cost_cores=cost_cores(work, answer.deployment) if answer else None,
+        smaller=result.smaller,
+        rejections=result.rejections,
+        screened=result.screened,
+        stopped=result.stopped,
+        nearest=_nearest(result.demand, result, constants),
+        units=result.units,
+    )
+
+
+def check(
+    workload: Workload | str,
+    peak_rps: float,
+    deployment: Deployment,
+    *,
+    objectives: Objectives | None = None,
+    seed: int = 1,
+    engine: Engine = "auto",
+) -> Evaluation:
+    """Evaluate one given deployment in the three situations."""
+    work = read_workload(workload) if isinstance(workload, str) else workload
+    with workers(engine) as pool:
+        return evaluate(Bench(work, peak_rps, objectives or Objectives(), seed, engine, pool), deployment)
+
+
+def replication_seed(seed: int, replication: int) -> SeedSequence:
+    """The seed of a replication for a trace of one's own, as in a notebook."""
+    return SeedSequence(seed, spawn_key=(replication,))
