@@ -13,7 +13,7 @@ from typing import Literal
 from ojp_sizing.errors import InputError
 from ojp_sizing.quantities import shown
 
-_PLACE = "--out"
+_PLACE = "--output"
 #: A target that is larger can't be one of ours, so it isn't read for comparison.
 _MOST_COMPARED = 2**24
 
@@ -31,7 +31,7 @@ def _error(directory: Path, error: OSError) -> InputError:
     return InputError(_PLACE, problem, "choose another directory")
 
 
-def _check_directory(directory: Path) -> None:
+def check_target(directory: Path) -> None:
     """The directory, or the nearest one above it that exists, must be one that we may write into."""
     for existing in (directory, *directory.parents):
         if existing.is_dir():
@@ -56,7 +56,7 @@ def _plan(directory: Path, contents: Mapping[str, bytes], force: bool) -> list[W
     for name in contents:
         if Path(name).name != name or name in ("", ".", "..") or "\0" in name:
             raise ValueError(f"{name!r} is not the name of a file")
-    _check_directory(directory)
+    check_target(directory)
     plan = [_planned(directory / name, content) for name, content in contents.items()]
     differing = [written.path.name for written in plan if written.change == "replaced"]
     if differing and not force:

@@ -1,0 +1,249 @@
+"""From a recommendation to the files: the release with a reason behind every number, and the record of the run."""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
+from importlib.metadata import version
+from math import isfinite, isnan
+from typing import Any
+
+from ojp_sizing import __version__
+from ojp_sizing.demand.reading import workload_yaml
+from ojp_sizing.deployment.constants import constant_table
+from ojp_sizing.emit.companions import (
+    CONFIG_MAP_FILE,
+    PROPERTIES_FILE,
+    VALUES_FILE,
+    config_map_yaml,
+    jdbc_url,
+    ojp_properties,
+)
+from ojp_sizing.emit.release import CHART_NAME, CHART_VERSION, JVM_FLAGS, Release
+from ojp_sizing.emit.values import values_yaml
+from ojp_sizing.measurement.intervals import Estimate
+from ojp_sizing.measurement.objectives import Situation
+from ojp_sizing.quantities import format_bytes, format_rate
+from ojp_sizing.report.words import finding, shown_number
+from ojp_sizing.sizing.evaluate import Evaluation
+from ojp_sizing.sizing.recommendation import Recommendation
+from ojp_sizing.sizing.search import Rejection, describe
+
+RECORD_FILE = "recommendation.json"
+LIBRARIES = ("numpy", "scipy", "simpy")
+
+
+def release_of(
+    recommendation: Recommendation,
+    *,
+    name: str = CHART_NAME,
+    namespace: str = "ojp",
+    database_url: str = "postgresql://db.example.com:5432/mydb",
+) -> Release:
+    """The recommended deployment as a Helm release. Raises LookupError where there is no answer."""
+    deployment, resources = recommendation.deployment, recommendation.resources
+    if resources is None or recommendation.evaluation is None:
+        raise LookupError("a recommendation with a deployment has resources")
+    server, pool = deployment.server, deployment.pool
+    return Release(
+        name=name,
+        namespace=namespace,
+        image_tag=deployment.version,
+        replicas=deployment.replicas,
+        request_cores=resources.request_cores,
+        limit_cores=resources.limit_cores,
+        request_bytes=resources.memory.limit,
+        limit_bytes=resources.memory.limit,
+        heap_bytes=resources.memory.heap,
+        thread_pool_size=server.thread_pool_size,
+        slow_slot_percentage=server.slow_slot_percentage,
+        pool_size=pool.maximum_size,
+        minimum_idle=pool.minimum_idle,
+        connection_timeout_s=pool.connection_timeout_s,
+        segregation=server.segregation,
+        slot_idle_timeout_s=server.idle_timeout_s,
+        slow_slot_timeout_s=server.slow_slot_timeout_s,
+        fast_slot_timeout_s=server.fast_slot_timeout_s,
+        update_global_average_s=server.update_global_average_s,
+        breaker_threshold=server.breaker_threshold,
+        breaker_open_s=server.breaker_open_s,
+        database_url=database_url,
+        reasons=_reasons(recommendation, recommendation.evaluation),
+        heading=(
+            f"Sized by ojp-sizing {__version__}: every objective met, each with its 95 % interval (see {RECORD_FILE}).",
+            f"Demand: {format_rate(recommendation.rate)} units of work per second of workload"
+            f" {recommendation.workload.name}; seed {recommendation.seed}.",
+            "Capacity constants (CPU per RPC, start-up, memory) are predicted, not measured: calibrate before you rely on them.",
+        ),
+    )
+
+
+def _span(estimate: Estimate, scale: float = 1.0) -> str:
+    return f"{shown_number(estimate.value * scale)} ({shown_number(estimate.low * scale)} to {shown_number(estimate.high * scale)})"
+
+
+def _reasons(recommendation: Recommendation, evaluation: Evaluation) -> dict[str, str]:
+    """The number behind each sized value, by Helm path or client key."""
+    deployment, memory = evaluation.deployment, recommendation.resources.memory  # type: ignore[union-attr]
+    steady = evaluation.results[Situation.STEADY].measures
+    rolling = evaluation.results[Situation.ROLLING_UPDATE].measures
+    back = {smaller.change.split()[0]: finding(smaller.rejection) for smaller in recommendation.smaller if smaller.rejection}
+    peak = max((result.measures["cpu_peak_cores"] for result in evaluation.results.values()), key=lambda e: e.value)
+    inside = max((result.measures["inside_peak"] for result in evaluation.results.values()), key=lambda e: e.value)
+    target = deployment.constants.cpu_target_use
+    limit_back = f" A smaller limit: {back['CPU']}." if "CPU" in back else ""
+    fewer_back = f" One fewer: {back['replicaCount']}." if "replicaCount" in back else ""
+    reasons = {
+        "replicaCount": f"Rolling update: p99 of fast units {_span(rolling['fast_p99_s'], 1e3)} ms.{fewer_back}",
+        "resources.requests.cpu": f"{_span(steady['cpu_cores'])} cores used at steady peak; the request is that at {target:.0%} use.",
+        "resources.limits.cpu": f"At most {_span(peak)} cores used in any second of the three situations.{limit_back}",
+        "resources.requests.memory": "As the limit: a JVM doesn't give its heap back.",
+        "resources.limits.memory": f"Heap {format_bytes(memory.heap)} and native memory, rounded up (PREDICTED).",
+        "server.threadPoolSize": f"At most {_span(inside)} RPCs were inside one pod at once; the rest is for callers that pile up"
+        " while a pool is opened anew.",
+        "server.slowQuerySegregation.slowSlotPercentage": f"Sized by the slow statements' share of slot time; used where segregation is on."
+        f" Slow slots busy at steady peak: {_span(steady['slow_slots_use'], 100)} %."
+        if deployment.server.segregation
+        else "Sized by the slow statements' share of slot time; without effect while segregation is off.",
+        "server.slowQuerySegregation.enabled": "On, as OJP has it by default; the simulation met every objective with it."
+        if deployment.server.segregation
+        else "Off: with segregation on, slots and connections can lock each other after a pod stops."
+        + (f" {back['slowQuerySegregation']}." if "slowQuerySegregation" in back else ""),
+        "ojp.connection.pool.maximumPoolSize": f"{deployment.pool_per_pod} on each of {deployment.replicas} pods;"
+        f" connections in use at steady peak {_span(steady['connections_use'], 100)} %.",
+        JVM_FLAGS: f"Heap: {deployment.constants.heap_headroom:g} x (base {format_bytes(memory.base)}"
+        f" + connections {memory.connections / 2**20:.0f}Mi + requests {memory.requests / 2**20:.1f}Mi"
+        f" + results {memory.results / 2**20:.1f}Mi), rounded up (PREDICTED).",
+    }
+    return reasons
+
+
+def files_of(recommendation: Recommendation, release: Release) -> dict[str, str]:
+    """Every file of the answer, by name."""
+    url = jdbc_url(release)
+    return {
+        VALUES_FILE: values_yaml(release),
+        CONFIG_MAP_FILE: config_map_yaml(release),
+        PROPERTIES_FILE: ojp_properties(release),
+        "jdbc-url.txt": url if url.endswith("\n") else url + "\n",
+        RECORD_FILE: json_text(record(recommendation, release)),
+    }
+
+
+def _number(value: float) -> float | str | None:
+    """JSON has neither NaN (nothing to measure: null) nor infinity."""
+    if isnan(value):
+        return None
+    return value if isfinite(value) else ("infinite" if value > 0 else "-infinite")
+
+
+def _estimates(measures: Mapping[str, Estimate]) -> dict[str, Any]:
+    return {
+        name: {
+            "value": _number(e.value),
+            "low": _number(e.low),
+            "high": _number(e.high),
+            "replications": e.replications,
+        }
+        for name, e in sorted(measures.items())
+    }
+
+
+def _rejection(rejection: Rejection | None) -> dict[str, Any] | None:
+    if rejection is None:
+        return None
+    return {
+        "deployment": describe(rejection.deployment),
+        "stage": rejection.stage.value,
+        "replications": rejection.replications,
+        "missed": [
+            {
+                "situation": j.objective.situation.value,
+                "measure": j.objective.measure,
+                "limit": j.objective.limit,
+                "value": _number(j.estimate.value),
+                "low": _number(j.estimate.low),
+                "high": _number(j.estimate.high),
+                "verdict": j.verdict.value,
+            }
+            for j in rejection.judgements
+        ],
+    }
+
+
+def _plain(value: Any) -> Any:
+    """Dataclasses as dictionaries, infinities as words."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return _number(value) if isinstance(value, float) else value
+
+
+def record(recommendation: Recommendation, release: Release | None) -> dict[str, Any]:
+    """Everything about a run: inputs, seed, versions, the answer, all measures, and what was turned away."""
+    evaluation = recommendation.evaluation
+    answer: dict[str, Any] | None = None
+    if evaluation is not None and release is not None:
+        answer = {
+            "deployment": _plain({k: v for k, v in asdict(evaluation.deployment).items() if k != "constants"}),
+            "resources": _plain(asdict(recommendation.resources)) if recommendation.resources else None,
+            "database": _plain(asdict(recommendation.database)) if recommendation.database else None,
+            "cost_core_equivalents": recommendation.cost_cores,
+            "jdbc_url": jdbc_url(release).strip(),
+            "situations": {
+                situation.value: {
+                    "verdict": result.verdict.value,
+                    "replications": result.replications,
+                    "units": result.units,
+                    "objectives": [
+                        {"measure": j.objective.measure, "limit": j.objective.limit, "verdict": j.verdict.value}
+                        for j in result.judgements
+                    ],
+                    "measures": _estimates(result.measures),
+                }
+                for situation, result in evaluation.results.items()
+            },
+            "smaller": [
+                {"change": s.change, "deployment": describe(s.deployment), "rejection": _rejection(s.rejection)}
+                for s in recommendation.smaller
+            ],
+        }
+    return {
+        "verdict": recommendation.verdict.value,
+        "inputs": {
+            "peak_units_per_s": recommendation.rate,
+            "unit": "one request is one unit of work: open a connection, statements, close",
+            "seed": recommendation.seed,
+            "objectives": asdict(recommendation.objectives),
+            "workload": workload_yaml(recommendation.workload),
+        },
+        "versions": {
+            "ojp-sizing": __version__,
+            "chart": f"{CHART_NAME} {CHART_VERSION}",
+            "python": platform.python_version(),
+            **{name: version(name) for name in LIBRARIES},
+            **({"numba": version("numba")} if "numba" in sys.modules else {}),
+        },
+        "engine": recommendation.engine,
+        "answer": answer,
+        "search": {
+            "stopped": recommendation.stopped,
+            "nearest_feasible_ask": recommendation.nearest,
+            "candidates_after_screen": recommendation.screened,
+            "units_simulated": recommendation.units,
+            "turned_away": [_rejection(rejection) for rejection in recommendation.rejections],
+        },
+        "constants": {
+            name: {"value": row.value, "unit": row.unit, "status": row.status, "source": row.source}
+            for name, row in constant_table().items()
+        },
+    }
+
+
+def json_text(document: dict[str, Any]) -> str:
+    """One JSON document with a newline at its end; the same input gives the same bytes."""
+    return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"

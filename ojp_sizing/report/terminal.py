@@ -1,0 +1,217 @@
+"""The answer on a terminal: verdict first, numbers second."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import isnan
+
+from rich import box
+from rich.console import Console, Group
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from ojp_sizing.emit.release import Release
+from ojp_sizing.emit.writing import Written
+from ojp_sizing.measurement.objectives import Situation, Verdict, objectives_of
+from ojp_sizing.quantities import format_bytes, format_cores
+from ojp_sizing.report.words import NAMES, finding, shown_number, with_interval
+from ojp_sizing.sizing.recommendation import Recommendation
+from ojp_sizing.sizing.search import describe
+from ojp_sizing.theory.folk import folk_pool, folk_replicas
+
+STYLES = {Verdict.MET: "bold green", Verdict.NOT_MET: "bold red", Verdict.UNDECIDED: "bold yellow"}
+
+#: Rows of the table of measures: shown name, measure, factor.
+ROWS = (
+    ("fast units: p50, ms", "fast_p50_s", 1e3),
+    ("            p95, ms", "fast_p95_s", 1e3),
+    ("            p99, ms", "fast_p99_s", 1e3),
+    ("            p99 after it, ms", "recovered_fast_p99_s", 1e3),
+    ("slow units: p50, ms", "slow_p50_s", 1e3),
+    ("            p95, ms", "slow_p95_s", 1e3),
+    ("            p99, ms", "slow_p99_s", 1e3),
+    ("            p99 after it, ms", "recovered_slow_p99_s", 1e3),
+    ("failed units, %", "failed_share", 100.0),
+    ("             after it, %", "recovered_failed_share", 100.0),
+    ("CPU use of the limit, %", "cpu_use", 100.0),
+    ("CPU in the worst second, cores", "cpu_peak_cores", 1.0),
+    ("threads in use, %", "threads_use", 100.0),
+    ("fast slots in use, %", "fast_slots_use", 100.0),
+    ("slow slots in use, %", "slow_slots_use", 100.0),
+    ("connections in use, %", "connections_use", 100.0),
+    ("database cores busy", "database_cores", 1.0),
+)
+
+
+def headline(recommendation: Recommendation) -> Text:
+    """One line: the verdict, and what it is about."""
+    rate = f"{recommendation.rate:,.0f} units of work/s of {recommendation.workload.name}"
+    verdict = recommendation.verdict
+    text = Text()
+    text.append(verdict.value.upper(), style=STYLES[verdict])
+    if verdict is Verdict.MET:
+        text.append(f"  {describe(recommendation.deployment)} carry {rate}")
+    elif verdict is Verdict.NOT_MET:
+        text.append(f"  no deployment within the bounds carries {rate}")
+    else:
+        text.append(f"  no deployment was shown to carry {rate}: {recommendation.stopped}")
+    return text
+
+
+def _pairs(rows: Sequence[tuple[str, str]]) -> Table:
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in rows:
+        table.add_row(Text("  " + name), Text(value))
+    return table
+
+
+def deploy_table(recommendation: Recommendation) -> Table:
+    """What to deploy."""
+    deployment, resources = recommendation.deployment, recommendation.resources
+    assert resources is not None  # noqa: S101 - an answer has resources
+    server, memory = deployment.server, resources.memory
+    segregation = "" if server.segregation else "; without effect: segregation is OFF in values.yaml, see below"
+    fast, slow = deployment.slots_per_pod
+    slots = f" ({fast} fast and {slow} slow slots a pod{segregation})" if server.segregation else f" ({segregation[2:]})"
+    return _pairs(
+        [
+            ("replicaCount", f"{deployment.replicas}"),
+            ("CPU request, limit", f"{format_cores(resources.request_cores)}, {format_cores(resources.limit_cores)} a pod"),
+            (
+                "memory request = limit",
+                f"{format_bytes(memory.limit)} a pod; heap {format_bytes(memory.heap)} (predicted, not measured)",
+            ),
+            ("threadPoolSize", f"{server.thread_pool_size}"),
+            ("slowSlotPercentage", f"{server.slow_slot_percentage}{slots}"),
+            ("client maximumPoolSize", f"{deployment.pool.maximum_size} ({deployment.pool_per_pod} a pod)"),
+        ]
+    )
+
+
+def database_table(recommendation: Recommendation) -> Table:
+    """What the database must bear."""
+    need = recommendation.database
+    assert need is not None  # noqa: S101 - an answer has a database
+    cores = "as given" if need.cores_stated else "asked of you: --db-cores states what there is"
+    connections = "fits into what was given" if need.connections_stated else "asked of you"
+    return _pairs(
+        [
+            ("database cores", f"{need.cores:g} ({cores}); {shown_number(need.busy_cores)} busy at steady peak"),
+            (
+                "max_connections",
+                f"{need.max_connections} or more ({connections}): {need.open_connections} at the worst instant of an update, and a reserve",
+            ),
+        ]
+    )
+
+
+def measures_table(recommendation: Recommendation) -> Table:
+    """Every measure in every situation, with its interval and what was asked."""
+    assert recommendation.evaluation is not None  # noqa: S101
+    results = recommendation.evaluation.results
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="Predicted, value [95 % interval]", title_justify="left")
+    table.add_column("latency is that of the unit of work")
+    for situation in Situation:
+        table.add_column(situation.value, justify="right", no_wrap=True)
+    limits = {
+        (situation, objective.measure): objective.limit
+        for situation in Situation
+        for objective in objectives_of(recommendation.objectives, situation)
+    }
+    segregation = recommendation.deployment.server.segregation
+    for name, measure, scale in ROWS:
+        known = [result.measures[measure].value for result in results.values() if measure in result.measures]
+        if all(isnan(value) for value in known) or ("_slots_" in measure and not segregation):
+            continue
+        cells: list[str] = []
+        for situation in Situation:
+            estimate = results[situation].measures.get(measure)
+            limit = limits.get((situation, measure))
+            cell = with_interval(estimate, scale) if estimate else ""
+            cells.append(cell + (f" <= {shown_number(limit * scale)}" if limit is not None and cell else ""))
+        table.add_row(Text(name), *(Text(cell) for cell in cells))
+    return table
+
+
+def notes(recommendation: Recommendation) -> Table:
+    """What the numbers mean and rest on."""
+    runs = ", ".join(
+        f"{result.replications} of {situation.value}"
+        for situation, result in (recommendation.evaluation.results.items() if recommendation.evaluation else ())
+    )
+    return _pairs(
+        [
+            (
+                "latency",
+                "from the instant a unit is due (it asks for its connection) to its close, less client think time; fast or slow by its slowest statement",
+            ),
+            ("one request", "one unit of work: open a JDBC connection, its statements, close"),
+            ("behind it", f"{recommendation.units:,} units simulated ({recommendation.engine} clock, seed {recommendation.seed}); runs: {runs}"),
+            ("predicted", "CPU per RPC, memory, start-up and connect times are predictions of OJP's own book or assumptions, none measured"),
+        ]
+    )
+
+
+def smaller_table(recommendation: Recommendation) -> Table:
+    """What holds the next smaller choice back."""
+    rows = [
+        (smaller.change, finding(smaller.rejection) if smaller.rejection else "does as well here, but costs no less")
+        for smaller in recommendation.smaller
+    ]
+    return _pairs(rows or [("none", "nothing smaller is allowed")])
+
+
+def folk_table(recommendation: Recommendation) -> Table:
+    """What the formulas in use today would have said."""
+    need = recommendation.database
+    pool = folk_pool(need.cores) if need else 0
+    return _pairs(
+        [
+            ("ceil(qps / 8000) * 1.5", f"{folk_replicas(recommendation.rate)} replicas"),
+            ("cores * 2 + spindles", f"a pool of {pool}"),
+        ]
+    )
+
+
+def print_answer(
+    console: Console,
+    recommendation: Recommendation,
+    release: Release | None,
+    written: Sequence[Written],
+    helm_command: str,
+) -> None:
+    """Print the whole answer."""
+    console.print(headline(recommendation))
+    if recommendation.evaluation is None or release is None:
+        _print_no_answer(console, recommendation)
+        return
+    sections: list[tuple[str, object]] = [
+        ("Deploy", deploy_table(recommendation)),
+        ("Database", database_table(recommendation)),
+        ("", measures_table(recommendation)),
+        ("Why not smaller", smaller_table(recommendation)),
+        ("How to read it", notes(recommendation)),
+        ("Formulas in use today would say", folk_table(recommendation)),
+        ("Files", _pairs([(str(item.path), item.change) for item in written] or [("none", "")])),
+    ]
+    for title, body in sections:
+        console.print()
+        console.print(Group(Text(title, style="bold"), body) if title else body)  # type: ignore[arg-type]
+    console.print()
+    console.print(Text("Apply", style="bold"))
+    # A command is to be copied: never wrapped.
+    console.print(escape(helm_command.strip()), soft_wrap=True, highlight=False)
+
+
+def _print_no_answer(console: Console, recommendation: Recommendation) -> None:
+    if recommendation.nearest:
+        console.print(f"  nearest ask that may do: {escape(recommendation.nearest)}", highlight=False)
+    shown = recommendation.rejections[-5:]
+    if shown:
+        console.print()
+        console.print(Text(f"Turned away ({len(recommendation.rejections)} in all, the last {len(shown)})", style="bold"))
+        console.print(_pairs([(describe(r.deployment), finding(r)) for r in shown]))
+    console.print("No file was written.")
