@@ -39,8 +39,8 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
-    "Clients",
     "ClientPool",
+    "Clients",
     "Database",
     "Deployment",
     "Duration",

@@ -22,32 +22,81 @@ from ojp_sizing.errors import (
 )
 
 if TYPE_CHECKING:
-    from ojp_sizing.sizing.recommendation import Recommendation
     from ojp_sizing.sizing.search import Listener
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.option("--peak-rps", required=True, metavar="RATE", help="Peak demand, units of work per second: 5000, 5k. One unit opens a JDBC connection, runs its statements and closes.")
-@click.option("--workload", default="web-oltp", show_default=True, metavar="NAME|FILE", help="A preset, or a YAML file (docs/workload.md).")
+@click.option(
+    "--peak-rps",
+    required=True,
+    metavar="RATE",
+    help="Peak demand, units of work per second: 5000, 5k. One unit opens a JDBC connection, runs its statements and closes.",
+)
+@click.option(
+    "--workload",
+    default="web-oltp",
+    show_default=True,
+    metavar="NAME|FILE",
+    help="A preset, or a YAML file (docs/workload.md).",
+)
 @click.option("--output", default="ojp-sizing", show_default=True, metavar="DIR", help="Where the files go.")
 @click.option("--force", is_flag=True, help="Overwrite files that differ.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 @click.option("--fast-p99", default="50ms", show_default=True, metavar="TIME", help="p99 of fast units at steady peak.")
 @click.option("--slow-p99", default="2s", show_default=True, metavar="TIME", help="p99 of slow units at steady peak.")
 @click.option("--failed", default="0.1%", show_default=True, metavar="SHARE", help="Failed units at steady peak.")
-@click.option("--disruption-factor", default="2", show_default=True, metavar="N", help="The percentiles may be so many times as large while a pod is lost and over a rolling update.")
-@click.option("--disruption-failed", default="1%", show_default=True, metavar="SHARE", help="Failed units in these windows.")
-@click.option("--recovery", default="60s", show_default=True, metavar="TIME", help="After a disruption the steady limits hold again within this.")
-@click.option("--db-max-connections", default=None, metavar="N", help="The database's max_connections; otherwise the answer says what it needs.")
-@click.option("--db-cores", default=None, metavar="N", help="The database's cores; otherwise the answer says what it needs.")
-@click.option("--min-replicas", default="3", show_default=True, metavar="N", help="Fewest replicas that may be recommended.")
-@click.option("--max-replicas", default="100", show_default=True, metavar="N", help="Most replicas that may be recommended.")
+@click.option(
+    "--disruption-factor",
+    default="2",
+    show_default=True,
+    metavar="N",
+    help="The percentiles may be so many times as large while a pod is lost and over a rolling update.",
+)
+@click.option(
+    "--disruption-failed", default="1%", show_default=True, metavar="SHARE", help="Failed units in these windows."
+)
+@click.option(
+    "--recovery",
+    default="60s",
+    show_default=True,
+    metavar="TIME",
+    help="After a disruption the steady limits hold again within this.",
+)
+@click.option(
+    "--db-max-connections",
+    default=None,
+    metavar="N",
+    help="The database's max_connections; otherwise the answer says what it needs.",
+)
+@click.option(
+    "--db-cores", default=None, metavar="N", help="The database's cores; otherwise the answer says what it needs."
+)
+@click.option(
+    "--min-replicas", default="3", show_default=True, metavar="N", help="Fewest replicas that may be recommended."
+)
+@click.option(
+    "--max-replicas", default="100", show_default=True, metavar="N", help="Most replicas that may be recommended."
+)
 @click.option("--release", default="ojp-server", show_default=True, metavar="NAME", help="Name of the Helm release.")
 @click.option("--namespace", default="ojp", show_default=True, metavar="NAME", help="Kubernetes namespace.")
-@click.option("--database-url", default="postgresql://db.example.com:5432/mydb", show_default=True, metavar="URL", help="The database's part of the JDBC URL.")
+@click.option(
+    "--database-url",
+    default="postgresql://db.example.com:5432/mydb",
+    show_default=True,
+    metavar="URL",
+    help="The database's part of the JDBC URL.",
+)
 @click.option("--seed", default="1", show_default=True, metavar="N", help="Seed of every random number.")
-@click.option("--engine", default="auto", show_default=True, type=click.Choice(["auto", "simpy", "compiled"]), help="Which clock runs the simulation.")
-@click.option("--time-budget", default="10m", show_default=True, metavar="TIME", help="Give up looking after this (exit 4).")
+@click.option(
+    "--engine",
+    default="auto",
+    show_default=True,
+    type=click.Choice(["auto", "simpy", "compiled"]),
+    help="Which clock runs the simulation.",
+)
+@click.option(
+    "--time-budget", default="10m", show_default=True, metavar="TIME", help="Give up looking after this (exit 4)."
+)
 @click.version_option(package_name="ojp-sizing")
 def command(**options: Any) -> None:
     """Size an OJP (Open J Proxy) deployment by simulation, and write the Helm values.

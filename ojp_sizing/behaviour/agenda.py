@@ -37,7 +37,7 @@ from ojp_sizing.behaviour.world import (
 
 
 @transition
-def happen(w: World, kind: int, subject: int) -> None:  # noqa: PLR0912 - one branch per kind of event
+def happen(w: World, kind: int, subject: int) -> None:
     """Let one event happen, at the instant that the clock has set."""
     if kind == RPC_REACHES_POD:
         rpc_reaches_pod(w, subject)

@@ -1,8 +1,8 @@
 """FIFO queues, and waits with a constant limit.
 
 A queue is any record with ``head``, ``tail`` and ``waiting``; the links (``next``) are in its members, callers or units,
-of whom each stands in one queue at a time. Where the limit is the same for all, deadlines are in the queue's order, and one lazy timer
-(``timer_due``) for the head serves the whole queue.
+each of which stands in one queue at a time. Where the limit is the same for all, deadlines are in the queue's order,
+and one lazy timer (``timer_due``) for the head serves the whole queue.
 """
 
 from __future__ import annotations

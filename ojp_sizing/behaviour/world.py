@@ -88,7 +88,6 @@ _f, _i, _s = np.float64, np.int64, np.int32
 _QUEUE = [("head", _i), ("tail", _i), ("waiting", _i)]
 
 
-
 def _layout(fields: list[tuple[str, Any]]) -> np.dtype[Any]:
     return np.dtype(fields, align=True)
 

@@ -76,13 +76,15 @@ def release_of(
             f"Sized by ojp-sizing {__version__}: every objective met, each with its 95 % interval (see {RECORD_FILE}).",
             f"Demand: {format_rate(recommendation.rate)} units of work per second of workload"
             f" {recommendation.workload.name}; seed {recommendation.seed}.",
-            "Capacity constants (CPU per RPC, start-up, memory) are predicted, not measured: calibrate before you rely on them.",
+            "Capacity constants (CPU per RPC, start-up, memory) are predicted, not measured:"
+            " calibrate before you rely on them.",
         ),
     )
 
 
 def _span(estimate: Estimate, scale: float = 1.0) -> str:
-    return f"{shown_number(estimate.value * scale)} ({shown_number(estimate.low * scale)} to {shown_number(estimate.high * scale)})"
+    value, low, high = (shown_number(end * scale) for end in (estimate.value, estimate.low, estimate.high))
+    return f"{value} ({low} to {high})"
 
 
 def _reasons(recommendation: Recommendation, evaluation: Evaluation) -> dict[str, str]:
@@ -90,21 +92,24 @@ def _reasons(recommendation: Recommendation, evaluation: Evaluation) -> dict[str
     deployment, memory = evaluation.deployment, recommendation.resources.memory  # type: ignore[union-attr]
     steady = evaluation.results[Situation.STEADY].measures
     rolling = evaluation.results[Situation.ROLLING_UPDATE].measures
-    back = {smaller.change.split()[0]: finding(smaller.rejection) for smaller in recommendation.smaller if smaller.rejection}
+    back = {
+        smaller.change.split()[0]: finding(smaller.rejection) for smaller in recommendation.smaller if smaller.rejection
+    }
     peak = max((result.measures["cpu_peak_cores"] for result in evaluation.results.values()), key=lambda e: e.value)
     inside = max((result.measures["inside_peak"] for result in evaluation.results.values()), key=lambda e: e.value)
     target = deployment.constants.cpu_target_use
     limit_back = f" A smaller limit: {back['CPU']}." if "CPU" in back else ""
     fewer_back = f" One fewer: {back['replicaCount']}." if "replicaCount" in back else ""
-    reasons = {
+    return {
         "replicaCount": f"Rolling update: p99 of fast units {_span(rolling['fast_p99_s'], 1e3)} ms.{fewer_back}",
-        "resources.requests.cpu": f"{_span(steady['cpu_cores'])} cores used at steady peak; the request is that at {target:.0%} use.",
+        "resources.requests.cpu": f"{_span(steady['cpu_cores'])} cores used at steady peak;"
+        f" the request is that at {target:.0%} use.",
         "resources.limits.cpu": f"At most {_span(peak)} cores used in any second of the three situations.{limit_back}",
         "resources.requests.memory": "As the limit: a JVM doesn't give its heap back.",
         "resources.limits.memory": f"Heap {format_bytes(memory.heap)} and native memory, rounded up (PREDICTED).",
         "server.threadPoolSize": f"At most {_span(inside)} RPCs were inside one pod at once; the rest is for callers that pile up"
         " while a pool is opened anew.",
-        "server.slowQuerySegregation.slowSlotPercentage": f"Sized by the slow statements' share of slot time; used where segregation is on."
+        "server.slowQuerySegregation.slowSlotPercentage": "Sized by the slow statements' share of slot time."
         f" Slow slots busy at steady peak: {_span(steady['slow_slots_use'], 100)} %."
         if deployment.server.segregation
         else "Sized by the slow statements' share of slot time; without effect while segregation is off.",
@@ -118,7 +123,6 @@ def _reasons(recommendation: Recommendation, evaluation: Evaluation) -> dict[str
         f" + connections {memory.connections / 2**20:.0f}Mi + requests {memory.requests / 2**20:.1f}Mi"
         f" + results {memory.results / 2**20:.1f}Mi), rounded up (PREDICTED).",
     }
-    return reasons
 
 
 def files_of(recommendation: Recommendation, release: Release) -> dict[str, str]:

@@ -15,7 +15,7 @@ from ojp_sizing.emit.release import Release
 from ojp_sizing.emit.writing import Written
 from ojp_sizing.measurement.objectives import Situation, Verdict, objectives_of
 from ojp_sizing.quantities import format_bytes, format_cores
-from ojp_sizing.report.words import NAMES, finding, shown_number, with_interval
+from ojp_sizing.report.words import finding, shown_number, with_interval
 from ojp_sizing.sizing.recommendation import Recommendation
 from ojp_sizing.sizing.search import describe
 from ojp_sizing.theory.folk import folk_pool, folk_replicas
@@ -75,11 +75,16 @@ def deploy_table(recommendation: Recommendation) -> Table:
     server, memory = deployment.server, resources.memory
     segregation = "" if server.segregation else "; without effect: segregation is OFF in values.yaml, see below"
     fast, slow = deployment.slots_per_pod
-    slots = f" ({fast} fast and {slow} slow slots a pod{segregation})" if server.segregation else f" ({segregation[2:]})"
+    slots = (
+        f" ({fast} fast and {slow} slow slots a pod{segregation})" if server.segregation else f" ({segregation[2:]})"
+    )
     return _pairs(
         [
             ("replicaCount", f"{deployment.replicas}"),
-            ("CPU request, limit", f"{format_cores(resources.request_cores)}, {format_cores(resources.limit_cores)} a pod"),
+            (
+                "CPU request, limit",
+                f"{format_cores(resources.request_cores)}, {format_cores(resources.limit_cores)} a pod",
+            ),
             (
                 "memory request = limit",
                 f"{format_bytes(memory.limit)} a pod; heap {format_bytes(memory.heap)} (predicted, not measured)",
@@ -102,7 +107,8 @@ def database_table(recommendation: Recommendation) -> Table:
             ("database cores", f"{need.cores:g} ({cores}); {shown_number(need.busy_cores)} busy at steady peak"),
             (
                 "max_connections",
-                f"{need.max_connections} or more ({connections}): {need.open_connections} at the worst instant of an update, and a reserve",
+                f"{need.max_connections} or more ({connections}): {need.open_connections} at the worst instant of an update,"
+                " and a reserve",
             ),
         ]
     )
@@ -146,11 +152,19 @@ def notes(recommendation: Recommendation) -> Table:
         [
             (
                 "latency",
-                "from the instant a unit is due (it asks for its connection) to its close, less client think time; fast or slow by its slowest statement",
+                "from the instant a unit is due (it asks for its connection) to its close, less client think time;"
+                " fast or slow by its slowest statement",
             ),
             ("one request", "one unit of work: open a JDBC connection, its statements, close"),
-            ("behind it", f"{recommendation.units:,} units simulated ({recommendation.engine} clock, seed {recommendation.seed}); runs: {runs}"),
-            ("predicted", "CPU per RPC, memory, start-up and connect times are predictions of OJP's own book or assumptions, none measured"),
+            (
+                "behind it",
+                f"{recommendation.units:,} units simulated ({recommendation.engine} clock, seed {recommendation.seed});"
+                f" runs: {runs}",
+            ),
+            (
+                "predicted",
+                "CPU per RPC, memory, start-up and connect times are predictions of OJP's own book or assumptions, none measured",
+            ),
         ]
     )
 
@@ -212,6 +226,8 @@ def _print_no_answer(console: Console, recommendation: Recommendation) -> None:
     shown = recommendation.rejections[-5:]
     if shown:
         console.print()
-        console.print(Text(f"Turned away ({len(recommendation.rejections)} in all, the last {len(shown)})", style="bold"))
+        console.print(
+            Text(f"Turned away ({len(recommendation.rejections)} in all, the last {len(shown)})", style="bold")
+        )
         console.print(_pairs([(describe(r.deployment), finding(r)) for r in shown]))
     console.print("No file was written.")

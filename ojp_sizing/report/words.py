@@ -50,9 +50,7 @@ def judgement_words(judgement: Judgement) -> str:
     limit = shown_number(judgement.objective.limit * scale)
     if estimate.value == inf:
         return f"{judgement.objective.situation.value}: {name}{after}: units hang (limit {limit} {unit})"
-    return (
-        f"{judgement.objective.situation.value}: {name}{after} {with_interval(estimate, scale)} {unit} (limit {limit} {unit})"
-    )
+    return f"{judgement.objective.situation.value}: {name}{after} {with_interval(estimate, scale)} {unit} (limit {limit} {unit})"
 
 
 def finding(rejection: Rejection) -> str:

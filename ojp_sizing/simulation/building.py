@@ -149,7 +149,5 @@ def build_world(trace: Trace, deployment: Deployment, storage: Storage, *, warm:
         "jobs": new("jobs", int(stations["capacity"].sum())), "jvms": jvms, "links": links, "units": units,
         "statements": statements, "callers": callers,
     }  # fmt: skip
-    latencies = trace.latencies_s if storage is as_records else trace.latencies_s.tolist()
+    latencies: Any = trace.latencies_s if storage is as_records else trace.latencies_s.tolist()
     return World(**{name: storage(name, records) for name, records in built.items()}, latencies_s=latencies)
-
-

@@ -12,7 +12,7 @@ from math import inf
 
 import numpy as np
 from simpy import Environment, Event
-from simpy.core import EventPriority
+from simpy.events import EventPriority
 
 from ojp_sizing.behaviour.world import NOBODY, OK, World
 from ojp_sizing.demand.trace import Trace

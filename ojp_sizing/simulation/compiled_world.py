@@ -100,7 +100,8 @@ def _teach(position: int, name: str, layout: np.dtype[Any]) -> None:
 
     table = intrinsic(typed)
 
-    overload_attribute(_WorldType, name)(lambda world: lambda world: table(world))
+    # numba compares the two lambdas by the names of their arguments.
+    overload_attribute(_WorldType, name)(lambda world: lambda world: table(world))  # noqa: PLW0108
 
 
 for _position, (_name, _dtype) in enumerate(_COLUMNS.items()):

@@ -18,8 +18,11 @@ Process = Generator[Event, Any, None]
 class Plane(Protocol):
     """What the control plane can do and see."""
 
-    env: Environment
     replicas: int
+
+    @property
+    def env(self) -> Environment:
+        """SimPy's environment."""
 
     def stop(self, pod: int) -> None:
         """SIGTERM."""

@@ -21,7 +21,9 @@ def clock_class(engine: Engine) -> type[Clock]:
     if engine == "simpy" or (engine == "auto" and not COMPILER):
         return SimpyClock
     if not COMPILER:
-        raise InputError("--engine", "the compiled clock needs numba", "install 'ojp-sizing[fast]' or use --engine simpy")
+        raise InputError(
+            "--engine", "the compiled clock needs numba", "install 'ojp-sizing[fast]' or use --engine simpy"
+        )
     from ojp_sizing.simulation.compiled_clock import CompiledClock  # noqa: PLC0415 - numba is heavy and optional
 
     return CompiledClock

@@ -225,9 +225,7 @@ def scout(bench: Bench, deployment: Deployment) -> tuple[tuple[Judgement, ...], 
 def _result(bench: Bench, situation: Situation, replications: Sequence[Replication]) -> SituationResult:
     measures = measure(replications)
     units = sum(replication.units for replication in replications)
-    return SituationResult(
-        situation, measures, judge(measures, bench.objectives, situation), len(replications), units
-    )
+    return SituationResult(situation, measures, judge(measures, bench.objectives, situation), len(replications), units)
 
 
 def evaluate(bench: Bench, deployment: Deployment) -> Evaluation:
@@ -251,4 +249,3 @@ def evaluate(bench: Bench, deployment: Deployment) -> Evaluation:
             situation: MOST for situation in open_ones if len(runs[situation]) < MOST
         }
     return Evaluation(deployment, results)
-

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, inf
 
 from numpy.random import SeedSequence
@@ -14,11 +14,11 @@ from ojp_sizing.deployment.deployment import Database, Deployment
 from ojp_sizing.errors import InputError
 from ojp_sizing.measurement.objectives import Objectives, Situation, Verdict
 from ojp_sizing.simulation.simulate import Engine, clock_class
-from ojp_sizing.sizing.candidates import MOST_REPLICAS, Demand, cost_cores, database_of
+from ojp_sizing.sizing.candidates import MOST_REPLICAS, Demand, candidates, cost_cores
 from ojp_sizing.sizing.evaluate import Bench, Evaluation, evaluate, workers
 from ojp_sizing.sizing.ledger import connections_at_most
 from ojp_sizing.sizing.resources import Resources, memory_of, request_cores
-from ojp_sizing.sizing.search import Listener, Rejection, SearchResult, Smaller, _unheard, search
+from ojp_sizing.sizing.search import Listener, Rejection, SearchResult, Smaller, describe, search, unheard
 from ojp_sizing.theory.offered import bare_latency_s
 
 #: The least number of pods that survives a rolling update with one to spare (reference 7.3: two can be missing).
@@ -118,29 +118,49 @@ def _resources(workload: Workload, evaluation: Evaluation) -> Resources:
     )
 
 
-def _nearest(demand: Demand, result: SearchResult, constants: Constants) -> str:
-    """The nearest ask that would do, from what was tried: the limits that the best rejected candidate kept."""
+def _screened_rate(demand: Demand, constants: Constants, least_replicas: int, most_replicas: int) -> float:
+    """The largest rate, to 1 %, at which some deployment passes the closed-form screen; 0 where none does."""
+    low, high = 0.0, demand.rate
+    while high - low > 0.01 * high and high >= 1.0:
+        middle = (low + high) / 2
+        if candidates(replace(demand, rate=middle), constants, least_replicas, most_replicas):
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+def _nearest(
+    demand: Demand, result: SearchResult, objectives: Objectives, constants: Constants, bounds: tuple[int, int]
+) -> str:
+    """The nearest ask that may do, from what was tried; empty where there is an answer."""
     if result.answer is not None:
         return ""
     if not result.rejections:
-        load = demand.load(constants)
-        database = database_of(demand, constants)
-        by_cores = database.cores * 0.9 / load.database_s
-        if by_cores < demand.rate:
-            return f"--peak-rps {int(by_cores)} (the database's cores are the bound: 90 % use there)"
-        return "more --db-max-connections or more replicas: no deployment within the bounds passes the closed-form screen"
-    flags = {"fast_p99_s": "--fast-p99", "slow_p99_s": "--slow-p99", "failed_share": "--failed"}
-    factor = demand_factor = 1.0
-    best = None
+        rate = int(_screened_rate(demand, constants, *bounds))
+        if rate < 1:
+            return "none at any rate within these bounds: allow more replicas, or more database connections or cores"
+        return f"--peak-rps {rate} (by the closed-form screen, not simulated), or more database cores, connections or replicas"
+    asked = {"fast_p99_s": objectives.fast_p99_s, "slow_p99_s": objectives.slow_p99_s}
+    best: tuple[float, Rejection] | None = None
     for rejection in result.rejections:
-        ratios = [j.estimate.high / j.objective.limit for j in rejection.judgements]
-        if ratios and max(ratios) < inf and (best is None or max(ratios) < factor):
-            best, factor = rejection, max(ratios)
+        ratio = max(judgement.estimate.high / judgement.objective.limit for judgement in rejection.judgements)
+        if ratio < inf and (best is None or ratio < best[0]):
+            best = ratio, rejection
     if best is None:
-        return f"less demand: at {demand.rate:g}/s every candidate collapses in a disruption; try --peak-rps {int(demand.rate / 2)}"
-    demand_factor = factor
-    names = sorted({flags.get(j.objective.measure.removeprefix("recovered_"), "") for j in best.judgements} - {""})
-    return f"{' and '.join(names)} {demand_factor:.2f} times as large (kept by {best.deployment.replicas} pods)"
+        return f"a lower rate: units hang in a disruption with every candidate; try --peak-rps {int(demand.rate / 2)}"
+    wanted: dict[str, float] = {}
+    for judgement in best[1].judgements:
+        name = judgement.objective.measure.removeprefix("recovered_")
+        ratio = max(1.0, judgement.estimate.high / judgement.objective.limit)
+        wanted[name] = max(wanted.get(name, 0.0), asked.get(name, judgement.objective.limit) * ratio)
+    flags = {
+        "fast_p99_s": lambda limit: f"--fast-p99 {ceil(limit * 1e3)}ms",
+        "slow_p99_s": lambda limit: f"--slow-p99 {ceil(limit * 1e3)}ms",
+        "failed_share": lambda limit: f"--failed {limit:.2%} --disruption-failed {limit:.2%}",
+    }
+    words = " ".join(flags[name](limit) for name, limit in sorted(wanted.items()))
+    return f"{words} (what {describe(best[1].deployment)} kept in {best[1].replications} runs)"
 
 
 def size(
@@ -155,7 +175,7 @@ def size(
     most_replicas: int = MOST_REPLICAS,
     constants: Constants | None = None,
     budget_s: float = inf,
-    listener: Listener = _unheard,
+    listener: Listener = unheard,
 ) -> Recommendation:
     """Size an OJP deployment for ``peak_rps`` units of work per second.
 
@@ -186,7 +206,7 @@ def size(
         rejections=result.rejections,
         screened=result.screened,
         stopped=result.stopped,
-        nearest=_nearest(result.demand, result, constants),
+        nearest=_nearest(result.demand, result, objectives, constants, (least_replicas, most_replicas)),
         units=result.units,
     )
 

@@ -49,7 +49,10 @@ def memory_of(workload: Workload, deployment: Deployment, requests_inside: float
     constants = deployment.constants
     largest_pool = share_of_pool(deployment.pool.maximum_size, max(1, deployment.replicas - 2))
     fast_slots, slow_slots = deployment.slots_per_pod
-    rows = {lane: max((s.rows for s in workload.statements if workload.lane_of(s) == lane), default=0) for lane in ("fast", "slow")}
+    rows = {
+        lane: max((s.rows for s in workload.statements if workload.lane_of(s) == lane), default=0)
+        for lane in ("fast", "slow")
+    }
     base = int(constants.heap_base_bytes)
     connections = ceil(constants.heap_per_connection_bytes * largest_pool)
     requests = ceil(constants.heap_per_request_bytes * requests_inside)

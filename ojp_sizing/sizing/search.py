@@ -12,6 +12,7 @@ from ojp_sizing.demand.workload import Workload
 from ojp_sizing.deployment.constants import Constants, default_constants
 from ojp_sizing.deployment.deployment import Database, Deployment
 from ojp_sizing.measurement.objectives import Judgement, Objectives, Verdict
+from ojp_sizing.simulation.simulate import Engine
 from ojp_sizing.sizing.candidates import (
     LEAST_POOL_PER_POD,
     LIMITS_CORES,
@@ -22,7 +23,6 @@ from ojp_sizing.sizing.candidates import (
     cost_cores,
 )
 from ojp_sizing.sizing.evaluate import Bench, Evaluation, evaluate, scout, workers
-from ojp_sizing.simulation.simulate import Engine
 
 
 class Stage(StrEnum):
@@ -81,13 +81,15 @@ Listener = Callable[[str, int, int], None]
 """Called with what is under way, candidates tried so far, and candidates in all."""
 
 
-def _unheard(what: str, tried: int, total: int) -> None:
+def unheard(what: str, tried: int, total: int) -> None:
     pass
 
 
 def describe(deployment: Deployment) -> str:
     """A deployment in a few words."""
-    lanes = f"{deployment.server.slow_slot_percentage} % slow slots" if deployment.server.segregation else "no segregation"
+    lanes = (
+        f"{deployment.server.slow_slot_percentage} % slow slots" if deployment.server.segregation else "no segregation"
+    )
     return (
         f"{deployment.replicas} pods x {deployment.limit_cores:g} cores, pool {deployment.pool.maximum_size}, {lanes}, "
         f"{deployment.server.thread_pool_size} threads"
@@ -114,7 +116,9 @@ class _Search:
         self.units += sum(result.units for result in evaluation.results.values())
         if evaluation.verdict is Verdict.MET:
             return evaluation
-        missed = [j for result in evaluation.results.values() for j in result.judgements if j.verdict is not Verdict.MET]
+        missed = [
+            j for result in evaluation.results.values() for j in result.judgements if j.verdict is not Verdict.MET
+        ]
         replications = min(result.replications for result in evaluation.results.values())
         self.rejections.append(Rejection(deployment, Stage.FULL, tuple(missed), replications))
         return None
@@ -173,7 +177,7 @@ def search(
     most_replicas: int = MOST_REPLICAS,
     constants: Constants | None = None,
     budget_s: float = inf,
-    listener: Listener = _unheard,
+    listener: Listener = unheard,
 ) -> SearchResult:
     """Find the cheapest deployment that is shown to meet every objective in every situation.
 
