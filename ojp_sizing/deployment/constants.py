@@ -58,6 +58,7 @@ class Constants:
     database_target_use: float
     cpu_target_use: float
     cpu_most_use: float
+    connections_most_use: float
     gib_per_core: float
     connection_bytes: float
 

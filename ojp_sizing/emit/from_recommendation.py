@@ -27,7 +27,7 @@ from ojp_sizing.emit.values import values_yaml
 from ojp_sizing.measurement.intervals import Estimate
 from ojp_sizing.measurement.objectives import Situation
 from ojp_sizing.quantities import format_bytes, format_rate
-from ojp_sizing.report.words import finding, shown_number
+from ojp_sizing.report.words import held_back, shown_number
 from ojp_sizing.sizing.evaluate import Evaluation
 from ojp_sizing.sizing.recommendation import Recommendation
 from ojp_sizing.sizing.search import Rejection, describe
@@ -92,9 +92,7 @@ def _reasons(recommendation: Recommendation, evaluation: Evaluation) -> dict[str
     deployment, memory = evaluation.deployment, recommendation.resources.memory  # type: ignore[union-attr]
     steady = evaluation.results[Situation.STEADY].measures
     rolling = evaluation.results[Situation.ROLLING_UPDATE].measures
-    back = {
-        smaller.change.split()[0]: finding(smaller.rejection) for smaller in recommendation.smaller if smaller.rejection
-    }
+    back = {smaller.change.split()[0]: held_back(smaller) for smaller in recommendation.smaller if smaller.rejection}
     peak = max((result.measures["cpu_peak_cores"] for result in evaluation.results.values()), key=lambda e: e.value)
     inside = max((result.measures["inside_peak"] for result in evaluation.results.values()), key=lambda e: e.value)
     target = deployment.constants.cpu_target_use
@@ -212,7 +210,12 @@ def record(recommendation: Recommendation, release: Release | None) -> dict[str,
                 for situation, result in evaluation.results.items()
             },
             "smaller": [
-                {"change": s.change, "deployment": describe(s.deployment), "rejection": _rejection(s.rejection)}
+                {
+                    "change": s.change,
+                    "deployment": describe(s.deployment),
+                    "rejection": _rejection(s.rejection),
+                    "rule": s.rule,
+                }
                 for s in recommendation.smaller
             ],
         }

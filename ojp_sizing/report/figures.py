@@ -5,11 +5,11 @@ Statistics come from ``measurement`` and ``sizing``; here they are only drawn. B
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, groupby
 from math import isfinite, isnan, log10
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import plotly.graph_objects as go
@@ -23,6 +23,7 @@ from ojp_sizing.deployment.disruption import RollingUpdate
 from ojp_sizing.measurement.intervals import Estimate
 from ojp_sizing.measurement.measure import TAIL_S, measure, measure_replication
 from ojp_sizing.measurement.objectives import Objectives, Situation, Verdict, overall
+from ojp_sizing.report.words import shown_number
 from ojp_sizing.simulation.outcomes import Outcomes
 from ojp_sizing.simulation.simulate import Engine
 from ojp_sizing.sizing.evaluate import ENOUGH, Task, judge, run_task, workers
@@ -30,12 +31,13 @@ from ojp_sizing.sizing.evaluate import ENOUGH, Task, judge, run_task, workers
 PREDICTION = "Predicted by a model whose capacity constants are themselves predicted, not measured."
 #: Units are put together by the second in which they arrive.
 BUCKET_S = 1.0
+UNFINISHED_NAME = "p99 unfinished when the run ended"
 #: Up to so many pods, every stop is marked through all panels.
 MOST_MARKED_PODS = 12
 
 # Colours of Okabe and Ito (2008), which stay apart for colour-blind readers; lines differ in dash as well.
 _BLACK, _GREY = "#222222", "#8a8a8a"
-_P50, _P95, _P99 = "#56B4E9", "#0072B2", "#D55E00"
+_P50, _P95, _P99 = "#0072B2", "#009E73", "#D55E00"
 _FAILED = "#A0417A"
 _DASHES = {_P50: "dot", _P95: "dash", _P99: "solid"}
 
@@ -161,7 +163,11 @@ def latency_against_demand(
         else "At steady demand the limits are not shown to hold at any of these rates"
     )
     notes = ["Bands: 95 % intervals; where you see none, it is as thin as the line."]
-    if any(point.measures["stationary"].value < 1 for point in points if "stationary" in point.measures):
+    if any(not isfinite(point.measures[name].value) for point in points for name, _, _ in curves):
+        notes.append(
+            "Triangles at the edge: so many units had not ended with the run that the percentile has no value."
+        )
+    if any(not _stationary(point) and isfinite(point.measures["fast_p50_s"].value) for point in points):
         notes.append("Hollow: no steady state found, so latency depends on how long a run lasts.")
     _frame(figure, title, notes, 640 if has_slow else 480)
     return figure
@@ -203,36 +209,45 @@ def _add_curve(
         go.Scatter(
             x=[point.rate for point in known],
             y=[e.value * 1e3 if isfinite(e.value) else None for e in estimates],
-            name=label, legendgroup=label, mode="lines+markers", line={"color": colour, "dash": _DASHES[colour]},
+            name=label, legendgroup=label, showlegend=row == 1, mode="lines+markers",
+            line={"color": colour, "dash": _DASHES[colour]},
             marker={"size": 8, "symbol": ["circle" if _stationary(p) else "circle-open" for p in known]},
-            text=[f"{label}: {_ms(e.value)}<br>95 % interval {_ms(e.low)} to {_ms(e.high)}, {e.replications} runs" for e in estimates],
+            text=[
+                f"{label}: {_ms(e.value)}<br>95 % interval {_ms(e.low)} to {_ms(e.high)}, {e.replications} runs"
+                for e in estimates
+            ],
             hovertemplate="%{x:,g} units/s<br>%{text}<extra></extra>",
         ),
         row=row, col=1,
     )  # fmt: skip
-    lost = [point.rate for point in known if not isfinite(point.measures[name].value)]
+    lost = [point for point in known if not isfinite(point.measures[name].value)]
+    for point in lost:
+        # The interval goes on beyond the edge.
+        low_ms = float(np.clip(point.measures[name].low * 1e3, *bounds_ms))
+        figure.add_trace(
+            go.Scatter(
+                x=[point.rate, point.rate], y=[low_ms, bounds_ms[1]], name=f"{label}, 95 % interval", mode="lines",
+                line={"color": _faded(colour), "width": 8}, hoverinfo="skip", legendgroup=label, showlegend=False,
+            ),
+            row=row, col=1,
+        )  # fmt: skip
     if lost:
         figure.add_trace(
             go.Scatter(
-                x=lost, y=[bounds_ms[1]] * len(lost), name=f"{label}: some units never end", mode="markers",
-                marker={"symbol": "triangle-up", "size": 12, "color": colour}, cliponaxis=False, legendgroup=label,
-                hovertemplate="%{x:,g} units/s<br>more units than the percentile allows were unfinished when a run ended<extra></extra>",
+                x=[point.rate for point in lost], y=[bounds_ms[1] * 0.93] * len(lost), name=f"{label}: no finite value",
+                mode="markers", marker={"symbol": "triangle-up", "size": 12, "color": colour}, legendgroup=label,
+                showlegend=False, text=[_ms(point.measures[name].low) for point in lost],
+                hovertemplate=f"%{{x:,g}} units/s<br>{label}: 95 % interval %{{text}} to no end; in some run, too many units"
+                " were unfinished<extra></extra>",
             ),
             row=row, col=1,
         )  # fmt: skip
 
 
-def _finite_segments(points: Sequence[DemandPoint], name: str) -> Iterator[list[DemandPoint]]:
-    """Neighbouring points with a finite estimate."""
-    segment: list[DemandPoint] = []
-    for point in points:
-        if isfinite(point.measures[name].value):
-            segment.append(point)
-        elif segment:
-            yield segment
-            segment = []
-    if segment:
-        yield segment
+def _finite_segments(points: Sequence[DemandPoint], name: str) -> list[list[DemandPoint]]:
+    """Runs of neighbouring points with a finite estimate."""
+    groups = groupby(points, key=lambda point: isfinite(point.measures[name].value))
+    return [list(group) for finite, group in groups if finite]
 
 
 def _stationary(point: DemandPoint) -> bool:
@@ -240,10 +255,10 @@ def _stationary(point: DemandPoint) -> bool:
 
 
 def _add_limit(figure: go.Figure, limit_s: float, row: int) -> None:
-    figure.add_hline(
-        limit_s * 1e3, line={"color": _BLACK, "width": 1.5, "dash": "longdash"}, row=row, col=1,
-        annotation={"text": f"limit on p99: {_ms(limit_s)}", "font": {"color": _BLACK}, "bgcolor": "rgba(255,255,255,0.7)"},
-        annotation_position="top left",
+    figure.add_hline(limit_s * 1e3, line={"color": _BLACK, "width": 1.2}, row=row, col=1)
+    figure.add_annotation(
+        x=0, xref="x domain", xanchor="left", y=log10(limit_s * 1e3), yanchor="bottom", showarrow=False,
+        text=f"limit on p99: {limit_s * 1e3:,g} ms", row=row, col=1,
     )  # fmt: skip
 
 
@@ -264,16 +279,16 @@ def rolling_update_over_time(
     """
     objectives = objectives or Objectives()
     heights = [0.40, 0.13, 0.27] + [0.20] * cpu
-    titles = ["Fast units, by the second in which they arrive", "Failed units", "What each pod does"]
+    titles = ["Fast units, by second of arrival", "Failed units", "What each pod does"]
     figure = make_subplots(
         rows=len(heights), cols=1, shared_xaxes=True, vertical_spacing=0.055, row_heights=heights,
-        subplot_titles=titles + ["CPU use of each pod"] * cpu,
+        subplot_titles=titles + ["CPU use of each pod, % of its limit (darker is busier)"] * cpu,
     )  # fmt: skip
     _add_latency(figure, outcomes, objectives)
     _add_failed(figure, outcomes)
     _add_lanes(figure, outcomes, deployment)
     if cpu:
-        _add_cpu(figure, outcomes, deployment, sum(heights[3:]) / sum(heights))
+        _add_cpu(figure, outcomes, deployment)
     if deployment.replicas <= MOST_MARKED_PODS:
         for change in outcomes.changes:
             if change.state == "stopping":
@@ -284,8 +299,10 @@ def rolling_update_over_time(
     figure.update_xaxes(title_text="time since the run began, s", row=len(heights), col=1)
     title = _update_title(outcomes, deployment, update, objectives)
     notes = [
-        "One simulated run. Dotted lines: a pod is told to stop. The limit holds for the whole update, not each second."
+        "One simulated run. Dotted lines: a pod is told to stop. Limits are for the whole update, not for each second."
     ]
+    if any(trace.name == UNFINISHED_NAME for trace in figure.data):
+        notes.append("Triangles at the edge: over 1 % of the second's units had not ended with the run.")
     # Panels of pods grow with their number.
     _frame(figure, title, notes, round((640 if cpu else 560) + 26 * deployment.replicas))
     figure.update_layout(bargap=0.25, barmode="overlay")
@@ -309,11 +326,10 @@ def _add_latency(figure: go.Figure, outcomes: Outcomes, objectives: Objectives) 
             p50, p99 = np.percentile(latency_s, (50, 99), method="higher")
             rows.append((float(begin_s) + BUCKET_S / 2, float(p50), float(p99), len(latency_s)))
     begin_s, ready_s = outcomes.window_s or (outcomes.end_s, outcomes.end_s)
-    ready_s = min(ready_s, outcomes.end_s)
     limit_ms, window_ms = objectives.fast_p99_s * 1e3, objectives.fast_p99_s * objectives.disruption_factor * 1e3
     bottom, top = _log_range([*chain.from_iterable(row[1:3] for row in rows), window_ms / 1e3])
     figure.update_yaxes(type="log", range=[bottom, top], row=1, col=1)
-    for label, column, colour in (("p99 fast", 2, _P99), ("p50 fast", 1, _P95)):
+    for label, column, colour in (("p99 fast", 2, _P99), ("p50 fast", 1, _P50)):
         figure.add_trace(
             go.Scatter(
                 x=[row[0] for row in rows], y=[row[column] * 1e3 if isfinite(row[column]) else None for row in rows],
@@ -327,17 +343,20 @@ def _add_latency(figure: go.Figure, outcomes: Outcomes, objectives: Objectives) 
     if lost:
         figure.add_trace(
             go.Scatter(
-                x=lost, y=[10**top] * len(lost), name="p99 unfinished when the run ended", mode="markers", cliponaxis=False,
+                x=lost, y=[0.93 * 10**top] * len(lost), name=UNFINISHED_NAME, mode="markers", showlegend=False,
                 marker={"symbol": "triangle-up", "size": 9, "color": _P99}, hovertemplate="%{x:.1f} s<extra>never ended</extra>",
             ),
             row=1, col=1,
         )  # fmt: skip
+    steps = [(0.0, limit_ms), (begin_s, limit_ms), (begin_s, window_ms)]
+    if ready_s < outcomes.end_s:
+        steps += [(ready_s, window_ms), (ready_s, limit_ms)]
+    steps.append((outcomes.end_s, steps[-1][1]))
     figure.add_trace(
         go.Scatter(
-            x=[0, begin_s, begin_s, ready_s, ready_s, outcomes.end_s],
-            y=[limit_ms, limit_ms, window_ms, window_ms, limit_ms, limit_ms],
+            x=[step[0] for step in steps], y=[step[1] for step in steps],
             name=f"limit on p99: {limit_ms:g} ms, in the update {window_ms:g} ms", mode="lines", hoverinfo="skip",
-            line={"color": _BLACK, "width": 1.5, "dash": "longdash"},
+            line={"color": _BLACK, "width": 1.2},
         ),
         row=1, col=1,
     )  # fmt: skip
@@ -349,7 +368,8 @@ def _add_failed(figure: go.Figure, outcomes: Outcomes) -> None:
     counts, _ = np.histogram(outcomes.arrival_s[: outcomes.arrived][failed], edges_s)
     figure.add_trace(
         go.Bar(
-            x=edges_s[:-1] + BUCKET_S / 2, y=counts / BUCKET_S, width=BUCKET_S, name="failed units", showlegend=False,
+            x=edges_s[:-1][counts > 0] + BUCKET_S / 2, y=counts[counts > 0] / BUCKET_S, width=BUCKET_S,
+            name="failed units", showlegend=False,
             marker={"color": _FAILED, "line": {"color": _FAILED, "width": 1}},
             hovertemplate="%{x:.1f} s<br>%{y:g} units/s fail<extra></extra>",
         ),
@@ -390,15 +410,18 @@ def _pod_axis(figure: go.Figure, deployment: Deployment, row: int) -> None:
     )
 
 
-def _add_cpu(figure: go.Figure, outcomes: Outcomes, deployment: Deployment, share: float) -> None:
+def _add_cpu(figure: go.Figure, outcomes: Outcomes, deployment: Deployment) -> None:
     times_s = outcomes.sample_s
     busy_s = np.diff(outcomes.samples["stations"]["busy_s"][:, : deployment.replicas], axis=0)
     use = 100.0 * busy_s / np.diff(times_s)[:, None] / deployment.limit_cores
     figure.add_trace(
         go.Heatmap(
             x=((times_s[:-1] + times_s[1:]) / 2).round(3), y=[f"pod {pod}" for pod in range(deployment.replicas)],
-            z=use.T.round(1), zmin=0, zmax=100, colorscale="Cividis", name="CPU use",
-            colorbar={"title": {"text": "% of limit"}, "len": share, "y": 0, "yanchor": "bottom", "thickness": 12},
+            z=use.T.round(1), zmin=0, zmax=100, colorscale="Blues", name="CPU use",
+            colorbar={
+                "orientation": "h", "len": 0.3, "thickness": 10, "x": 1, "xanchor": "right", "y": 0, "yanchor": "top",
+                "ypad": 34, "xpad": 0, "ticksuffix": " %", "nticks": 5, "tickfont": {"size": 11},
+            },
             hovertemplate="%{x:.1f} s<br>%{y}: %{z:.0f} % of its CPU limit<extra></extra>",
         ),
         row=4, col=1,
@@ -407,7 +430,8 @@ def _add_cpu(figure: go.Figure, outcomes: Outcomes, deployment: Deployment, shar
 
 
 def _update_title(outcomes: Outcomes, deployment: Deployment, update: RollingUpdate, objectives: Objectives) -> str:
-    what = f"Rolling update of {update.pods} of {deployment.replicas} pods"
+    pods = f"all {update.pods}" if update.pods == deployment.replicas else f"{update.pods} of {deployment.replicas}"
+    what = f"Rolling update of {pods} pods"
     if outcomes.window_s is None or not isfinite(outcomes.window_s[1]):
         return f"{what}: it was not over when the run ended"
     run = measure_replication(outcomes, deployment, Situation.ROLLING_UPDATE, objectives.recovery_s)
@@ -425,10 +449,8 @@ def _update_title(outcomes: Outcomes, deployment: Deployment, update: RollingUpd
 
 
 def _ms(value_s: float) -> str:
-    """A latency in words (three digits, or an observed infinity)."""
-    if not isfinite(value_s):
-        return "never"
-    return f"{value_s * 1e3:,.0f} ms" if value_s >= 0.1 else f"{value_s * 1e3:.3g} ms"
+    """A latency in words; "no end" where units were unfinished."""
+    return f"{shown_number(value_s * 1e3)} ms" if isfinite(value_s) else shown_number(value_s)
 
 
 def _rate(rate: float) -> str:
@@ -447,7 +469,19 @@ def _label_log_axes(figure: go.Figure, rows: int, title: str) -> None:
 
 def _frame(figure: go.Figure, title: str, notes: Sequence[str], height: int) -> None:
     """Title, subtitle, legend and margins alike in both figures; readable from a width of 900 px."""
-    legend: dict[str, Any] = {"orientation": "h", "x": 0, "xanchor": "left", "traceorder": "normal"}
+    figure.update_annotations({"font": {"size": 13, "color": _BLACK}})
+    panels = [figure.layout[f"yaxis{n}"].domain[1] for n in ("", "3") if f"yaxis{n}" in figure.layout]
+    for name, top in zip(("legend", "legend2"), panels, strict=False):
+        # On the line of the panel's own title, which stands at the left.
+        place = {"orientation": "h", "x": 1, "xanchor": "right", "y": top, "yanchor": "bottom", "font": {"size": 12}}
+        figure.update_layout({name: place})
+    titles = {annotation.text for annotation in figure.layout.annotations if annotation.yref == "paper"}
+    figure.for_each_annotation(
+        lambda annotation: annotation.update(x=0, xanchor="left", text=f"<b>{annotation.text}</b>"),
+        selector=lambda annotation: annotation.text in titles,
+    )
+    figure.update_xaxes(title_font={"size": 13})
+    figure.update_yaxes(title_font={"size": 12}, title_standoff=6)
     figure.update_layout(
         template="plotly_white",
         height=height,
@@ -462,8 +496,8 @@ def _frame(figure: go.Figure, title: str, notes: Sequence[str], height: int) -> 
             "pad": {"t": 14},
             "subtitle": {"text": "<br>".join([PREDICTION, *notes]), "font": {"size": 12, "color": "#555555"}},
         },
-        legend=legend | {"y": 1.0, "yanchor": "bottom"},
-        margin={"l": 70, "r": 20, "t": 150, "b": 55},
+        margin={"l": 70, "r": 45, "t": 92 + 16 * len(notes), "b": 60},
+        modebar={"orientation": "v"},
         font={"size": 13, "color": _BLACK},
         hoverlabel={"align": "left"},
     )

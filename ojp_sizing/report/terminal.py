@@ -15,7 +15,7 @@ from ojp_sizing.emit.release import Release
 from ojp_sizing.emit.writing import Written
 from ojp_sizing.measurement.objectives import Situation, Verdict, objectives_of
 from ojp_sizing.quantities import format_bytes, format_cores
-from ojp_sizing.report.words import finding, shown_number, with_interval
+from ojp_sizing.report.words import finding, held_back, shown_number, with_interval
 from ojp_sizing.sizing.recommendation import Recommendation
 from ojp_sizing.sizing.search import describe
 from ojp_sizing.theory.folk import folk_pool, folk_replicas
@@ -171,10 +171,7 @@ def notes(recommendation: Recommendation) -> Table:
 
 def smaller_table(recommendation: Recommendation) -> Table:
     """What holds the next smaller choice back."""
-    rows = [
-        (smaller.change, finding(smaller.rejection) if smaller.rejection else "does as well here, but costs no less")
-        for smaller in recommendation.smaller
-    ]
+    rows = [(smaller.change, held_back(smaller)) for smaller in recommendation.smaller]
     return _pairs(rows or [("none", "nothing smaller is allowed")])
 
 

@@ -6,7 +6,7 @@ from math import inf, isnan
 
 from ojp_sizing.measurement.intervals import Estimate
 from ojp_sizing.measurement.objectives import Judgement, Verdict
-from ojp_sizing.sizing.search import Rejection, Stage
+from ojp_sizing.sizing.search import Rejection, Smaller, Stage
 
 #: Shown name, factor and unit of each measure that an objective can be about.
 NAMES = {
@@ -53,9 +53,16 @@ def judgement_words(judgement: Judgement) -> str:
     return f"{judgement.objective.situation.value}: {name}{after} {with_interval(estimate, scale)} {unit} (limit {limit} {unit})"
 
 
+def held_back(smaller: Smaller) -> str:
+    """What holds a smaller neighbour back."""
+    if smaller.rejection is not None:
+        return finding(smaller.rejection)
+    return smaller.rule or "does as well here, but costs no less"
+
+
 def finding(rejection: Rejection) -> str:
     """Why a deployment was turned away: its worst miss, and how well that is known."""
     worst = max(rejection.judgements, key=lambda j: j.estimate.value / j.objective.limit)
     known = "not met" if worst.verdict is Verdict.NOT_MET else "not shown to be met"
-    how = "first look at one pod's stop, " if rejection.stage is Stage.SCOUT else ""
+    how = "first look, " if rejection.stage is Stage.SCOUT else ""
     return f"{known}; {judgement_words(worst)} [{how}{rejection.replications} runs]"

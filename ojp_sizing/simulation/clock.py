@@ -128,6 +128,8 @@ class Clock(ABC):
         end_s = self.trace.duration_s
         while self._advance(end_s):
             end_s = min(self.trace.duration_s, self._window[1] + recovery_s)
+        # Events on the agenda refer to this clock; without them its memory is free as soon as the caller drops it.
+        env._queue.clear()
         return self._outcomes(end_s)
 
     def _outcomes(self, end_s: float) -> Outcomes:

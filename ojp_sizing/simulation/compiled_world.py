@@ -35,7 +35,7 @@ class CompiledWorld:
         self.tables = tables
         words = []
         for name, layout in _COLUMNS.items():
-            array: np.ndarray[Any, np.dtype[Any]] = getattr(tables, name)  # type: ignore[assignment]
+            array: np.ndarray[Any, np.dtype[Any]] = getattr(tables, name)
             if array.dtype != layout or not array.flags.c_contiguous:
                 raise TypeError(f"table {name} is not of its layout")
             words += [array.ctypes.data, len(array)]
@@ -43,7 +43,7 @@ class CompiledWorld:
         self.address = int(self._header.ctypes.data)
 
 
-class _WorldType(types.Type):  # type: ignore[misc]
+class _WorldType(types.Type):
     def __init__(self) -> None:
         super().__init__(name="CompiledWorld")
 
@@ -56,7 +56,7 @@ def _typeof(value: Any, context: Any) -> Any:
     return _WORLD
 
 
-@register_model(_WorldType)  # type: ignore[untyped-decorator]
+@register_model(_WorldType)
 class _WorldModel(models.StructModel):  # type: ignore[misc]
     def __init__(self, manager: Any, of: Any) -> None:
         super().__init__(manager, of, [("header", types.intp)])

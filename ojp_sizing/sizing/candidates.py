@@ -91,15 +91,20 @@ def cost_cores(workload: Workload, deployment: Deployment) -> float:
     )
 
 
-def _cut(demand: Demand, load: UnitLoad, replicas: int, margin: SlotMargin) -> tuple[int, int]:
+def _cut(demand: Demand, load: UnitLoad, replicas: int, margin: SlotMargin, constants: Constants) -> tuple[int, int]:
     """``(maximumPoolSize, slowSlotPercentage)`` for this margin."""
     survivors = max(1, replicas - margin.pods_gone)
     rate = demand.rate / survivors
     fast = servers_for(rate * load.fast_slot_s * margin.stretch, margin.waiting)
     slow = servers_for(rate * load.slow_slot_s * margin.stretch, margin.waiting) if load.slow_slot_s > 0 else 1
     # Connections are held between statements too; slots alone don't cover that (reference 1.2).
-    held = servers_for(demand.rate / replicas * load.hold_s * margin.stretch, margin.waiting)
-    total = max(fast + slow, held, LEAST_POOL_PER_POD)
+    held = demand.rate / replicas * load.hold_s
+    total = max(
+        fast + slow,
+        servers_for(held * margin.stretch, margin.waiting),
+        ceil(held / constants.connections_most_use),
+        LEAST_POOL_PER_POD,
+    )
     percentage = min(90, max(1, ceil(100 * slow / total)))
     while split_slots(total, percentage)[1] < slow:
         percentage += 1
@@ -127,7 +132,7 @@ def _with_pool(demand: Demand, like: Deployment, margin: SlotMargin) -> Deployme
     """The deployment with its pool, slots and threads cut by this margin; None where the database hasn't the room."""
     constants, replicas = like.constants, like.replicas
     load = demand.load(constants)
-    pool_size, percentage = _cut(demand, load, replicas, margin)
+    pool_size, percentage = _cut(demand, load, replicas, margin, constants)
     room = like.database.max_connections - constants.database_reserve_connections
     if connections_at_most(pool_size, replicas) > room:
         return None

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from math import inf
+from math import inf, sqrt
 
 from numpy.random import SeedSequence, default_rng
 
@@ -39,7 +39,7 @@ SLOW_UNITS = 1000
 LONGEST_STEADY_S = 120.0
 #: Replications: first look, first verdict, and the most before "undecided" is the answer.
 FIRST, ENOUGH, MOST = 2, 5, 10
-SCOUTS = 4
+SCOUTS, SCOUTED_PODS = 4, 2
 #: A scout passes below this part of the limit.
 SCOUT_MARGIN = 0.85
 SITUATIONS = (Situation.STEADY, Situation.POD_LOST, Situation.ROLLING_UPDATE)
@@ -124,8 +124,8 @@ def run_task(task: Task) -> Replication:
         disruption = sample_pod_loss(task.deployment, LEAD_S, disruption_rng)
     elif task.situation is Situation.ROLLING_UPDATE:
         update = sample_rolling_update(task.deployment, LEAD_S, disruption_rng)
-        # A scout looks at the first pod of the update only.
-        disruption = replace(update, pods=1) if task.scout else update
+        # A scout looks at the first pods only: the stop of one, and of the next while clients still miss the first.
+        disruption = replace(update, pods=min(SCOUTED_PODS, update.pods)) if task.scout else update
     # A stop lasts as long as the longest RPC inside; a longer trace costs nothing, since the run ends by itself.
     stops_s = STOP_S * task.deployment.replicas
     after_s = run_on_s(task.recovery_s)
@@ -203,10 +203,19 @@ def _over(judgements: Sequence[Judgement], margin: float = 1.0) -> tuple[Judgeme
     return tuple(j for j in judgements if j.estimate.value > margin * j.objective.limit)
 
 
-def scout(bench: Bench, deployment: Deployment) -> tuple[tuple[Judgement, ...], int]:
-    """A first look at the hardest thing, the stop of one pod: what turns it away, if anything, and after how many runs.
+@dataclass(frozen=True, slots=True)
+class Scouting:
+    """A first look: what turns a deployment away, if anything, the p99 of fast units that it saw, and how many runs."""
 
-    The window is like one turn of the whole update, and so is the p99 over it. What comes too near the limit is turned
+    over: tuple[Judgement, ...]
+    fast_p99_s: float
+    replications: int
+
+
+def scout(bench: Bench, deployment: Deployment) -> Scouting:
+    """A first look at the hardest thing: the first two pods of a rolling update.
+
+    The window is like a part of the whole update, and so is the p99 over it. What comes too near the limit is turned
     away too: it could be shown to do only with very many replications, if at all.
     """
     situation = Situation.ROLLING_UPDATE
@@ -215,11 +224,12 @@ def scout(bench: Bench, deployment: Deployment) -> tuple[tuple[Judgement, ...], 
         replications += bench.run(
             deployment, [(situation, number) for number in range(len(replications), target)], scout=True
         )
-        judged = judge(measure(replications), bench.objectives, situation)
+        measures = measure(replications)
+        judged = judge(measures, bench.objectives, situation)
         over = _over([j for j in judged if not j.objective.measure.startswith("recovered")], SCOUT_MARGIN)
-        if target == SCOUTS or any(judgement.estimate.value > 2 * judgement.objective.limit for judgement in over):
+        if target == SCOUTS or any(j.estimate.value > 2 * SCOUT_MARGIN * j.objective.limit for j in over):
             break
-    return over, len(replications)
+    return Scouting(over, measures["fast_p99_s"].value, len(replications))
 
 
 def _result(bench: Bench, situation: Situation, replications: Sequence[Replication]) -> SituationResult:
@@ -228,24 +238,41 @@ def _result(bench: Bench, situation: Situation, replications: Sequence[Replicati
     return SituationResult(situation, measures, judge(measures, bench.objectives, situation), len(replications), units)
 
 
-def evaluate(bench: Bench, deployment: Deployment) -> Evaluation:
-    """Replications of every situation until the verdicts are clear, or an estimate is over its limit, or ``MOST``.
+def _promising(result: SituationResult) -> bool:
+    """Whether twice the replications would probably show what is undecided: intervals shrink by the root of two."""
+    return all(
+        j.estimate.value + (j.estimate.high - j.estimate.value) / sqrt(2.0) <= j.objective.limit
+        for j in result.judgements
+        if j.verdict is Verdict.UNDECIDED
+    )
 
-    It begins with a few rolling updates, where most candidates fail. A verdict of "met" rests on ``ENOUGH``.
+
+def evaluate(bench: Bench, deployment: Deployment) -> Evaluation:
+    """Replications of every situation until the verdicts are clear, or more of them would hardly help.
+
+    It begins with the rolling update, where most candidates fail. A verdict of "met" rests on ``ENOUGH`` replications.
     """
     runs: Runs = {situation: [] for situation in SITUATIONS}
-    plan = {Situation.ROLLING_UPDATE: FIRST}
+    others = [situation for situation in SITUATIONS if situation is not Situation.ROLLING_UPDATE]
+    plans = (
+        {Situation.ROLLING_UPDATE: FIRST},
+        {Situation.ROLLING_UPDATE: ENOUGH},
+        dict.fromkeys(others, ENOUGH),
+        dict.fromkeys(SITUATIONS, MOST),
+    )
     results: dict[Situation, SituationResult] = {}
-    while plan:
-        wanted = [(situation, number) for situation in plan for number in range(len(runs[situation]), plan[situation])]
+    for plan in plans:
+        # The last plan is for what is still undecided.
+        wanted = [
+            (situation, number)
+            for situation, target in plan.items()
+            if target < MOST or results[situation].verdict is Verdict.UNDECIDED
+            for number in range(len(runs[situation]), target)
+        ]
         for (situation, _), replication in zip(wanted, bench.run(deployment, wanted), strict=True):
             runs[situation].append(replication)
         results = {situation: _result(bench, situation, done) for situation, done in runs.items() if done}
-        if any(_over(result.judgements) for result in results.values()):
+        settled = [result for result in results.values() if result.replications >= ENOUGH]
+        if any(_over(result.judgements) for result in results.values()) or not all(map(_promising, settled)):
             break
-        short = [situation for situation in SITUATIONS if len(runs[situation]) < ENOUGH]
-        open_ones = [situation for situation, result in results.items() if result.verdict is Verdict.UNDECIDED]
-        plan = dict.fromkeys(short, ENOUGH) or {
-            situation: MOST for situation in open_ones if len(runs[situation]) < MOST
-        }
     return Evaluation(deployment, results)

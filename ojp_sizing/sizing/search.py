@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from math import ceil, inf
+from math import inf
 
 from ojp_sizing.demand.workload import Workload
 from ojp_sizing.deployment.constants import Constants, default_constants
@@ -21,8 +21,9 @@ from ojp_sizing.sizing.candidates import (
     Demand,
     candidates,
     cost_cores,
+    pod_cpu_cores,
 )
-from ojp_sizing.sizing.evaluate import Bench, Evaluation, evaluate, scout, workers
+from ojp_sizing.sizing.evaluate import Bench, Evaluation, Scouting, evaluate, scout, workers
 
 
 class Stage(StrEnum):
@@ -44,11 +45,15 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True)
 class Smaller:
-    """A neighbour that is smaller in one respect. ``rejection`` is None where it, too, is shown to do."""
+    """A neighbour that is smaller in one respect, with what holds it back: a rejection, or a rule of the sizer.
+
+    Neither where it, too, is shown to do.
+    """
 
     change: str
     deployment: Deployment
     rejection: Rejection | None
+    rule: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,58 +101,97 @@ def describe(deployment: Deployment) -> str:
     )
 
 
+#: Where the first looks at two pools agree to this part, the pool isn't what a candidate lacks.
+ALIKE = 0.05
+
+
 @dataclass(slots=True)
 class _Search:
-    """The state of one search: what was turned away, and how much was simulated."""
+    """One search: what has been looked at, what was turned away, and how much was simulated."""
 
     bench: Bench
-    rejections: list[Rejection]
+    rejections: list[Rejection] = field(default_factory=list)
+    scouted: dict[Deployment, Scouting] = field(default_factory=dict)
+    tried: dict[Deployment, Evaluation | Rejection] = field(default_factory=dict)
     units: int = 0
 
-    def passes_scout(self, deployment: Deployment) -> bool:
-        over, replications = scout(self.bench, deployment)
-        if over:
-            self.rejections.append(Rejection(deployment, Stage.SCOUT, over, replications))
-        return not over
+    def scout(self, deployment: Deployment) -> Scouting:
+        """The first look, taken once."""
+        if deployment not in self.scouted:
+            scouting = self.scouted[deployment] = scout(self.bench, deployment)
+            if scouting.over:
+                self._reject(Rejection(deployment, Stage.SCOUT, scouting.over, scouting.replications))
+        return self.scouted[deployment]
 
-    def shown(self, deployment: Deployment) -> Evaluation | None:
-        """The evaluation, if every objective is shown to be met."""
+    def try_out(self, deployment: Deployment) -> Evaluation | Rejection:
+        """First look and full evaluation, taken once."""
+        if not self.scout(deployment).over and deployment not in self.tried:
+            self._evaluate(deployment)
+        return self.tried[deployment]
+
+    def _evaluate(self, deployment: Deployment) -> None:
         evaluation = evaluate(self.bench, deployment)
         self.units += sum(result.units for result in evaluation.results.values())
         if evaluation.verdict is Verdict.MET:
-            return evaluation
+            self.tried[deployment] = evaluation
+            return
         missed = [
             j for result in evaluation.results.values() for j in result.judgements if j.verdict is not Verdict.MET
         ]
         replications = min(result.replications for result in evaluation.results.values())
-        self.rejections.append(Rejection(deployment, Stage.FULL, tuple(missed), replications))
-        return None
+        self._reject(Rejection(deployment, Stage.FULL, tuple(missed), replications))
+
+    def _reject(self, rejection: Rejection) -> None:
+        self.tried[rejection.deployment] = rejection
+        self.rejections.append(rejection)
 
     def first_shown(self, candidate: Candidate, segregation: bool) -> Evaluation | None:
-        """Scout the candidate, and its tighter cut; evaluate in full what passes, the tighter one first."""
+        """Look at the candidate and its tighter cut; evaluate in full what passes, the tighter one first."""
         deployment = with_segregation(candidate.deployment, segregation)
-        if not self.passes_scout(deployment):
+        first = self.scout(deployment)
+        if first.over:
             return None
         if candidate.tighter is not None:
             tighter = with_segregation(candidate.tighter, segregation)
-            if self.passes_scout(tighter) and (evaluation := self.shown(tighter)) is not None:
-                return evaluation
-        return self.shown(deployment)
+            outcome = self.try_out(tighter)
+            if isinstance(outcome, Evaluation):
+                return outcome
+            if abs(self.scout(tighter).fast_p99_s / first.fast_p99_s - 1.0) < ALIKE:
+                return None
+        outcome = self.try_out(deployment)
+        return outcome if isinstance(outcome, Evaluation) else None
 
 
-def smaller_neighbours(deployment: Deployment, least_replicas: int) -> Iterator[tuple[str, Deployment]]:
-    """One step down in each respect, the others as they are."""
-    replicas = deployment.replicas
+def smaller_neighbours(
+    deployment: Deployment, demand: Demand, least_replicas: int
+) -> Iterator[tuple[str, Deployment, str]]:
+    """One step down in each respect: what changes, the deployment, and the rule that forbids it ("" where none does)."""
+    replicas, constants = deployment.replicas, deployment.constants
+    load = demand.load(constants)
     if replicas > least_replicas:
         pool = replace(deployment.pool, maximum_size=deployment.pool_per_pod * (replicas - 1))
-        yield f"replicaCount {replicas - 1}", replace(deployment, replicas=replicas - 1, pool=pool)
+        yield f"replicaCount {replicas - 1}", replace(deployment, replicas=replicas - 1, pool=pool), ""
+    elif replicas > 1:
+        pool = replace(deployment.pool, maximum_size=deployment.pool_per_pod * (replicas - 1))
+        fewer = replace(deployment, replicas=replicas - 1, pool=pool)
+        yield f"replicaCount {replicas - 1}", fewer, f"fewer than {least_replicas} replicas (--min-replicas)"
     below = [limit for limit in LIMITS_CORES if limit < deployment.limit_cores]
     if below:
-        yield f"CPU limit {below[-1]:g}", replace(deployment, limit_cores=below[-1])
-    per_pod = max(LEAST_POOL_PER_POD, ceil(deployment.pool_per_pod * 0.75))
-    if per_pod < deployment.pool_per_pod:
+        use = pod_cpu_cores(demand, load, replicas) / below[-1]
+        lost = pod_cpu_cores(demand, load, max(1, replicas - 1)) / below[-1]
+        rule = ""
+        if use > constants.cpu_most_use:
+            rule = f"CPU use at steady peak would be {use:.0%}, more than {constants.cpu_most_use:.0%} (cpu_most_use)"
+        elif lost >= 1:
+            rule = f"CPU use with one pod lost would be {lost:.0%}"
+        yield f"CPU limit {below[-1]:g}", replace(deployment, limit_cores=below[-1]), rule
+    per_pod = deployment.pool_per_pod - 1
+    if per_pod >= LEAST_POOL_PER_POD:
         pool = replace(deployment.pool, maximum_size=per_pod * replicas)
-        yield f"maximumPoolSize {per_pod * replicas}", replace(deployment, pool=pool)
+        use = demand.rate * load.hold_s / replicas / per_pod
+        most = constants.connections_most_use
+        rule = f"connection use at steady peak would be {use:.0%}, more than {most:.0%} (connections_most_use)"
+        yield f"maximumPoolSize {per_pod * replicas}", replace(deployment, pool=pool), rule if use > most else ""
 
 
 def with_segregation(deployment: Deployment, segregation: bool) -> Deployment:
@@ -161,8 +205,8 @@ def segregation_survives(state: _Search, found: list[Candidate]) -> bool:
     In 0.3.x slots and connections are as many, and taken in either order: a transient shortage can lock them against
     each other until time-outs (reference 1.2). Where even ample candidates lock, the rest aren't tried.
     """
-    probes = {len(found) // 4, len(found) // 2, len(found) - 1}
-    return any(state.passes_scout(with_segregation(found[probe].deployment, True)) for probe in sorted(probes))
+    probes = {len(found) // 2, len(found) - 1}
+    return any(not state.scout(with_segregation(found[probe].deployment, True)).over for probe in sorted(probes))
 
 
 def search(
@@ -193,7 +237,7 @@ def search(
 
     with workers(engine) as pool:
         bench = Bench(workload, rate, objectives, seed, engine, pool, lambda what: listener(what, tried, len(found)))
-        state = _Search(bench, [])
+        state = _Search(bench)
         modes = [True, False] if found and segregation_survives(state, found) else [False]
         for candidate in found:
             if time.monotonic() - began > budget_s:
@@ -205,27 +249,29 @@ def search(
                 stopped = "the cheapest candidate that is shown to do was found"
                 break
         # A neighbour between two candidates may do as well and cost less: then it is the answer.
-        rejections = tuple(state.rejections)
         while answer is not None:
-            smaller, better = _neighbourhood(state, answer, least_replicas)
+            smaller, better = _neighbourhood(state, answer, demand, least_replicas)
             if better is None:
                 break
             answer = better
-    return SearchResult(demand, answer, rejections, smaller, len(found), state.units, stopped)
+    return SearchResult(demand, answer, tuple(state.rejections), smaller, len(found), state.units, stopped)
 
 
 def _neighbourhood(
-    state: _Search, answer: Evaluation, least_replicas: int
+    state: _Search, answer: Evaluation, demand: Demand, least_replicas: int
 ) -> tuple[tuple[Smaller, ...], Evaluation | None]:
     """Why not smaller? The neighbours with what holds each back, and the first that does as well and costs less."""
-    best, workload = answer.deployment, state.bench.workload
-    neighbours = list(smaller_neighbours(best, least_replicas))
+    best = answer.deployment
+    neighbours = list(smaller_neighbours(best, demand, least_replicas))
     if not best.server.segregation:
-        neighbours.append(("slowQuerySegregation on", with_segregation(best, True)))
+        neighbours.append(("slowQuerySegregation on", with_segregation(best, True), ""))
     smaller: list[Smaller] = []
-    for change, neighbour in neighbours:
-        evaluation = state.shown(neighbour) if state.passes_scout(neighbour) else None
-        smaller.append(Smaller(change, neighbour, None if evaluation else state.rejections[-1]))
-        if evaluation is not None and cost_cores(workload, neighbour) < cost_cores(workload, best):
-            return tuple(smaller), evaluation
+    for change, neighbour, rule in neighbours:
+        outcome = None if rule else state.try_out(neighbour)
+        if isinstance(outcome, Evaluation):
+            smaller.append(Smaller(change, neighbour, None, ""))
+            if cost_cores(demand.workload, neighbour) < cost_cores(demand.workload, best):
+                return tuple(smaller), outcome
+        else:
+            smaller.append(Smaller(change, neighbour, outcome, rule))
     return tuple(smaller), None
