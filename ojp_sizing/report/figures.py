@@ -473,7 +473,15 @@ def _frame(figure: go.Figure, title: str, notes: Sequence[str], height: int) -> 
     panels = [figure.layout[f"yaxis{n}"].domain[1] for n in ("", "3") if f"yaxis{n}" in figure.layout]
     for name, top in zip(("legend", "legend2"), panels, strict=False):
         # On the line of the panel's own title, which stands at the left.
-        place = {"orientation": "h", "x": 1, "xanchor": "right", "y": top, "yanchor": "bottom", "font": {"size": 12}}
+        place = {
+            "orientation": "h",
+            "x": 1,
+            "xanchor": "right",
+            "y": top,
+            "yanchor": "bottom",
+            "font": {"size": 12},
+            "bgcolor": "rgba(0,0,0,0)",
+        }
         figure.update_layout({name: place})
     titles = {annotation.text for annotation in figure.layout.annotations if annotation.yref == "paper"}
     figure.for_each_annotation(

@@ -1,0 +1,177 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # How big must this OJP deployment be?
+#
+# From a workload to a sized deployment, with the evidence for each number. The answer comes from simulation: requests
+# arrive, wait, run and fail in a model of OJP, and the cheapest deployment is taken that is **shown** to keep the limits
+# in three situations: at steady peak, when a pod is lost, and during a rolling update.
+#
+# **Read every number here as a prediction.** How much CPU a statement costs, or how long a pod takes to start, are
+# predicted themselves, and not measured on your cluster (`data/constants.csv` says where each comes from). Measure yours
+# before you rely on the answer.
+
+# %%
+import numpy as np
+import pandas as pd
+import plotly.io
+
+import ojp_sizing as ojp
+from ojp_sizing.emit.from_recommendation import release_of
+from ojp_sizing.emit.values import values_yaml
+from ojp_sizing.report.figures import demand_points, latency_against_demand, rolling_update_over_time
+from ojp_sizing.report.words import finding, shown_number
+from ojp_sizing.sizing.search import describe
+
+# Figures travel inside this notebook, plotly.js included: they show offline, and in an exported HTML too.
+plotly.io.renderers.default = "plotly_mimetype+notebook"
+
+# %% [markdown]
+# ## 1. What arrives
+#
+# One request is one **unit of work**: an application opens a connection, runs its statements and closes it. The rate
+# below is the busiest minute that you plan for. Units arrive at random, so some seconds bring more than others.
+
+# %%
+WORKLOAD = "web-oltp"
+UNITS_PER_S = 500
+SEED = 1
+
+workload = ojp.read_workload(WORKLOAD)
+pd.DataFrame(
+    {
+        "kind": [s.kind for s in workload.statements],
+        "database time, mean ms": [s.database_time.mean_s * 1e3 for s in workload.statements],
+        "rows": [s.rows for s in workload.statements],
+        "judged as": [workload.lane_of(s) for s in workload.statements],
+    },
+    index=pd.Index([s.name for s in workload.statements], name="statement"),
+)
+
+# %% [markdown]
+# ## 2. What to deploy
+#
+# The same seed gives the same answer, on any number of cores.
+
+# %%
+answer = ojp.size(workload, UNITS_PER_S, seed=SEED)
+deployment = answer.deployment
+print(f"{answer.verdict}: {describe(deployment)}")
+print(f"found after {answer.units:,} simulated units of work; {len(answer.rejections)} deployments were turned away")
+
+# %% [markdown]
+# ## 3. What that was shown to do
+#
+# A **p99** is the latency that one unit in a hundred exceeds. Every value is a mean over independent runs, and the
+# **95 % interval** says how far chance may have moved it. An objective counts as met only where the *whole* interval is
+# below its limit; where the limit lies inside the interval, nothing is decided yet.
+#
+# *Recovered* measures are taken once the disruption is over: there, the limits of ordinary operation must hold again.
+
+# %%
+UNITS = {"p99_s": (1e3, "ms"), "share": (100.0, "%")}
+
+
+def row(judgement):
+    measure = judgement.objective.measure
+    scale, unit = next(look for end, look in UNITS.items() if measure.endswith(end))
+    value, low, high = judgement.estimate.value, judgement.estimate.low, judgement.estimate.high
+    return {
+        "situation": judgement.objective.situation.value,
+        "measure": f"{measure.removesuffix('_s').replace('_', ' ')}, {unit}",
+        "value": shown_number(value * scale),
+        "95 % interval": f"{shown_number(low * scale)} to {shown_number(high * scale)}",
+        "limit": shown_number(judgement.objective.limit * scale),
+        "verdict": judgement.verdict.value,
+    }
+
+
+results = answer.evaluation.results
+pd.DataFrame([row(judgement) for result in results.values() for judgement in result.judgements]).set_index("situation")
+
+# %% [markdown]
+# And what it uses. Means look idle, and should: random arrivals make queues long before anything is busy all the time,
+# and while one pod is away the others carry its share.
+
+# %%
+USES = {
+    "cpu_use": "CPU, % of the limit",
+    "connections_use": "database connections, % of the pool",
+    "threads_use": "server threads, %",
+    "database_use": "database cores, %",
+}
+pd.DataFrame(
+    {
+        situation.value: {
+            label: " to ".join(
+                shown_number(100 * end) for end in (result.measures[name].low, result.measures[name].high)
+            )
+            for name, label in USES.items()
+        }
+        for situation, result in results.items()
+    }
+)
+
+# %% [markdown]
+# ## 4. Why not smaller?
+#
+# One step down in each respect, everything else as it is, and what speaks against it. *Units hang* means that some units
+# were unfinished when a run ended: work comes faster than it is done, or requests that wait hold what others need to
+# finish, until a time-out.
+
+# %%
+pd.set_option("display.max_colwidth", None)
+pd.DataFrame(
+    {
+        "instead": [step.change for step in answer.smaller],
+        "finding": [finding(step.rejection) if step.rejection else "does as well" for step in answer.smaller],
+    }
+).set_index("instead")
+
+# %% [markdown]
+# ## 5. How much more could come?
+#
+# The same deployment at other rates, without any disruption. A queue does not grow in proportion to demand: latency is
+# almost flat, then it bends, and soon after it has no value any more because units hang. **Look at how far the dotted
+# line is from the bend.** That room is not spare; the next figure shows what it is for.
+
+# %%
+rates = [UNITS_PER_S * percent // 100 for percent in (40, 60, 80, 100, 110, 120, 130, 140, 150)]
+points = demand_points(workload, deployment, rates, seed=SEED)
+latency_against_demand(points, answer.objectives, sized_rate=UNITS_PER_S)
+
+# %% [markdown]
+# ## 6. A rolling update, second by second
+#
+# Kubernetes replaces one pod after the other, the highest ordinal first. A stopped pod lets running RPCs finish; the
+# clients notice, and go to the others. **Read down from a dotted line:** a pod stops, a few units may fail, the pods
+# that remain get busier, and p99 may rise. OJP divides the connection pool among the pods that the clients believe in, so pools
+# are resized as well.
+#
+# This is one run with a chance of its own, not the mean over runs that was judged above.
+
+# %%
+seed = np.random.SeedSequence(SEED)
+update = ojp.sample_rolling_update(deployment, 10.0, np.random.default_rng(seed))
+trace = ojp.sample_trace(workload, UNITS_PER_S, 60.0 * deployment.replicas, seed)
+run = ojp.simulate(trace, deployment, update, recovery_s=30.0)
+rolling_update_over_time(run, deployment, update, objectives=answer.objectives)
+
+# %% [markdown]
+# ## 7. The Helm values
+#
+# What `ojp-size` writes to a file, each sized number with its reason. Put your own database and workload in, and run the
+# notebook again.
+
+# %%
+print(values_yaml(release_of(answer)))

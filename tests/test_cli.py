@@ -1,0 +1,189 @@
+"""ojp-size as a person runs it: exit codes, one-line errors, files, determinism."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+OJP_SIZE = [sys.executable, "-m", "ojp_sizing.cli"]
+#: A demand small enough to be sized in seconds, and large enough to need a simulation.
+SMALL = ("--peak-rps", "120")
+
+
+def run(*arguments: str, cwd: Path, timeout_s: float = 300) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*OJP_SIZE, *arguments], cwd=cwd, capture_output=True, text=True, timeout=timeout_s, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def sized(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    directory = tmp_path_factory.mktemp("sized")
+    return directory, run(*SMALL, cwd=directory)
+
+
+def test_an_answer_is_printed_verdict_first_with_files_and_the_helm_line(
+    sized: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    directory, result = sized
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith("MET")
+    assert result.stderr == ""
+    assert "\x1b" not in result.stdout
+    for words in ("replicaCount", "slowSlotPercentage", "client maximumPoolSize", "one pod lost", "Why not smaller"):
+        assert words in result.stdout
+    assert "helm upgrade --install ojp-server" in result.stdout
+    files = {path.name for path in (directory / "ojp-sizing").iterdir()}
+    assert files == {"values.yaml", "jvm-config.yaml", "ojp.properties", "jdbc-url.txt", "recommendation.json"}
+
+
+def test_the_same_run_again_changes_nothing_and_gives_the_same_bytes(
+    sized: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    directory, first = sized
+    again = run(*SMALL, cwd=directory)
+    assert again.returncode == 0
+    assert "unchanged" in again.stdout
+    assert again.stdout.replace("unchanged", "created") == first.stdout
+    elsewhere = run(*SMALL, cwd=tmp_path)
+    assert elsewhere.returncode == 0
+    for path in (directory / "ojp-sizing").iterdir():
+        assert (tmp_path / "ojp-sizing" / path.name).read_bytes() == path.read_bytes()
+
+
+def test_json_is_one_document_with_inputs_seed_versions_and_every_interval(
+    sized: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    directory, _ = sized
+    result = run(*SMALL, "--json", cwd=directory)
+    document = json.loads(result.stdout)
+    assert document == json.loads((directory / "ojp-sizing" / "recommendation.json").read_text())
+    assert document["inputs"]["seed"] == 1
+    assert document["versions"]["chart"] == "ojp-server 0.1.5"
+    situations = document["answer"]["situations"]
+    assert set(situations) == {"steady peak", "one pod lost", "rolling update"}
+    for situation in situations.values():
+        assert situation["verdict"] == "met"
+        for measure in situation["measures"].values():
+            assert set(measure) == {"value", "low", "high", "replications"}
+    assert document["answer"]["deployment"]["replicas"] >= 3
+    assert all(row["status"] for row in document["constants"].values())
+
+
+def test_files_that_differ_are_kept_without_force(sized: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    directory, _ = sized
+    values = directory / "ojp-sizing" / "values.yaml"
+    before = values.read_bytes()
+    values.write_bytes(b"mine: true\n")
+    refused = run(*SMALL, cwd=directory)
+    assert refused.returncode == 2
+    assert "--force" in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
+    assert values.read_bytes() == b"mine: true\n"
+    forced = run(*SMALL, "--force", cwd=directory)
+    assert forced.returncode == 0
+    assert values.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "place"),
+    [
+        (("--peak-rps", "-1"), "--peak-rps"),
+        (("--peak-rps", "0"), "--peak-rps"),
+        (("--peak-rps", "nan"), "--peak-rps"),
+        (("--peak-rps", "1e99"), "--peak-rps"),
+        (("--peak-rps", "5z"), "--peak-rps"),
+        ((), "--peak-rps"),
+        (("--peak-rps", "10", "--fast-p99", "50"), "--fast-p99"),
+        (("--peak-rps", "10", "--fast-p99", "1ms"), "--fast-p99"),
+        (("--peak-rps", "10", "--slow-p99", "10ms"), "--slow-p99"),
+        (("--peak-rps", "10", "--failed", "200%"), "--failed"),
+        (("--peak-rps", "10", "--recovery", "1s"), "--recovery"),
+        (("--peak-rps", "10", "--disruption-factor", "0.5"), "--disruption-factor"),
+        (("--peak-rps", "10", "--workload", "nosuch"), "nosuch"),
+        (("--peak-rps", "10", "--db-cores", "many"), "--db-cores"),
+        (("--peak-rps", "10", "--db-max-connections", "-4"), "--db-max-connections"),
+        (("--peak-rps", "10", "--release", "Not A Name"), "release"),
+        (("--peak-rps", "10", "--seed", "x"), "--seed"),
+        (("--peak-rps", "10", "--engine", "warp"), "--engine"),
+        (("--peak-rps", "10", "--no-such-flag"), "--no-such-flag"),
+    ],
+)
+def test_bad_input_is_one_line_that_names_the_place(arguments: tuple[str, ...], place: str, tmp_path: Path) -> None:
+    result = run(*arguments, cwd=tmp_path)
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert len(result.stderr.splitlines()) == 1, result.stderr
+    assert place in result.stderr
+    assert "Traceback" not in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_output_that_is_a_file_is_refused_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("x")
+    result = run("--peak-rps", "100000", "--output", "taken", cwd=tmp_path, timeout_s=30)
+    assert result.returncode == 2
+    assert "--output" in result.stderr
+
+
+@pytest.mark.parametrize("bound", [("--db-cores", "1"), ("--db-max-connections", "11")])
+def test_an_infeasible_ask_exits_3_writes_nothing_and_names_a_feasible_one(
+    bound: tuple[str, str], tmp_path: Path
+) -> None:
+    result = run("--peak-rps", "2000", *bound, cwd=tmp_path)
+    assert result.returncode == 3, result.stderr
+    assert result.stdout.startswith("NOT MET")
+    assert "nearest ask" in result.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_time_budget_that_is_used_up_is_undecided(tmp_path: Path) -> None:
+    result = run("--peak-rps", "2000", "--time-budget", "1us", cwd=tmp_path)
+    assert result.returncode == 4, result.stdout
+    assert result.stdout.startswith("UNDECIDED")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_interrupting_leaves_nothing_and_exits_130(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [*OJP_SIZE, "--peak-rps", "20000"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    time.sleep(6)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "interrupted" in errors
+    assert "Traceback" not in errors
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_loads_nothing_heavy(tmp_path: Path) -> None:
+    heavy = "numpy", "scipy", "pandas", "plotly", "numba", "simpy", "pydantic", "rich", "ruamel"
+    script = (
+        "import sys\nfrom ojp_sizing.cli import command\n"
+        "try:\n    command.main(['--help'])\nexcept SystemExit:\n    pass\n"
+        f"print(sorted(set({heavy!r}) & set(sys.modules)), file=sys.stderr)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert "--peak-rps" in result.stdout
+    assert result.stderr.strip() == "[]"
+
+
+def test_a_read_only_cache_is_no_error(tmp_path: Path) -> None:
+    blocked = tmp_path / "cache"
+    blocked.write_text("a file where the cache directory should be")
+    environment = {**os.environ, "XDG_CACHE_HOME": str(blocked)}
+    script = "from ojp_sizing.simulation.kernel_cache import cache_directory, has_kernels\nprint(cache_directory(), has_kernels())"
+    result = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert result.stdout.strip() == "None False"

@@ -1,0 +1,310 @@
+"""The two clocks are one model: equal bit for bit; and what a run must keep whatever happens in it."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import cache
+from math import inf
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.random import Generator, SeedSequence, default_rng
+from simpy import Event
+
+from ojp_sizing.behaviour.world import ENDINGS, FAST, NOBODY, OK, SLOW, UNFINISHED
+from ojp_sizing.demand.trace import Trace, sample_trace
+from ojp_sizing.demand.workload import Clients, Duration, Network, StatementClass, UnitOfWork, Workload
+from ojp_sizing.deployment.constants import default_constants
+from ojp_sizing.deployment.deployment import SERVER_VERSIONS, ClientPool, Database, Deployment, ServerSettings
+from ojp_sizing.deployment.disruption import Disruption, PodLoss, RollingUpdate
+from ojp_sizing.measurement.objectives import Situation
+from ojp_sizing.simulation.clock import SAMPLED, Clock
+from ojp_sizing.simulation.compiled_clock import CompiledClock
+from ojp_sizing.simulation.kernel_cache import kernel_sources, source_hash
+from ojp_sizing.simulation.outcomes import Outcomes
+from ojp_sizing.simulation.simpy_clock import SimpyClock
+from ojp_sizing.sizing.evaluate import Task, run_task
+
+SCENARIOS = range(32)
+MOST_UNITS = 1200
+#: Behind the last arrival, every wait of these scenarios is over well before this.
+DRAIN_S = 600.0
+
+# Scenarios ----------------------------------------------------------------------------------------------------------
+
+
+def some_workload(rng: Generator) -> Workload:
+    errors = 0.15 if rng.random() < 0.3 else 0.0
+    slow_s = float(rng.uniform(0.05, 0.6))
+    statements = (
+        StatementClass("point", "select 1", "read", Duration(float(rng.uniform(0.001, 0.01)), 1.5), share=5, rows=3),
+        StatementClass("mark", "update 1", "write", Duration(0.004, 1.0, "exponential"), share=3, error_share=errors),
+        StatementClass("list", "select 2", "read", Duration(0.006, 1.0, "constant"), share=2, rows=400),
+        StatementClass("report", "select 3", "read", Duration(slow_s, 0.7), share=1, rows=5000),
+    )
+    units = (
+        UnitOfWork("mixed", 5, int(rng.integers(1, 4)), think=Duration(0.002, 1.0, "exponential")),
+        UnitOfWork("fixed", 2, ("mark", "mark", "point"), think=Duration(float(rng.choice([0.0, 0.5])), 1.0, "exponential")),
+        UnitOfWork("order", 2, ("point", "mark"), transaction=True, think=Duration(0.01, 2.0)),
+        UnitOfWork("empty", 0.3, 0, transaction=True),
+    )
+    clients = Clients(int(rng.integers(1, 4)), int(rng.integers(4, 40)))
+    network = Network(float(rng.choice([0.0, 0.00025, 0.003])), 0.5)
+    return Workload("some", statements, units, clients=clients, network=network)
+
+
+def some_deployment(rng: Generator, replicas: int) -> Deployment:
+    threads = int(rng.choice([3, 8, 40, 200]))
+    server = ServerSettings(
+        threads,
+        bool(rng.random() < 0.7),
+        int(rng.choice([0, 20, 50, 100], p=[0.1, 0.5, 0.3, 0.1])),
+        float(rng.choice([0.0, 0.3, 10.0])),
+        float(rng.uniform(0.4, 3.0)),
+        float(rng.uniform(0.4, 3.0)),
+        float(rng.choice([0.0, 2.0, 300.0])),
+        3,
+        float(rng.uniform(0.5, 3.0)),
+    )
+    constants = replace(
+        default_constants(),
+        health_interval_s=float(rng.uniform(1.0, 5.0)),
+        connection_open_s=float(rng.choice([0.015, 2.0])),
+    )
+    return Deployment(
+        replicas,
+        float(rng.choice([0.1, 0.5, 2.0])),
+        ClientPool(int(rng.choice([2, 6, 20, 40])), int(rng.integers(0, 9)), float(rng.uniform(0.2, 2.0))),
+        server,
+        Database(float(rng.choice([1.0, 8.0, inf]))),
+        str(rng.choice(list(SERVER_VERSIONS))),
+        constants,
+    )
+
+
+def some_disruption(rng: Generator, replicas: int) -> Disruption:
+    kind = rng.integers(3)
+    if kind == 0:
+        return None
+    if kind == 1:
+        absent_s = float(rng.choice([0.02, 4.0, 9.0]))
+        return PodLoss(int(rng.integers(replicas)), float(rng.uniform(0.5, 3.0)), absent_s, 1.0)
+    restart_s, ready_s = rng.uniform(0.3, 6.0, replicas), rng.uniform(0.0, 2.0, replicas)
+    return RollingUpdate(1.0, tuple(restart_s.tolist()), tuple(ready_s.tolist()), float(rng.uniform(0.1, 3.0)), replicas)
+
+
+@cache
+def scenario(number: int) -> tuple[Trace, Deployment, Disruption, bool]:
+    """A small run of any kind, overload included; arrivals end long before the run does."""
+    rng = default_rng([2026, number])
+    workload = some_workload(rng)
+    replicas = int(rng.integers(1, 5))
+    rate = float(rng.choice([20.0, 80.0, 240.0]))
+    trace = sample_trace(workload, rate, min(20.0, 0.8 * MOST_UNITS / rate), SeedSequence([7, number]))
+    trace = replace(trace, duration_s=trace.duration_s + DRAIN_S)
+    return trace, some_deployment(rng, replicas), some_disruption(rng, replicas), bool(rng.random() < 0.7)
+
+
+def run_clock(kind: type[Clock], number: int) -> tuple[Clock, Outcomes]:
+    trace, deployment, disruption, warm = scenario(number)
+    clock = kind(trace, deployment, warm=warm)
+    return clock, clock.run(disruption, 0.5, 1e6)
+
+
+@cache
+def compiled_run(number: int) -> tuple[Clock, Outcomes]:
+    return run_clock(CompiledClock, number)
+
+
+# Equality -----------------------------------------------------------------------------------------------------------
+
+
+def bits(array: np.ndarray) -> dict[str, tuple[Any, bytes]]:
+    """An array's shape, type and bytes, by field (the padding between fields has no meaning)."""
+    names = array.dtype.names
+    columns = {"": array} if names is None else {name: array[name] for name in names}
+    return {name: (column.shape, column.dtype.str.encode() + column.tobytes()) for name, column in columns.items()}
+
+
+@pytest.mark.parametrize("number", SCENARIOS)
+def test_simpy_and_compiled_clock_agree_bit_for_bit(number: int) -> None:
+    (reference, expected), (compiled, found) = run_clock(SimpyClock, number), compiled_run(number)
+    assert len(expected.arrival_s) <= MOST_UNITS
+    for field in ("arrival_s", "began_s", "latency_s", "outcome", "slow", "pod", "sample_s"):
+        assert bits(getattr(expected, field)) == bits(getattr(found, field)), field
+    for field in ("end_s", "arrived", "changes", "window_s", "events"):
+        assert getattr(expected, field) == getattr(found, field), field
+    assert set(expected.samples) == set(found.samples) == set(SAMPLED)
+    for name, records in expected.samples.items():
+        assert bits(records) == bits(found.samples[name]), name
+    for name in ("callers", "memories", "links", "jobs"):
+        assert bits(reference._records(name)) == bits(compiled._records(name)), name
+
+
+def test_the_scenarios_reach_every_ending_and_every_kind_of_disruption() -> None:
+    endings = set().union(*(set(compiled_run(number)[1].outcome.tolist()) for number in SCENARIOS))
+    assert endings - {UNFINISHED} == set(range(len(ENDINGS)))
+    kinds = {(type(scenario(number)[2]), scenario(number)[1].server.segregation) for number in SCENARIOS}
+    assert kinds == {(kind, on) for kind in (type(None), PodLoss, RollingUpdate) for on in (True, False)}
+    assert {scenario(number)[1].version for number in SCENARIOS} == set(SERVER_VERSIONS)
+    lent = [compiled_run(number)[1].samples["pods"]["borrowed"].max() for number in SCENARIOS]
+    assert max(lent) > 0
+
+
+# Conservation -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", SCENARIOS)
+def test_units_are_conserved_at_every_instant(number: int) -> None:
+    clock, outcomes = compiled_run(number)
+    units = clock._records("units")
+    threads = clock.trace.threads
+    jvms = outcomes.samples["jvms"]
+    for k, now_s in enumerate(outcomes.sample_s):
+        inside = (threads - jvms["free"][k] + jvms["waiting"][k]).sum()
+        arrived = outcomes.samples["state"]["arrived"][k, 0]
+        assert arrived == np.searchsorted(outcomes.arrival_s, now_s)
+        assert arrived == (units["finished_s"] < now_s).sum() + inside
+    done = outcomes.outcome != UNFINISHED
+    assert outcomes.arrived == len(units) == done.sum()
+    assert outcomes.arrived == (outcomes.outcome == OK).sum() + (outcomes.outcome > OK).sum()
+    assert (outcomes.latency_s[done] >= 0).all()
+
+
+@pytest.mark.parametrize("number", SCENARIOS)
+def test_threads_slots_and_connections_are_conserved_at_every_instant(number: int) -> None:
+    _, outcomes = compiled_run(number)
+    _, deployment, _, _ = scenario(number)
+    pods, pools, lanes = (outcomes.samples[name] for name in ("pods", "pools", "lanes"))
+    assert (pods["threads_free"] >= 0).all()
+    assert (pods["inside"] == deployment.server.thread_pool_size - pods["threads_free"] + pods["waiting"]).all()
+    assert ((pods["waiting"] == 0) | (pods["threads_free"] == 0)).all()
+    assert (lanes["free"] >= 0).all()
+    assert (lanes["free"] <= lanes["total"]).all()
+    assert (lanes["borrowed"][:, 0::2] <= lanes["total"][:, 1::2]).all()
+    assert (lanes["borrowed"][:, 1::2] <= lanes["total"][:, 0::2]).all()
+    assert (pools["open"] == pools["in_use"] + pools["idle"] + np.isfinite(pools["opening_due"])).all()
+    assert ((pools["waiting"] == 0) | (pools["idle"] == 0)).all()
+    assert (pools["open"].sum(axis=1) == outcomes.samples["state"]["connections"][:, 0]).all()
+
+
+@pytest.mark.parametrize("number", SCENARIOS)
+def test_everything_is_back_when_a_run_has_drained(number: int) -> None:
+    clock, _ = compiled_run(number)
+    pods, pools, lanes, jvms = (clock._records(name) for name in ("pods", "pools", "lanes", "jvms"))
+    threads = scenario(number)[1].server.thread_pool_size
+    heartbeats = pods["inside"]  # the run may end within a health check
+    assert (heartbeats <= len(jvms)).all()
+    assert (pods["threads_free"] == threads - heartbeats).all()
+    assert (lanes["free"] == lanes["total"]).all()
+    assert (lanes["borrowed"] == 0).all()
+    assert (lanes["waiting"] == 0).all()
+    assert (pools["in_use"] == 0).all()
+    assert (pools["waiting"] == 0).all()
+    assert (pools["open"] <= pools["maximum"]).all()
+    assert (jvms["free"] == clock.trace.threads).all()
+    assert clock._records("stations")["count"][-1] == 0
+
+
+class WatchedClock(SimpyClock):
+    """Notes whether any event, or any post, is earlier than the present."""
+
+    last_s = 0.0
+    backwards = 0
+    seen = 0
+
+    def on_happening(self, event: Event) -> None:
+        self.backwards += self.env.now < self.last_s
+        self.last_s = self.env.now
+        self.seen += 1
+        super().on_happening(event)
+
+    def _put_posts(self) -> None:
+        posted = self.world.posts[: self.world.state[0].posted]
+        self.backwards += sum(entry.time < self.env.now for entry in posted)
+        super()._put_posts()
+
+
+@pytest.mark.parametrize("number", SCENARIOS[:6])
+def test_the_clock_never_goes_back(number: int) -> None:
+    clock, outcomes = run_clock(WatchedClock, number)
+    assert isinstance(clock, WatchedClock)
+    assert clock.seen == outcomes.events > 1000
+    assert clock.backwards == 0
+    assert clock.last_s > outcomes.arrival_s[-1]
+
+
+# Randomness ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_a_longer_trace_of_a_seed_begins_with_the_shorter_one(number: int) -> None:
+    workload = some_workload(default_rng(number))
+    short, long = (sample_trace(workload, 50.0, duration_s, SeedSequence(number)) for duration_s in (10.0, 37.0))
+    units, statements = len(short.arrival_s), len(short.text)
+    assert 0 < units < len(long.arrival_s)
+    for field in ("arrival_s", "jvm", "kind", "first", "count", "transaction", "slow"):
+        assert bits(getattr(short, field)) == bits(getattr(long, field)[:units]), field
+    for field in ("text", "writes", "fails", "rows", "database_s", "think_s"):
+        assert bits(getattr(short, field)) == bits(getattr(long, field)[:statements]), field
+    for field in ("latencies_s", "health_phase_s", "typical_ms"):
+        assert bits(getattr(short, field)) == bits(getattr(long, field)), field
+
+
+def test_another_seed_gives_another_trace() -> None:
+    workload = some_workload(default_rng(0))
+    one, other = (sample_trace(workload, 50.0, 10.0, SeedSequence(seed)) for seed in (1, 2))
+    assert one.arrival_s[0] != other.arrival_s[0]
+    assert one.database_s[0] != other.database_s[0]
+
+
+def test_a_run_repeats_itself() -> None:
+    _, first = compiled_run(3)
+    _, again = run_clock(CompiledClock, 3)
+    assert bits(first.latency_s) == bits(again.latency_s)
+    assert first.events == again.events
+
+
+def test_one_and_two_workers_give_the_same_measures() -> None:
+    workload = some_workload(default_rng(1))
+    deployment = Deployment(2, 1.0)
+    tasks = [
+        Task(workload, 40.0, deployment, situation, 20.0, 5, replication, "compiled")
+        for situation in Situation
+        for replication in range(2)
+    ]
+    results = []
+    for workers in (1, 2):
+        with ThreadPoolExecutor(workers) as pool:
+            results.append([repr(replication) for replication in pool.map(run_task, tasks)])
+    assert results[0] == results[1]
+    assert len(set(results[0])) == len(tasks)
+
+
+# The cache of kernels -------------------------------------------------------------------------------------------------
+
+
+def test_kernels_are_kept_by_the_hash_of_their_sources(tmp_path: Path) -> None:
+    names = {path.name for path in kernel_sources()}
+    assert {"pod.py", "driver.py", "slots.py", "transition.py", "compiled_clock.py", "compiled_world.py"} <= names
+    copies = [tmp_path / path.name for path in kernel_sources()]
+    for path, copy in zip(kernel_sources(), copies, strict=True):
+        copy.write_bytes(path.read_bytes())
+    assert source_hash(copies) == source_hash(kernel_sources())
+    hashes = {source_hash(copies)}
+    for copy in copies:
+        with copy.open("ab") as file:
+            file.write(b"#")
+        hashes.add(source_hash(copies))
+    copies[0].rename(tmp_path / "renamed.py")
+    hashes.add(source_hash([tmp_path / "renamed.py", *copies[1:]]))
+    assert len(hashes) == len(copies) + 2
+
+
+def test_fast_and_slow_are_the_two_lanes_of_a_pod() -> None:
+    clock, _ = compiled_run(0)
+    deployment = scenario(0)[1]
+    totals = clock._records("lanes")["total"]
+    assert (totals[FAST], totals[SLOW]) == deployment.slots_per_pod
+    assert clock._records("state")["drained"][0] == NOBODY

@@ -1,0 +1,368 @@
+"""The notebook runs, its committed twin is that run, and the figures show what the measures say."""
+
+import importlib.util
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from itertools import pairwise
+from math import inf, isclose, nan
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import nbformat
+import numpy as np
+import pytest
+from nbformat import NotebookNode
+
+from ojp_sizing.demand.reading import read_workload
+from ojp_sizing.demand.trace import sample_trace
+from ojp_sizing.deployment.deployment import ClientPool, Deployment, ServerSettings
+from ojp_sizing.deployment.disruption import RollingUpdate, sample_rolling_update
+from ojp_sizing.measurement.intervals import Estimate
+from ojp_sizing.measurement.measure import TAIL_S, measure
+from ojp_sizing.measurement.objectives import Objectives, Situation
+from ojp_sizing.report.figures import (
+    PREDICTION,
+    UNFINISHED_NAME,
+    DemandPoint,
+    demand_points,
+    highest_shown_rate,
+    latency_against_demand,
+    pod_lanes,
+    rolling_update_over_time,
+)
+from ojp_sizing.simulation.outcomes import Outcomes
+from ojp_sizing.simulation.simulate import simulate
+from ojp_sizing.sizing.evaluate import Task, run_task
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCE = ROOT / "notebooks" / "01_capacity_review.py"
+TWIN = SOURCE.with_suffix(".ipynb")
+MOST_BYTES = 8_000_000
+
+# --- the notebook -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def maker() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("make_notebooks", ROOT / "scripts" / "make_notebooks.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def twin() -> NotebookNode:
+    return nbformat.read(TWIN, as_version=4)
+
+
+@pytest.fixture
+def own_jupyter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jupyter's and IPython's files go to a folder of the test, not to the user's."""
+    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path / "runtime"))
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+
+
+def _texts(notebook: NotebookNode) -> list[str]:
+    """Outputs without figures: streams, tables and values."""
+    found = []
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            if "text/plain" in data and "application/vnd.plotly.v1+json" not in data:
+                found.append(data["text/plain"])
+            elif "text" in output:
+                found.append(output.text)
+    return found
+
+
+def _errors(notebook: NotebookNode) -> list[NotebookNode]:
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    return [output for output in outputs if output.output_type == "error" or output.get("name") == "stderr"]
+
+
+def _deployment_line(notebook: NotebookNode) -> str:
+    return next(line for text in _texts(notebook) for line in text.splitlines() if line.startswith("met: "))
+
+
+@pytest.mark.usefixtures("own_jupyter")
+def test_the_source_runs_and_gives_the_answer_of_its_twin(
+    maker: ModuleType, twin: NotebookNode, tmp_path: Path
+) -> None:
+    fresh = maker.executed(SOURCE, tmp_path)
+    assert not _errors(fresh)
+    assert _deployment_line(fresh) == _deployment_line(twin), "run scripts/make_notebooks.py"
+
+
+def test_the_twin_has_the_sources_of_the_script(maker: ModuleType, twin: NotebookNode) -> None:
+    def cells(notebook: NotebookNode) -> list[tuple[str, str, str]]:
+        return [(cell.id, cell.cell_type, cell.source) for cell in notebook.cells]
+
+    assert cells(twin) == cells(maker.notebook_of(SOURCE)), "run scripts/make_notebooks.py"
+
+
+def test_the_twin_was_run_from_top_to_bottom_without_an_error(twin: NotebookNode) -> None:
+    code = [cell for cell in twin.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    assert not _errors(twin)
+    assert all(cell.outputs for cell in code[1:])
+
+
+def test_the_twin_is_small_and_tells_nothing_of_where_or_when_it_was_made(twin: NotebookNode) -> None:
+    assert TWIN.stat().st_size < MOST_BYTES
+    assert set(twin.metadata) == {"kernelspec", "language_info"}
+    assert twin.metadata.kernelspec.name == "python3"
+    assert all(not cell.metadata for cell in twin.cells)
+    told = "\n".join(_texts(twin))
+    assert str(ROOT) not in told
+    assert str(Path.home()) + "/" not in told
+    assert not re.search(r"\b20\d\d-\d\d-\d\d\b", told)
+
+
+def test_an_exported_page_brings_plotly_along_and_shows_two_figures(twin: NotebookNode) -> None:
+    from nbconvert import HTMLExporter
+
+    html, _ = HTMLExporter().from_notebook_node(twin)
+    # The script itself, and every figure calls it; nothing of it comes from elsewhere.
+    scripts = re.findall(r"<script[^>]*>(.*?)</script>", html, re.DOTALL)
+    own = [script for script in scripts if re.search(r"plotly\.js v\d", script[:2000])]
+    assert len(own) == 1
+    assert len(own[0]) > 1_000_000
+    assert sum("Plotly.newPlot(" in script for script in scripts if script is not own[0]) == 2
+    fetched = re.findall(r"<(?:script|link)[^>]*(?:src|href)=[\"']?([^\"'\s>]+)", html.replace(own[0], ""))
+    assert not [address for address in fetched if "plot" in address]
+    assert not re.search(r"https?://[^\"'\s]*plotly[^\"'\s]*\.m?js", html.replace(own[0], ""))
+
+
+def test_the_same_outputs_give_the_same_element_ids(maker: ModuleType) -> None:
+    def settled(*ids: str) -> str:
+        html = "".join(f'<div id="{i}"></div><script>f("{i}")</script>' for i in ids)
+        mathjax = '<script src="https://cdn.example/ajax/libs/mathjax/2.7.5/MathJax.js?config=x"></script>'
+        output = nbformat.v4.new_output("display_data", {"text/html": html + mathjax})
+        maker._settle(output, "here")
+        return str(output.data["text/html"])
+
+    one, two = "0f8fad5b-d9cb-469f-a165-70867728950e", "7c9e6679-7425-40de-944b-e07fc1f90ae7"
+    assert settled(one, two) == settled(two, one)
+    assert len(set(re.findall(r'id="([^"]+)"', settled(one, two)))) == 2
+    assert "mathjax" not in settled(one).lower()
+
+
+def test_the_toolkit_loads_without_plotly() -> None:
+    code = "import sys, ojp_sizing; ojp_sizing.size; sys.exit('plotly' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# --- latency against demand -------------------------------------------------------------------------------------------
+
+
+def _point(rate: float, p99_s: Estimate, slow_s: float = 0.3, stationary: float = 1.0) -> DemandPoint:
+    def sure(value: float) -> Estimate:
+        return Estimate(value, value * 0.9, value * 1.1, 5)
+
+    return DemandPoint(
+        rate,
+        {
+            "fast_p50_s": sure(0.010),
+            "fast_p95_s": sure(0.020),
+            "fast_p99_s": p99_s,
+            "slow_p99_s": sure(slow_s),
+            "failed_share": Estimate(0.0, 0.0, 0.0001, 5),
+            "stationary": sure(stationary),
+        },
+    )
+
+
+POINTS = [
+    _point(300, Estimate(0.070, 0.040, 0.100, 5), stationary=0.6),
+    _point(100, Estimate(0.030, 0.028, 0.032, 5)),
+    _point(200, Estimate(0.040, 0.035, 0.045, 5)),
+    _point(400, Estimate(inf, 0.080, inf, 5)),
+]
+
+
+def _named(figure: Any, name: str) -> list[Any]:
+    return [trace for trace in figure.data if trace.name == name]
+
+
+def _said(figure: Any) -> str:
+    return " ".join(annotation.text for annotation in figure.layout.annotations)
+
+
+def test_every_percentile_has_its_line_and_its_interval() -> None:
+    figure = latency_against_demand(POINTS, Objectives(), sized_rate=200)
+    (p99,) = _named(figure, "p99 fast")
+    assert list(p99.x) == [100, 200, 300, 400]
+    assert list(p99.y) == [30, 40, 70, None]
+    assert p99.marker.symbol == ("circle", "circle", "circle-open", "circle")
+    assert "28.0 ms to 32.0 ms, 5 runs" in p99.text[0]
+    band, edge = _named(figure, "p99 fast, 95 % interval")
+    assert band.fill == "toself"
+    assert list(band.x) == [100, 200, 300, 300, 200, 100]
+    assert np.allclose(band.y, [32, 45, 100, 40, 35, 28])
+    # No finite value: from the lower end to the edge, with a mark there.
+    assert list(edge.x) == [400, 400]
+    assert isclose(edge.y[0], 80)
+    assert isclose(edge.y[1], 10 ** figure.layout.yaxis.range[1])
+    assert list(_named(figure, "p99 fast: no finite value")[0].x) == [400]
+    for name in ("p50 fast", "p95 fast", "p99 slow"):
+        assert _named(figure, name)
+        assert _named(figure, f"{name}, 95 % interval")
+
+
+def test_limits_and_the_sized_rate_are_marked_and_the_title_says_how_far_they_hold() -> None:
+    figure = latency_against_demand(POINTS, Objectives(), sized_rate=200)
+    lines = [(shape.x0, shape.y0) for shape in figure.layout.shapes if shape.type == "line"]
+    assert [y for x, y in lines if x == 0] == [50, 2000]
+    assert [x for x, _ in lines if x != 0] == [200, 200]
+    assert "sized for 200 units/s" in _said(figure)
+    assert "limit on p99: 50 ms" in _said(figure)
+    assert "limit on p99: 2,000 ms" in _said(figure)
+    assert figure.layout.title.text == "At steady demand every limit is shown to hold up to 200 units/s"
+    subtitle = figure.layout.title.subtitle.text
+    assert PREDICTION in subtitle
+    assert "Hollow" in subtitle
+    assert "Triangles" in subtitle
+    assert "ms" in figure.layout.yaxis.title.text
+    assert "units of work per second" in figure.layout.xaxis2.title.text
+
+
+def test_without_slow_units_there_is_one_panel() -> None:
+    figure = latency_against_demand([_point(100, Estimate(0.03, 0.03, 0.03, 2), slow_s=nan)], Objectives())
+    assert not _named(figure, "p99 slow")
+    assert "yaxis2" not in figure.layout
+    assert "units of work per second" in figure.layout.xaxis.title.text
+    assert "Hollow" not in figure.layout.title.subtitle.text
+
+
+def test_limits_hold_up_to_the_first_rate_at_which_they_are_not_shown_to() -> None:
+    met, open_ = Estimate(0.03, 0.02, 0.04, 5), Estimate(0.04, 0.02, 0.06, 5)
+    objectives = Objectives()
+    assert highest_shown_rate([_point(3, met), _point(1, met), _point(2, open_)], objectives) == 1
+    assert highest_shown_rate([_point(1, open_), _point(2, met)], objectives) is None
+    assert "not shown" in latency_against_demand([_point(1, open_)], objectives).layout.title.text
+
+
+def test_points_come_from_the_same_runs_as_a_sizing() -> None:
+    workload, deployment = read_workload("web-oltp"), Deployment(3, 1.0, ClientPool(12))
+    low, high = demand_points(workload, deployment, [40, 60], seed=7, replications=2)
+    runs = [run_task(Task(workload, 60, deployment, Situation.STEADY, 60.0, 7, n, "auto")) for n in range(2)]
+    assert (low.rate, high.rate) == (40, 60)
+    assert high.measures == measure(runs)
+    assert high.measures["fast_p99_s"].replications == 2
+
+
+# --- a rolling update -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def run() -> tuple[Outcomes, Deployment, RollingUpdate]:
+    deployment = Deployment(3, 2.0, ClientPool(30), ServerSettings(segregation=False))
+    update = sample_rolling_update(deployment, 5.0, np.random.default_rng(1))
+    trace = sample_trace(read_workload("web-oltp"), 150, 150, np.random.SeedSequence(1))
+    outcomes = simulate(trace, deployment, update, recovery_s=10.0)
+    assert outcomes.window_s is not None
+    return outcomes, deployment, update
+
+
+def test_lanes_cover_the_whole_run_without_a_gap(run: tuple[Outcomes, Deployment, RollingUpdate]) -> None:
+    outcomes, deployment, update = run
+    spans = pod_lanes(outcomes, deployment)
+    for pod in range(deployment.replicas):
+        mine = [span for span in spans if span.pod == pod]
+        assert mine[0].begin_s == 0
+        assert mine[-1].end_s == outcomes.end_s
+        assert all(before.end_s == after.begin_s for before, after in pairwise(mine))
+        assert all(span.end_s > span.begin_s for span in mine)
+        states = [span.state for span in mine if span.state != "stopping"]
+        assert states == ["serving", "down", "listening", "serving"]
+        down, listening = (next(s for s in mine if s.state == state) for state in ("down", "listening"))
+        assert isclose(down.end_s - down.begin_s, update.restart_s[pod])
+        assert isclose(listening.end_s - listening.begin_s, update.ready_s[pod])
+
+
+def test_lanes_of_a_run_that_ends_early(run: tuple[Outcomes, Deployment, RollingUpdate]) -> None:
+    outcomes, deployment, update = run
+    down_s = next(change.time_s for change in outcomes.changes if change.state == "down")
+    early = replace(outcomes, end_s=down_s + 1.0, window_s=(5.0, inf), arrived=int(150 * down_s))
+    last = [span for span in pod_lanes(early, deployment) if span.end_s == early.end_s]
+    assert [span.state for span in last] == ["serving", "serving", "down"]
+    assert "not over when the run ended" in rolling_update_over_time(early, deployment, update).layout.title.text
+
+
+def test_bars_of_the_lanes_share_the_time_axis(run: tuple[Outcomes, Deployment, RollingUpdate]) -> None:
+    outcomes, deployment, update = run
+    figure = rolling_update_over_time(outcomes, deployment, update)
+    bars = [trace for trace in figure.data if trace.type == "bar" and trace.orientation == "h"]
+    assert len({trace.marker.color for trace in bars}) == len(bars) == 4
+    for pod in range(deployment.replicas):
+        spent_s = sum(x for bar in bars for x, y in zip(bar.x, bar.y, strict=True) if y == f"pod {pod}")
+        assert isclose(spent_s, outcomes.end_s)
+    axes = [figure.layout[f"xaxis{number}"] for number in ("", "2", "3", "4")]
+    assert {axis.matches for axis in axes[:-1]} == {"x4"}
+    assert all(tuple(axis.range) == (0, outcomes.end_s) for axis in axes)
+    assert axes[-1].title.text.endswith(", s")
+
+
+def test_latency_and_failures_are_those_of_the_second(run: tuple[Outcomes, Deployment, RollingUpdate]) -> None:
+    outcomes, deployment, update = run
+    figure = rolling_update_over_time(outcomes, deployment, update)
+    (p99,) = _named(figure, "p99 fast")
+    (p50,) = _named(figure, "p50 fast")
+    assert max(p99.x) < outcomes.end_s - TAIL_S
+    second = (outcomes.arrival_s >= 7) & (outcomes.arrival_s < 8) & ~outcomes.slow & (outcomes.outcome == 0)
+    at = list(p99.x).index(7.5)
+    assert isclose(p99.y[at], 1e3 * np.percentile(outcomes.latency_s[second], 99, method="higher"))
+    assert isclose(p50.y[at], 1e3 * np.percentile(outcomes.latency_s[second], 50, method="higher"))
+    failing = replace(outcomes, outcome=np.where(second, 1, outcomes.outcome).astype(np.int32))
+    (bars,) = _named(rolling_update_over_time(failing, deployment, update), "failed units")
+    assert bars.y[list(bars.x).index(7.5)] == second.sum()
+
+
+def test_limits_of_the_update_hold_within_its_window(run: tuple[Outcomes, Deployment, RollingUpdate]) -> None:
+    outcomes, deployment, update = run
+    figure = rolling_update_over_time(outcomes, deployment, update, objectives=Objectives(fast_p99_s=0.03))
+    (limit,) = [trace for trace in figure.data if trace.name.startswith("limit on p99")]
+    assert outcomes.window_s is not None
+    begin_s, ready_s = outcomes.window_s
+    assert list(limit.x) == [0, begin_s, begin_s, ready_s, ready_s, outcomes.end_s]
+    assert list(limit.y) == [30, 30, 60, 60, 30, 30]
+    assert figure.layout.title.text.startswith("Rolling update of all 3 pods: p99 of fast units is ")
+    assert PREDICTION in figure.layout.title.subtitle.text
+    assert "One simulated run" in figure.layout.title.subtitle.text
+
+
+def test_cpu_is_that_of_the_pods_and_may_be_left_out(run: tuple[Outcomes, Deployment, RollingUpdate]) -> None:
+    outcomes, deployment, update = run
+    (heat,) = [t for t in rolling_update_over_time(outcomes, deployment, update).data if t.type == "heatmap"]
+    use = np.array(heat.z)
+    assert use.shape == (3, len(outcomes.sample_s) - 1)
+    assert 0 <= use.min() <= use.max() <= 100.1
+    # A pod that is down uses none.
+    down = next(span for span in pod_lanes(outcomes, deployment) if span.state == "down")
+    inside = (np.array(heat.x) > down.begin_s + 1) & (np.array(heat.x) < down.end_s - 1)
+    assert use[down.pod, inside].max() == 0
+    without = rolling_update_over_time(outcomes, deployment, update, cpu=False)
+    assert all(trace.type != "heatmap" for trace in without.data)
+    assert without.layout.xaxis3.title.text
+
+
+def test_units_without_an_end_are_marked_and_not_drawn_as_numbers(
+    run: tuple[Outcomes, Deployment, RollingUpdate],
+) -> None:
+    outcomes, deployment, update = run
+    lost = (outcomes.arrival_s >= 7) & (outcomes.arrival_s < 8)
+    hung = replace(
+        outcomes,
+        outcome=np.where(lost, -1, outcomes.outcome).astype(np.int32),
+        latency_s=np.where(lost, inf, outcomes.latency_s),
+    )
+    figure = rolling_update_over_time(hung, deployment, update)
+    (p99,) = _named(figure, "p99 fast")
+    assert p99.y[list(p99.x).index(7.5)] is None
+    assert list(_named(figure, UNFINISHED_NAME)[0].x) == [7.5]
+    assert "Triangles" in figure.layout.title.subtitle.text
