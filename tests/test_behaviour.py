@@ -1,10 +1,11 @@
 """The rules of the behaviour reference (sections 1 to 7), each held by a small world or a hand-made trace."""
 
+from dataclasses import replace
 from math import inf
 
 import numpy as np
 import pytest
-from worlds import Unit, deployment_of, run, select, take_posts, trace_of, update, world_of
+from worlds import Unit, deployment_of, lost, run, select, take_posts, trace_of, update, world_of
 
 from ojp_sizing.behaviour.breaker import breaker_fails, breaker_is_open, breaker_succeeds
 from ojp_sizing.behaviour.classifier import is_slow, record_time, wall_clock_ms
@@ -514,6 +515,17 @@ def test_a_pool_opens_one_connection_at_a_time() -> None:
     assert [idle[t] for t in (0.5, 1.5, 2.5, 3.5, 4.5, 5.5, 6.5)] == [0, 1, 2, 3, 4, 5, 5]
 
 
+def test_the_adder_sleeps_after_each_connection() -> None:
+    deployment = deployment_of(1, 3, idle=3)
+    deployment = replace(deployment, constants=replace(deployment.constants, connection_pause_s=0.5))
+    trace = trace_of(Unit(0.0, (update(),)), duration_s=7.0)
+    _, outcomes = run(trace, deployment, warm=False, sample_every_s=0.3)
+    idle = outcomes.samples["pools"]["idle"][:, 0]
+    grown = [float(outcomes.sample_s[idle >= count][0]) for count in (1, 2, 3)]
+    # The build opens the first by itself.
+    assert grown == pytest.approx([1.2, 2.1, 3.6])
+
+
 def test_growth_by_k_for_waiters_takes_k_opening_times_and_serves_them_in_order() -> None:
     world = world_of(deployment_of(1, 3), warm=False)
     build_pool(world, 0)
@@ -595,7 +607,7 @@ def test_number_of_rpcs(statements: tuple, transaction: bool, beside: int, per_p
 def test_get_connection_calls_every_pod_one_after_another() -> None:
     trace = trace_of(Unit(0.0, (select(0.5),)), duration_s=40.0, one_way_s=0.25)
     _, outcomes = run(trace, deployment_of(3))
-    assert outcomes.latency_s.tolist() == [(3 + 3) * 0.5 + 0.5]
+    assert outcomes.latency_s.tolist() == [(3 + 2) * 0.5 + 0.5]
 
 
 def test_start_transaction_and_commit_take_a_connection_but_no_slot() -> None:
@@ -618,8 +630,8 @@ def test_the_executor_is_fifo_for_all_kinds_of_rpcs() -> None:
         Unit(0.0, (update(3.0, 0.1),)), Unit(1.0, (update(1.0),)), Unit(1.5, (update(1.0),)), one_way_s=0.25
     )
     world, outcomes = run(trace, deployment_of(server=server))
-    # The connects of the others wait for the first's update (until 3.75), its terminate for both their updates.
-    assert outcomes.latency_s == pytest.approx([6.4, 5.5, 5.5])
+    # The connects of the others wait for the first's update (until 3.75); theirs follow in their order.
+    assert outcomes.latency_s == pytest.approx([4.0, 4.5, 5.0])
     assert world.pods[0].thread_s == 5.0
 
 
@@ -627,7 +639,10 @@ def test_closes_wait_behind_those_who_wait_for_what_they_would_free() -> None:
     # Both threads are held by callers that wait for the one connection; the close that would free it is third in line.
     server = ServerSettings(thread_pool_size=2, segregation=False)
     trace = trace_of(
-        Unit(0.0, (select(think_s=1.0),)), Unit(0.25, (update(text=1),)), Unit(0.5, (update(text=1),)), typical_ms=(2, 2)
+        Unit(0.0, (select(think_s=1.0),)),
+        Unit(0.25, (update(text=1),)),
+        Unit(0.5, (update(text=1),)),
+        typical_ms=(2, 2),
     )
     _, outcomes = run(trace, deployment_of(1, 1, server=server))
     assert outcomes.outcome.tolist() == [OK, CONNECTION_TIMEOUT, OK]
@@ -641,6 +656,13 @@ def test_a_unit_waits_for_a_worker_thread_of_its_own_jvm() -> None:
     _, outcomes = run(trace, deployment_of())
     assert outcomes.began_s.tolist() == [0.0, 2.0, 1.0]
     assert outcomes.latency_s.tolist() == [2.0, 3.5, 2.0]
+
+
+def test_nobody_waits_for_the_answer_of_a_terminate_but_its_thread() -> None:
+    trace = trace_of(Unit(0.0, (update(0.5),)), Unit(0.25, (update(0.5),)), threads=1, one_way_s=0.25)
+    _, outcomes = run(trace, deployment_of())
+    assert outcomes.latency_s.tolist() == [1.5, 2.0 + 1.5 - 0.25]
+    assert outcomes.began_s.tolist() == [0.0, 2.0]
 
 
 def test_think_time_is_no_latency() -> None:
@@ -663,9 +685,7 @@ def test_round_robin_up_to_0_3_1_and_fewest_sessions_later(version: str, pods: l
 
 @pytest.mark.parametrize("version", ["0.3.1-beta", "0.3.2-snapshot"])
 def test_each_jvm_counts_for_itself(version: str) -> None:
-    trace = trace_of(
-        *(Unit(0.5 * jvm, (select(think_s=3.0),), jvm=jvm) for jvm in range(3)), jvms=3, duration_s=4.5
-    )
+    trace = trace_of(*(Unit(0.5 * jvm, (select(think_s=3.0),), jvm=jvm) for jvm in range(3)), jvms=3, duration_s=4.5)
     _, outcomes = run(trace, deployment_of(3, version=version))
     assert outcomes.pod.tolist() == [0, 0, 0]
 
@@ -689,7 +709,7 @@ def ups(world: World) -> list[int]:
 
 def test_a_failing_statement_does_not_mark_its_pod_and_is_not_retried() -> None:
     trace = trace_of(Unit(0.5, (update(10.0),)), duration_s=4.0)
-    world, outcomes = run(trace, deployment_of(2), PodLoss(0, 1.0, 100.0, 1.0))
+    world, outcomes = run(trace, deployment_of(2), lost(0, 1.0, 100.0))
     assert outcomes.outcome.tolist() == [UNAVAILABLE]
     assert ups(world) == [1, 1]
     # Pod 1 saw the connect and the terminate only.
@@ -700,14 +720,14 @@ def test_a_failing_statement_does_not_mark_its_pod_and_is_not_retried() -> None:
 def test_a_statement_sent_to_a_dead_pod_fails_without_marking_it(statement: type) -> None:
     # The connection was opened before the death; its second statement's turn is the dead pod.
     trace = trace_of(Unit(0.0, (update(0.0, 2.0), statement())), duration_s=4.0)
-    world, outcomes = run(trace, deployment_of(2), PodLoss(1, 1.0, 100.0, 1.0))
+    world, outcomes = run(trace, deployment_of(2), lost(1, 1.0, 100.0))
     assert outcomes.outcome.tolist() == [UNAVAILABLE]
     assert ups(world) == [1, 1]
 
 
 def test_a_failing_connect_marks_the_pod_and_the_unit_goes_elsewhere() -> None:
     trace = trace_of(Unit(2.0, (update(),)), Unit(3.0, (update(),)), duration_s=4.0)
-    world, outcomes = run(trace, deployment_of(2), PodLoss(0, 1.0, 100.0, 1.0))
+    world, outcomes = run(trace, deployment_of(2), lost(0, 1.0, 100.0))
     assert outcomes.outcome.tolist() == [OK, OK]
     assert ups(world) == [0, 1]
     assert world.jvms[0].up == 1
@@ -715,30 +735,40 @@ def test_a_failing_connect_marks_the_pod_and_the_unit_goes_elsewhere() -> None:
 
 def test_only_the_jvm_that_asked_learns_of_the_death() -> None:
     trace = trace_of(Unit(2.0, (update(),), jvm=1), duration_s=4.0, jvms=2)
-    world, _ = run(trace, deployment_of(2), PodLoss(0, 1.0, 100.0, 1.0))
+    world, _ = run(trace, deployment_of(2), lost(0, 1.0, 100.0))
     assert ups(world) == [1, 1, 0, 1]
 
 
 def test_with_no_pod_left_a_unit_fails() -> None:
     trace = trace_of(Unit(2.0, (update(),)), Unit(3.0, (update(),)), duration_s=4.0)
-    _, outcomes = run(trace, deployment_of(1), PodLoss(0, 1.0, 100.0, 1.0))
+    _, outcomes = run(trace, deployment_of(1), lost(0, 1.0, 100.0))
     assert outcomes.outcome.tolist() == [NO_POD, NO_POD]
 
 
 def test_survivors_grow_when_a_client_that_knows_sends_them_a_statement() -> None:
     trace = trace_of(Unit(2.0, (select(),)), Unit(3.0, (select(),)), duration_s=4.0)
-    world, _ = run(trace, deployment_of(3, 20), PodLoss(0, 1.0, 100.0, 1.0))
+    world, _ = run(trace, deployment_of(3, 20), lost(0, 1.0, 100.0))
     # The pod whose turn came has grown; after the second unit both have.
     assert [pool.maximum for pool in world.pools] == [0, 10, 10]
-    world, _ = run(trace_of(Unit(2.0, (select(),)), duration_s=4.0), deployment_of(3, 20), PodLoss(0, 1.0, 100.0, 1.0))
+    world, _ = run(trace_of(Unit(2.0, (select(),)), duration_s=4.0), deployment_of(3, 20), lost(0, 1.0, 100.0))
     assert sorted(pool.maximum for pool in world.pools) == [0, 7, 10]
+
+
+def test_a_connect_marks_a_pod_up_before_it_has_answered() -> None:
+    # The health check at 2 s found pod 1 dead. The connect at 8 s tries it again, and takes a second each way.
+    trace = trace_of(Unit(8.0, (update(),)), duration_s=13.0, health_phase=0.4, one_way_s=0.5)
+    deployment = deployment_of(2)
+    deployment = replace(deployment, constants=replace(deployment.constants, health_interval_s=5.0))
+    _, outcomes = run(trace, deployment, lost(1, 1.0, 100.0), sample_every_s=0.25)
+    up = dict(zip(outcomes.sample_s.tolist(), outcomes.samples["jvms"]["up"][:, 0].tolist(), strict=True))
+    assert [up[t] for t in (0.75, 4.75, 8.75, 9.25, 9.75, 10.25)] == [2, 1, 1, 2, 2, 1]
 
 
 @pytest.mark.parametrize("phase", [0.0, 0.19, 0.2, 0.5, 0.8, 0.99])
 @pytest.mark.parametrize("absent_s", [12.0, 14.6, 17.3, 20.1])
 def test_health_checks_find_a_death_within_5_s_and_a_return_within_10_s(phase: float, absent_s: float) -> None:
     trace = trace_of(Unit(0.0, (update(),)), duration_s=60.0, one_way_s=0.0005, health_phase=phase)
-    _, outcomes = run(trace, deployment_of(2), PodLoss(1, 11.0, absent_s, 1.0), sample_every_s=0.05)
+    _, outcomes = run(trace, deployment_of(2), lost(1, 11.0, absent_s), sample_every_s=0.05)
     up = outcomes.samples["jvms"]["up"][:, 0] == 2
     t = outcomes.sample_s
     lost_s, found_s = t[~up][0], t[~up][-1]
@@ -750,7 +780,7 @@ def test_health_checks_find_a_death_within_5_s_and_a_return_within_10_s(phase: f
 def test_a_session_on_a_dead_pod_is_lost(phase: float) -> None:
     # Phase 0.4: the health check at 2 s noticed, and the driver says so; else the close of the result fails and marks.
     trace = trace_of(Unit(0.0, (select(think_s=3.0),)), duration_s=4.0, health_phase=phase)
-    world, outcomes = run(trace, deployment_of(2), PodLoss(0, 1.0, 100.0, 1.0))
+    world, outcomes = run(trace, deployment_of(2), lost(0, 1.0, 100.0))
     assert outcomes.outcome.tolist() == [SESSION_LOST if phase == 0.4 else UNAVAILABLE]
     assert ups(world) == [0, 1]
 
@@ -758,14 +788,14 @@ def test_a_session_on_a_dead_pod_is_lost(phase: float) -> None:
 @pytest.mark.parametrize("transaction", [False, True])
 def test_a_session_does_not_survive_a_restart_that_nobody_noticed(transaction: bool) -> None:
     trace = trace_of(Unit(0.0, (select(think_s=3.0), update()), transaction), duration_s=4.0)
-    world, outcomes = run(trace, deployment_of(1), PodLoss(0, 1.0, 0.5, 1.0))
+    world, outcomes = run(trace, deployment_of(1), lost(0, 1.0, 0.5))
     assert outcomes.outcome.tolist() == [SESSION_LOST]
     assert world.pools[0].in_use == 0
 
 
 def test_work_in_the_database_for_a_dead_pod_has_no_taker() -> None:
     trace = trace_of(Unit(0.0, (update(2.0),)), Unit(1.5, (update(2.0),)), duration_s=4.5)
-    world, outcomes = run(trace, deployment_of(1), PodLoss(0, 1.0, 0.25, 1.0))
+    world, outcomes = run(trace, deployment_of(1), lost(0, 1.0, 0.25))
     assert outcomes.outcome.tolist() == [UNAVAILABLE, -1]
     assert outcomes.latency_s.tolist() == [1.0, inf]
     # The database worked on for the first: 2 s, and 2 s from 2.5 (after the pool was built) on for the second.
@@ -778,7 +808,7 @@ def test_work_in_the_database_for_a_dead_pod_has_no_taker() -> None:
 def test_a_restarted_pod_has_no_pool_until_a_connect() -> None:
     # The connection opened at 0 sends its second update to pod 1, which has come back meanwhile.
     trace = trace_of(Unit(0.0, (update(0.0, 20.0), update())), Unit(25.0, (update(),)), duration_s=30.0)
-    world, outcomes = run(trace, deployment_of(2), PodLoss(1, 1.0, 2.0, 1.0), sample_every_s=0.5)
+    world, outcomes = run(trace, deployment_of(2), lost(1, 1.0, 2.0), sample_every_s=0.5)
     assert outcomes.outcome.tolist() == [NO_DATASOURCE, OK]
     created = dict(zip(outcomes.sample_s, outcomes.samples["pools"]["created"][:, 1], strict=True))
     assert [created[t] for t in (0.5, 2.5, 24.5, 27.0)] == [1, 0, 0, 1]
@@ -789,11 +819,20 @@ def test_a_restarted_pod_has_no_pool_until_a_connect() -> None:
 def test_a_restarted_pod_has_closed_breakers_and_has_learned_nothing() -> None:
     bad = [Unit(0.1 * n, (update(0.25, fails=True),)) for n in range(4)]
     trace = trace_of(*bad, Unit(3.0, (update(0.25, text=1),)), duration_s=4.5, typical_ms=(20.0, 50.0))
-    world, outcomes = run(trace, deployment_of(1, connection_open_s=0.25), PodLoss(0, 1.0, 0.5, 1.0))
+    world, outcomes = run(trace, deployment_of(1, connection_open_s=0.25), lost(0, 1.0, 0.5))
     assert outcomes.outcome.tolist() == [DATABASE_ERROR] * 3 + [DATABASE_ERROR, OK]
     assert [memory.failures for memory in world.memories] == [0, 0]
     assert [memory.seen for memory in world.memories] == [0, 1]
     assert world.memories[1].average_ms == 250.0
+
+
+def test_clients_reach_a_new_process_only_after_it_is_ready() -> None:
+    trace = trace_of(*(Unit(1.5 + n, (update(),)) for n in range(12)), duration_s=20.0, health_phase=0.4)
+    _, outcomes = run(trace, deployment_of(1), PodLoss(0, 1.0, 2.0, 3.0, 1.5))
+    assert [(c.time_s, c.state) for c in outcomes.changes] == [(1.0, "down"), (3.0, "listening"), (6.0, "ready")]
+    first_ok_s = outcomes.arrival_s[outcomes.outcome == OK][0]
+    assert (outcomes.outcome[outcomes.arrival_s < 7.5] == NO_POD).all()
+    assert 7.5 <= first_ok_s <= 13.0
 
 
 def test_after_sigterm_running_rpcs_finish_and_new_ones_are_refused() -> None:

@@ -12,7 +12,7 @@ import pytest
 from numpy.random import Generator, SeedSequence, default_rng
 from simpy import Event
 
-from ojp_sizing.behaviour.world import ENDINGS, FAST, NOBODY, OK, SLOW, UNFINISHED
+from ojp_sizing.behaviour.world import ENDINGS, FAST, NOBODY, OK, QUEUED, RETURNING, SLOW, UNFINISHED
 from ojp_sizing.demand.trace import Trace, sample_trace
 from ojp_sizing.demand.workload import Clients, Duration, Network, StatementClass, UnitOfWork, Workload
 from ojp_sizing.deployment.constants import default_constants
@@ -45,7 +45,9 @@ def some_workload(rng: Generator) -> Workload:
     )
     units = (
         UnitOfWork("mixed", 5, int(rng.integers(1, 4)), think=Duration(0.002, 1.0, "exponential")),
-        UnitOfWork("fixed", 2, ("mark", "mark", "point"), think=Duration(float(rng.choice([0.0, 0.5])), 1.0, "exponential")),
+        UnitOfWork(
+            "fixed", 2, ("mark", "mark", "point"), think=Duration(float(rng.choice([0.0, 0.5])), 1.0, "exponential")
+        ),
         UnitOfWork("order", 2, ("point", "mark"), transaction=True, think=Duration(0.01, 2.0)),
         UnitOfWork("empty", 0.3, 0, transaction=True),
     )
@@ -91,7 +93,9 @@ def some_disruption(rng: Generator, replicas: int) -> Disruption:
         absent_s = float(rng.choice([0.02, 4.0, 9.0]))
         return PodLoss(int(rng.integers(replicas)), float(rng.uniform(0.5, 3.0)), absent_s, 1.0)
     restart_s, ready_s = rng.uniform(0.3, 6.0, replicas), rng.uniform(0.0, 2.0, replicas)
-    return RollingUpdate(1.0, tuple(restart_s.tolist()), tuple(ready_s.tolist()), float(rng.uniform(0.1, 3.0)), replicas)
+    return RollingUpdate(
+        1.0, tuple(restart_s.tolist()), tuple(ready_s.tolist()), float(rng.uniform(0.1, 3.0)), replicas
+    )
 
 
 @cache
@@ -155,21 +159,27 @@ def test_the_scenarios_reach_every_ending_and_every_kind_of_disruption() -> None
 # Conservation -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("end_s", [0.7, 2.6, 9.0])
 @pytest.mark.parametrize("number", SCENARIOS)
-def test_units_are_conserved_at_every_instant(number: int) -> None:
-    clock, outcomes = compiled_run(number)
-    units = clock._records("units")
-    threads = clock.trace.threads
-    jvms = outcomes.samples["jvms"]
-    for k, now_s in enumerate(outcomes.sample_s):
-        inside = (threads - jvms["free"][k] + jvms["waiting"][k]).sum()
-        arrived = outcomes.samples["state"]["arrived"][k, 0]
-        assert arrived == np.searchsorted(outcomes.arrival_s, now_s)
-        assert arrived == (units["finished_s"] < now_s).sum() + inside
-    done = outcomes.outcome != UNFINISHED
-    assert outcomes.arrived == len(units) == done.sum()
-    assert outcomes.arrived == (outcomes.outcome == OK).sum() + (outcomes.outcome > OK).sum()
-    assert (outcomes.latency_s[done] >= 0).all()
+def test_units_and_rpcs_are_conserved_wherever_a_run_is_cut(number: int, end_s: float) -> None:
+    trace, deployment, disruption, warm = scenario(number)
+    clock = CompiledClock(replace(trace, duration_s=end_s), deployment, warm=warm)
+    outcomes = clock.run(disruption, 0.5, 1e6)
+    jvms, callers, pods = (clock._records(name) for name in ("jvms", "callers", "pods"))
+    inside = (trace.threads - jvms["free"] + jvms["waiting"]).sum()
+    ok, failed = (outcomes.outcome == OK).sum(), (outcomes.outcome > OK).sum()
+    assert outcomes.arrived == np.searchsorted(trace.arrival_s, end_s) == ok + failed + inside
+    assert ((outcomes.latency_s < inf) == (outcomes.outcome != UNFINISHED)).all()
+    for pod in range(deployment.replicas):
+        served = (callers["pod"] == pod) & (callers["place"] >= QUEUED) & (callers["place"] < RETURNING)
+        assert pods["inside"][pod] == served.sum()
+
+
+@pytest.mark.parametrize("number", SCENARIOS)
+def test_every_unit_ends_once_a_run_has_drained(number: int) -> None:
+    _, outcomes = compiled_run(number)
+    assert outcomes.arrived == len(outcomes.outcome) == (outcomes.outcome >= OK).sum()
+    assert (outcomes.latency_s > -1e-9).all()
 
 
 @pytest.mark.parametrize("number", SCENARIOS)

@@ -12,12 +12,12 @@ from scipy import stats
 from worlds import no_cost
 
 from ojp_sizing.behaviour.world import OK
-from ojp_sizing.demand.trace import Trace
+from ojp_sizing.demand.trace import Trace, sample_trace
 from ojp_sizing.demand.workload import Clients, Duration, Network, StatementClass, UnitOfWork, Workload
 from ojp_sizing.deployment.constants import default_constants
 from ojp_sizing.deployment.deployment import ClientPool, Database, Deployment, ServerSettings
 from ojp_sizing.simulation.simulate import simulate
-from ojp_sizing.theory.offered import bare_latency_s, mean_load
+from ojp_sizing.theory.offered import bare_latency_s, mean_load, one_way_mean_s
 from ojp_sizing.theory.queues import erlang_b, erlang_c, mg1_wait_s, mmc_wait_s, processor_sharing_s, servers_for
 
 Draw = Callable[[Generator, int], np.ndarray]
@@ -43,7 +43,9 @@ def lognormal(rng: Generator, size: int, cv: float = 2.0) -> np.ndarray:
     return rng.lognormal(log(SERVICE_S) - variance / 2, sqrt(variance), size)
 
 
-def updates(rate: float, units: int, rng: Generator, *, threads: int, database_s: np.ndarray, rows: np.ndarray) -> Trace:
+def updates(
+    rate: float, units: int, rng: Generator, *, threads: int, database_s: np.ndarray, rows: np.ndarray
+) -> Trace:
     """Poisson arrivals of units of one update at one JVM, on a network without latency."""
     zero, arrival_s = np.zeros(units, np.int32), np.cumsum(rng.exponential(1 / rate, units))
     return Trace(
@@ -67,6 +69,7 @@ def updates(rate: float, units: int, rng: Generator, *, threads: int, database_s
         latencies_s=np.zeros(7),
         health_phase_s=np.full(1, 0.5),
         typical_ms=np.array([1000 * SERVICE_S]),
+        typical_rows=np.zeros(1),
     )
 
 
@@ -250,8 +253,6 @@ def test_mean_load_is_what_a_run_without_waits_uses(units: tuple[UnitOfWork, ...
     deployment = Deployment(replicas, 8.0, ClientPool(300, 300), ServerSettings(segregation=False))
     use = np.zeros(3)
     for seed in range(3):
-        from ojp_sizing.demand.trace import sample_trace
-
         trace = sample_trace(workload, rate, 210.0, np.random.SeedSequence(seed))
         outcomes = simulate(trace, deployment)
         first, last = 10, 200
@@ -268,16 +269,14 @@ def test_mean_load_is_what_a_run_without_waits_uses(units: tuple[UnitOfWork, ...
 
 @pytest.mark.parametrize("unit", [ONE_QUERY, ONE_UPDATE, QUERIES, ORDER, READ_ORDER], ids=lambda unit: unit.name)
 def test_bare_latency_is_the_mean_latency_without_waits(unit: UnitOfWork) -> None:
-    from ojp_sizing.demand.trace import sample_trace
-
     workload = workload_of(unit)
     deployment = Deployment(3, 64.0, ClientPool(300, 300), ServerSettings(segregation=False))
     outcomes = simulate(sample_trace(workload, 20.0, 500.0, np.random.SeedSequence(4)), deployment)
     latency_s = outcomes.latency_s[outcomes.outcome == OK].mean()
-    assert latency_s == pytest.approx(bare_latency_s(workload, workload.units[0], 3, default_constants()), rel=0.01)
+    assert latency_s == pytest.approx(
+        bare_latency_s(workload, workload.units[0], "fast", 3, default_constants()), rel=0.01
+    )
 
 
 def test_mean_flight_is_the_lognormals_mean() -> None:
-    from ojp_sizing.theory.offered import one_way_mean_s
-
     assert one_way_mean_s(workload_of(ONE_QUERY)) == pytest.approx(0.0005 * exp(0.125))

@@ -9,7 +9,7 @@ from ojp_sizing.behaviour.world import World
 from ojp_sizing.demand.trace import Trace
 from ojp_sizing.deployment.constants import Constants, default_constants
 from ojp_sizing.deployment.deployment import ClientPool, Database, Deployment, ServerSettings
-from ojp_sizing.deployment.disruption import Disruption
+from ojp_sizing.deployment.disruption import Disruption, PodLoss
 from ojp_sizing.simulation.building import as_objects, build_world
 from ojp_sizing.simulation.outcomes import Outcomes
 from ojp_sizing.simulation.simpy_clock import SimpyClock
@@ -85,6 +85,7 @@ def trace_of(
         latencies_s=np.full(7, one_way_s),
         health_phase_s=np.full(jvms, health_phase),
         typical_ms=np.array(typical_ms, np.float64),
+        typical_rows=np.zeros(len(typical_ms)),
     )
 
 
@@ -97,7 +98,13 @@ def no_cost(connection_open_s: float = 1.0) -> Constants:
         row_block_cpu_s=0.0,
         commit_database_s=0.0,
         connection_open_s=connection_open_s,
+        connection_pause_s=0.0,
     )
+
+
+def lost(pod: int, at_s: float, absent_s: float) -> PodLoss:
+    """A pod that dies, and is back for its clients so much later."""
+    return PodLoss(pod, at_s, absent_s, 0.0, 0.0)
 
 
 def deployment_of(

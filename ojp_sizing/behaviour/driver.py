@@ -155,11 +155,14 @@ def _connect_onward(w: World, thread: int) -> None:
     c = w.callers[thread]
     while c.probe < w.settings[0].replicas:
         if _worth_a_try(w, c.jvm, c.probe):
+            # A pod believed down is marked up before it has answered, and others send to it meanwhile (CODE of the driver).
+            _mark_up(w, c.jvm, c.probe)
             _send(w, thread, CONNECT, c.probe)
             return
         c.probe += 1
     if c.connected == 0:
         c.outcome = NO_POD
+        c.closed_s = w.state[0].now
         _end(w, thread)
     elif c.transaction == 1:
         _send_or_fail(w, thread, START_TRANSACTION)
@@ -221,8 +224,13 @@ def _fail(w: World, thread: int, ending: int) -> None:
 
 @transition
 def _close(w: World, thread: int) -> None:
-    """``Connection.close()``: one terminate to the session's pod, or one to every pod that was connected (reference 1.4)."""
+    """``Connection.close()``: one terminate to the session's pod, or one to every pod that was connected (reference 1.4).
+
+    The driver doesn't wait for the answer (CODE): for the application the unit ends here. The thread is kept until the
+    answer all the same, which is a simplification.
+    """
     c = w.callers[thread]
+    c.closed_s = w.state[0].now
     if c.pinned == NOBODY:
         c.probe = 0
         _terminate_onward(w, thread)
@@ -250,7 +258,7 @@ def _terminate_onward(w: World, thread: int) -> None:
 def _end(w: World, thread: int) -> None:
     c = w.callers[thread]
     unit = w.units[c.unit]
-    unit.finished_s = w.state[0].now
+    unit.finished_s = c.closed_s
     unit.thought_s = c.thought_s
     unit.outcome = c.outcome
     unit.pod = c.pod
@@ -293,7 +301,6 @@ def rpc_returns(w: World, caller: int) -> None:
         _heartbeat_returns(w, caller)
     elif rpc == CONNECT:
         if c.status == OK:
-            _mark_up(w, c.jvm, c.pod)
             c.connected = 1
         else:
             _mark_down(w, c.jvm, c.pod)

@@ -149,6 +149,9 @@ def cpu_timer(w: World, pod: int) -> None:
 def _handle(w: World, caller: int) -> None:
     c = w.callers[caller]
     rpc = c.rpc
+    if rpc >= QUERY and rpc != TERMINATE:
+        # Every RPC but connect, heartbeat and terminate carries the client's view of the cluster (reference 5, CODE).
+        learn_view(w, caller)
     if c.pinned != NOBODY and c.incarnation != w.pods[c.pod].incarnation:
         # The pod that had the session died; the one in its place knows nothing of it.
         finish(w, caller, OK if rpc == TERMINATE else SESSION_LOST)
@@ -161,10 +164,8 @@ def _handle(w: World, caller: int) -> None:
             c.deadline_s = w.state[0].now + w.settings[0].connection_open_s
             post(w, c.deadline_s, POOL_BUILT, caller)
     elif rpc == QUERY or rpc == UPDATE:
-        learn_view(w, caller)
         _admit(w, caller)
     elif rpc == START_TRANSACTION:
-        learn_view(w, caller)
         if w.pools[c.pod].created == 0:
             finish(w, caller, NO_DATASOURCE)
         elif borrow_connection(w, caller):

@@ -28,12 +28,15 @@ def _count_open(w: World, pool: Any, change: int) -> None:
 
 @transition
 def add_if_wanted(w: World, pod: int) -> None:
-    """Start opening a connection: one at a time, while somebody waits or too few are idle (Hikari, GENERAL)."""
+    """Start opening a connection, while somebody waits or too few are idle (Hikari, GENERAL).
+
+    One adder opens them one at a time, and sleeps after each.
+    """
     pool = w.pools[pod]
     wanted = pool.waiting > 0 or pool.idle < pool.minimum
     if pool.opening_due == inf and pool.open < pool.maximum and wanted:
         _count_open(w, pool, 1)
-        pool.opening_due = w.state[0].now + w.settings[0].connection_open_s
+        pool.opening_due = max(w.state[0].now, pool.rests_until) + w.settings[0].connection_open_s
         post(w, pool.opening_due, CONNECTION_OPENED, pod)
 
 
@@ -68,19 +71,24 @@ def learn_view(w: World, caller: int) -> None:
 
 @transition
 def resize_pool(w: World, pod: int, healthy: int) -> None:
-    """Divide the pool among the pods believed healthy. A shrink evicts idle connections now, busy ones on return."""
+    """Divide the pool among the pods believed healthy.
+
+    Where the maximum or the least idle number falls, all idle connections are evicted now and busy ones on return; a
+    growth opens none by itself, the next borrow does (OJP's ConnectionPoolConfigurer, CODE; Hikari, GENERAL).
+    """
     s = w.settings[0]
     pool = w.pools[pod]
     sharers = max(1, min(s.replicas, healthy))
     maximum = -(-s.pool_size // sharers)
-    pool.minimum = min(maximum, -(-s.pool_idle // sharers))
-    shrinks = maximum < pool.maximum
+    minimum = min(maximum, -(-s.pool_idle // sharers))
+    shrinks = maximum < pool.maximum or minimum < pool.minimum
     pool.maximum = maximum
+    pool.minimum = minimum
     if shrinks:
         pool.generation += 1
         _count_open(w, pool, -pool.idle)
         pool.idle = 0
-    add_if_wanted(w, pod)
+        add_if_wanted(w, pod)
 
 
 @transition
@@ -136,6 +144,7 @@ def connection_opened(w: World, pod: int) -> None:
     if w.state[0].now != pool.opening_due:
         return
     pool.opening_due = inf
+    pool.rests_until = w.state[0].now + w.settings[0].connection_pause_s
     if pool.open > pool.maximum:
         _count_open(w, pool, -1)
     else:
@@ -156,5 +165,6 @@ def drop_pool(w: World, pod: int) -> None:
     pool.minimum = 0
     pool.generation = 0
     pool.opening_due = inf
+    pool.rests_until = 0.0
     pool.timer_due = inf
     pool.belief_known = 0

@@ -99,7 +99,7 @@ LAYOUTS: dict[str, np.dtype[Any]] = {
             ("replicas", _i), ("texts", _i), ("segregation", _i), ("tracks_sessions", _i),
             ("threads", _i), ("pool_size", _i), ("pool_idle", _i), ("fast_slots", _i), ("slow_slots", _i),
             ("idle_timeout_s", _f), ("fast_slot_timeout_s", _f), ("slow_slot_timeout_s", _f),
-            ("connection_timeout_s", _f), ("connection_open_s", _f), ("global_average_s", _f),
+            ("connection_timeout_s", _f), ("connection_open_s", _f), ("connection_pause_s", _f), ("global_average_s", _f),
             ("breaker_threshold", _i), ("breaker_open_s", _f), ("health_interval_s", _f),
             ("statement_cpu_s", _f), ("small_rpc_cpu_s", _f), ("row_cpu_s", _f), ("commit_database_s", _f),
         ]
@@ -115,14 +115,16 @@ LAYOUTS: dict[str, np.dtype[Any]] = {
             ("state", _i), ("incarnation", _i), ("threads_free", _i), ("inside", _i), *_QUEUE,
             ("overall_ms", _f), ("overall_at_s", _f), ("key", _i),
             ("settled_s", _f), ("thread_s", _f), ("queue_s", _f), ("connection_s", _f), ("waiter_s", _f),
-            ("fast_slot_s", _f), ("slow_slot_s", _f), ("rpcs", _i), ("inside_peak", _i), ("classed_slow", _i), ("borrowed", _i),
+            ("fast_slot_s", _f), ("slow_slot_s", _f), ("rpcs", _i), ("inside_peak", _i), ("classed_slow",
+            _i), ("borrowed", _i),
         ]
     ),
     # A pod's Hikari pool for the one datasource of the model
     "pools": _layout(
         [
             ("created", _i), ("maximum", _i), ("minimum", _i), ("open", _i), ("in_use", _i), ("idle", _i),
-            ("generation", _i), ("opening_due", _f), ("timer_due", _f), ("belief", _i), ("belief_known", _i), *_QUEUE,
+            ("generation", _i), ("opening_due", _f), ("rests_until", _f), ("timer_due", _f), ("belief", _i),
+            ("belief_known", _i), *_QUEUE,
         ]
     ),
     # A lane of a pod's slots; lane ``2 * pod + (FAST or SLOW)``
@@ -158,7 +160,8 @@ LAYOUTS: dict[str, np.dtype[Any]] = {
     "callers": _layout(
         [
             ("jvm", _i), ("unit", _i), ("first", _i), ("count", _i), ("transaction", _i), ("began_s", _f),
-            ("thought_s", _f), ("outcome", _i), ("at", _i), ("probe", _i), ("round", _i), ("connected", _i), ("sends", _i),
+            ("thought_s", _f), ("closed_s", _f), ("outcome", _i), ("at", _i), ("probe", _i), ("round", _i),
+            ("connected", _i), ("sends", _i),
             ("rpc", _i), ("pod", _i), ("status", _i), ("place", _i), ("next", _i), ("deadline_s", _f),
             ("responding", _i), ("pinned", _i), ("epoch", _i), ("incarnation", _i), ("lane", _i), ("holds", _i),
             ("generation", _i), ("clock_ms", _f), ("timed", _i), ("belief", _i), ("belief_up", _i), ("token", _i),

@@ -48,7 +48,8 @@ class Trace:
     latencies_s: NDArray[np.float64]
     health_phase_s: NDArray[np.float64]
     typical_ms: NDArray[np.float64]
-    """Mean database time of each SQL text (ms): what a server's classifier that has run for long has learned."""
+    """Mean database time of each SQL text (ms); with its rows, what a server's classifier has learned in the long run."""
+    typical_rows: NDArray[np.float64]
 
 
 def _draw(duration: Duration, rng: Generator, size: int) -> NDArray[np.float64]:
@@ -143,6 +144,7 @@ def sample_trace(workload: Workload, rate: float, duration_s: float, seed: SeedS
         latencies_s=latencies_s,
         health_phase_s=health_rng.random(workload.clients.jvms),
         typical_ms=np.array([statement.database_time.mean_s for statement in texts]) * 1000.0,
+        typical_rows=np.array([float(statement.rows) for statement in texts]),
     )
 
 

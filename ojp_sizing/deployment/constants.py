@@ -40,10 +40,12 @@ class Constants:
     row_block_cpu_s: float
     commit_database_s: float
     connection_open_s: float
+    connection_pause_s: float
     health_interval_s: float
     pod_start_s: float
     pod_start_spread: float
     readiness_period_s: float
+    endpoint_delay_s: float
     schedule_warm_s: float
     schedule_cold_s: float
     stop_grace_s: float

@@ -15,12 +15,16 @@ from ojp_sizing.deployment.deployment import Deployment
 
 @dataclass(frozen=True, slots=True)
 class PodLoss:
-    """``pod``'s process dies at ``at_s``; a new one listens ``absent_s`` later and is Ready ``ready_s`` after that."""
+    """``pod``'s process dies at ``at_s``; a new one listens ``absent_s`` later and is Ready ``ready_s`` after that.
+
+    Clients can reach it ``endpoint_s`` after it is Ready: a Service leads to Ready pods only (Kubernetes, GENERAL).
+    """
 
     pod: int
     at_s: float
     absent_s: float
     ready_s: float
+    endpoint_s: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,7 @@ class RollingUpdate:
     ready_s: tuple[float, ...]
     grace_s: float
     pods: int
+    endpoint_s: float = 1.0
 
 
 Disruption = PodLoss | RollingUpdate | None
@@ -54,7 +59,8 @@ def sample_pod_loss(deployment: Deployment, at_s: float, rng: Generator) -> PodL
     constants = deployment.constants
     pod = int(rng.integers(deployment.replicas))
     start_s = float(_start_s(deployment, rng, 1)[0])
-    return PodLoss(pod, at_s, constants.schedule_cold_s + start_s, float(rng.uniform(0, constants.readiness_period_s)))
+    ready_s = float(rng.uniform(0, constants.readiness_period_s))
+    return PodLoss(pod, at_s, constants.schedule_cold_s + start_s, ready_s, constants.endpoint_delay_s)
 
 
 def sample_rolling_update(deployment: Deployment, at_s: float, rng: Generator) -> RollingUpdate:
@@ -62,4 +68,11 @@ def sample_rolling_update(deployment: Deployment, at_s: float, rng: Generator) -
     constants, replicas = deployment.constants, deployment.replicas
     restart_s = constants.schedule_warm_s + _start_s(deployment, rng, replicas)
     ready_s = rng.uniform(0, constants.readiness_period_s, replicas)
-    return RollingUpdate(at_s, tuple(restart_s.tolist()), tuple(ready_s.tolist()), constants.stop_grace_s, replicas)
+    return RollingUpdate(
+        at_s,
+        tuple(restart_s.tolist()),
+        tuple(ready_s.tolist()),
+        constants.stop_grace_s,
+        replicas,
+        constants.endpoint_delay_s,
+    )

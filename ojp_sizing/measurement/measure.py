@@ -12,21 +12,26 @@ from numpy.typing import NDArray
 from ojp_sizing.behaviour.world import OK, UNFINISHED
 from ojp_sizing.deployment.deployment import Deployment
 from ojp_sizing.measurement.intervals import Estimate, mean_estimate, share_estimate
-from ojp_sizing.measurement.objectives import Situation
+from ojp_sizing.measurement.objectives import Objectives, Situation
 from ojp_sizing.measurement.warmup import warm_up_s
 from ojp_sizing.simulation.outcomes import Outcomes
 
-#: Units that arrive this long before the end of a run are left out: they'd be cut off by the end, not by the cluster.
-TAIL_S = 2.0
+#: The least time that a run goes on after the last unit that is measured.
+LEAST_TAIL_S = 2.0
 #: Recovery is judged on the units that arrive in so many seconds before half of the recovery time is over:
 #: stricter than asked, and every run ends that much earlier.
 RECOVERED_S = 20.0
 PERCENTILES = (50, 95, 99)
 
 
-def run_on_s(recovery_s: float) -> float:
+def tail_of(objectives: Objectives) -> float:
+    """How long a run goes on after the last unit that is measured: a unit within its limit must be able to end."""
+    return max(LEAST_TAIL_S, objectives.slow_p99_s * objectives.disruption_factor)
+
+
+def run_on_s(recovery_s: float, tail_s: float) -> float:
     """How long a run goes on after a disruption."""
-    return recovery_s / 2 + TAIL_S
+    return recovery_s / 2 + tail_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +65,15 @@ def _of_units(
         **_percentiles(latency_s[kept & slow], f"{prefix}slow"),
     }
     return values, (int((~kept).sum()), len(outcome))
+
+
+def _drift(outcomes: Outcomes, begin_s: float, end_s: float) -> float:
+    """Mean latency of the units that arrive in the second half of a window over that of the first; inf for a growing queue."""
+    first, middle, last = np.searchsorted(outcomes.arrival_s, (begin_s, (begin_s + end_s) / 2, end_s))
+    early, late = outcomes.latency_s[first:middle], outcomes.latency_s[middle:last]
+    if len(early) == 0 or len(late) == 0:
+        return nan
+    return float(np.mean(late) / np.mean(early)) if np.isfinite(np.mean(early)) else inf
 
 
 def _of_resources(outcomes: Outcomes, deployment: Deployment, begin_s: float, end_s: float) -> dict[str, float]:
@@ -98,21 +112,21 @@ def _of_resources(outcomes: Outcomes, deployment: Deployment, begin_s: float, en
 
 
 def measure_replication(
-    outcomes: Outcomes, deployment: Deployment, situation: Situation, recovery_s: float
+    outcomes: Outcomes, deployment: Deployment, situation: Situation, recovery_s: float, tail_s: float
 ) -> Replication:
     """One run's measures.
 
-    Steady: from the end of the warm-up (MSER-5) to ``TAIL_S`` before the end. A disruption: units that arrive in
+    Steady: from the end of the warm-up (MSER-5) to ``tail_s`` before the end. A disruption: units that arrive in
     its window; measures that begin with ``recovered_`` are of ``RECOVERED_S`` at half the recovery time.
     """
     if situation is Situation.STEADY:
         # The end is cut first, so that units in flight there don't look like a drift.
-        last_s = outcomes.end_s - TAIL_S
+        last_s = outcomes.end_s - tail_s
         warm_s = warm_up_s(outcomes.arrival_s[: outcomes.arrived], outcomes.latency_s[: outcomes.arrived], last_s)
         begin_s = warm_s if warm_s < inf else last_s / 2
         values, failed = _of_units(outcomes, begin_s, last_s, "")
         values |= _of_resources(outcomes, deployment, begin_s, last_s)
-        values |= {"warm_up_s": begin_s, "stationary": float(warm_s < inf)}
+        values |= {"warm_up_s": begin_s, "stationary": float(warm_s < inf), "drift": _drift(outcomes, begin_s, last_s)}
         return Replication(values, {"failed_share": failed}, failed[1])
     if outcomes.window_s is None or outcomes.window_s[1] == inf:
         raise ValueError("the trace ended before the disruption did")
@@ -120,7 +134,7 @@ def measure_replication(
     values, failed = _of_units(outcomes, begin_s, ready_s, "")
     values |= _of_resources(outcomes, deployment, begin_s, ready_s)
     back_s = ready_s + recovery_s / 2
-    recovered, recovered_failed = _of_units(outcomes, back_s - RECOVERED_S, back_s, "recovered_")
+    recovered, recovered_failed = _of_units(outcomes, max(ready_s, back_s - RECOVERED_S), back_s, "recovered_")
     values |= recovered | {"window_s": ready_s - begin_s}
     counts = {"failed_share": failed, "recovered_failed_share": recovered_failed}
     return Replication(values, counts, outcomes.arrived)

@@ -21,12 +21,12 @@ from ojp_sizing.demand.workload import Workload
 from ojp_sizing.deployment.deployment import Deployment
 from ojp_sizing.deployment.disruption import RollingUpdate
 from ojp_sizing.measurement.intervals import Estimate
-from ojp_sizing.measurement.measure import TAIL_S, measure, measure_replication
+from ojp_sizing.measurement.measure import LEAST_TAIL_S, measure, measure_replication, tail_of
 from ojp_sizing.measurement.objectives import Objectives, Situation, Verdict, overall
 from ojp_sizing.report.words import shown_number
 from ojp_sizing.simulation.outcomes import Outcomes
 from ojp_sizing.simulation.simulate import Engine
-from ojp_sizing.sizing.evaluate import ENOUGH, Task, judge, run_task, workers
+from ojp_sizing.sizing.evaluate import ENOUGH, Bench, judge, workers
 
 PREDICTION = "Predicted by a model whose capacity constants are themselves predicted, not measured."
 #: Units are put together by the second in which they arrive.
@@ -79,15 +79,10 @@ def demand_points(
     engine: Engine = "auto",
 ) -> list[DemandPoint]:
     """Measure the steady situation at each of ``rates`` (units/s), with the same replications as a sizing."""
-    recovery_s = Objectives().recovery_s  # of no effect without a disruption
-    tasks = [
-        Task(workload, rate, deployment, Situation.STEADY, recovery_s, seed, number, engine)
-        for rate in rates
-        for number in range(replications)
-    ]
+    wanted = [(Situation.STEADY, number) for number in range(replications)]
     with workers(engine) as pool:
-        done = list(pool.map(run_task, tasks))
-    return [DemandPoint(rate, measure(done[i * replications : (i + 1) * replications])) for i, rate in enumerate(rates)]
+        benches = [Bench(workload, rate, Objectives(), seed, engine, pool) for rate in rates]
+        return [DemandPoint(bench.rate, measure(bench.run(deployment, wanted))) for bench in benches]
 
 
 def highest_shown_rate(points: Sequence[DemandPoint], objectives: Objectives) -> float | None:
@@ -311,7 +306,7 @@ def rolling_update_over_time(
 
 def _buckets(outcomes: Outcomes) -> NDArray[np.float64]:
     """Edges (s), without the tail in which units are cut off by the end of the run."""
-    return np.arange(0.0, max(outcomes.end_s - TAIL_S, BUCKET_S) + 1e-9, BUCKET_S)
+    return np.arange(0.0, max(outcomes.end_s - LEAST_TAIL_S, BUCKET_S) + 1e-9, BUCKET_S)
 
 
 def _add_latency(figure: go.Figure, outcomes: Outcomes, objectives: Objectives) -> None:
@@ -434,7 +429,8 @@ def _update_title(outcomes: Outcomes, deployment: Deployment, update: RollingUpd
     what = f"Rolling update of {pods} pods"
     if outcomes.window_s is None or not isfinite(outcomes.window_s[1]):
         return f"{what}: it was not over when the run ended"
-    run = measure_replication(outcomes, deployment, Situation.ROLLING_UPDATE, objectives.recovery_s)
+    tail_s = tail_of(objectives)
+    run = measure_replication(outcomes, deployment, Situation.ROLLING_UPDATE, objectives.recovery_s, tail_s)
     failed, units = run.counts["failed_share"]
     p99_s = run.values["fast_p99_s"]
     latency = (

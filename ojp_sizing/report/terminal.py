@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from ojp_sizing.deployment.deployment import Deployment, share_of_pool
 from ojp_sizing.emit.release import Release
 from ojp_sizing.emit.writing import Written
 from ojp_sizing.measurement.objectives import Situation, Verdict, objectives_of
@@ -91,9 +92,19 @@ def deploy_table(recommendation: Recommendation) -> Table:
             ),
             ("threadPoolSize", f"{server.thread_pool_size}"),
             ("slowSlotPercentage", f"{server.slow_slot_percentage}{slots}"),
-            ("client maximumPoolSize", f"{deployment.pool.maximum_size} ({deployment.pool_per_pod} a pod)"),
+            ("client maximumPoolSize", f"{deployment.pool.maximum_size} ({_pool_share(deployment)})"),
+            ("client minimumIdle", f"{deployment.pool.minimum_idle}"),
         ]
     )
+
+
+def _pool_share(deployment: Deployment) -> str:
+    """What a pod has of the pool, and whether that changes while pods are missing."""
+    share, replicas = deployment.pool_per_pod, deployment.replicas
+    missing_two = share_of_pool(deployment.pool.maximum_size, max(1, replicas - 2))
+    if missing_two == share:
+        return f"{share} a pod, the same while up to two pods are missing: no pool is emptied and rebuilt"
+    return f"{share} a pod, {missing_two} while two are missing: pools are emptied when they shrink back"
 
 
 def database_table(recommendation: Recommendation) -> Table:

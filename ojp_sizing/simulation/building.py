@@ -69,6 +69,7 @@ def build_world(trace: Trace, deployment: Deployment, storage: Storage, *, warm:
         "slow_slots": slow_slots, "idle_timeout_s": server.idle_timeout_s,
         "fast_slot_timeout_s": server.fast_slot_timeout_s, "slow_slot_timeout_s": server.slow_slot_timeout_s,
         "connection_timeout_s": pool.connection_timeout_s, "connection_open_s": constants.connection_open_s,
+        "connection_pause_s": constants.connection_pause_s,
         "global_average_s": server.update_global_average_s, "breaker_threshold": max(1, server.breaker_threshold),
         "breaker_open_s": server.breaker_open_s, "health_interval_s": constants.health_interval_s,
         "statement_cpu_s": constants.statement_cpu_s, "small_rpc_cpu_s": constants.small_rpc_cpu_s,
@@ -102,8 +103,10 @@ def build_world(trace: Trace, deployment: Deployment, storage: Storage, *, warm:
         pools["minimum"] = min(deployment.pool_per_pod, -(-pool.minimum_idle // replicas))
         state["connections"] = state["connections_peak"] = replicas * deployment.pool_per_pod
         memories["seen"] = 1
-        memories["average_ms"] = np.tile(trace.typical_ms, replicas)
-        pods["overall_ms"] = trace.typical_ms.mean()
+        answer_cpu_s = constants.statement_cpu_s / 2 + trace.typical_rows * constants.row_block_cpu_s / 100
+        learned_ms = trace.typical_ms + answer_cpu_s * 1000.0
+        memories["average_ms"] = np.tile(learned_ms, replicas)
+        pods["overall_ms"] = learned_ms.mean()
 
     stations = new("stations", replicas + 1)
     stations["cores"][:replicas] = deployment.limit_cores

@@ -82,8 +82,10 @@ class Clock(ABC):
         self._drained.pop(pod, None)
         self._act("pod_dies", pod)
 
-    def listen(self, pod: int) -> None:
+    def started(self, pod: int) -> None:
         self._changes.append(PodChange(self.env.now, pod, "listening"))
+
+    def reachable(self, pod: int) -> None:
         self._act("pod_listens", pod)
 
     def ready(self, pod: int) -> None:

@@ -30,8 +30,11 @@ class Plane(Protocol):
     def kill(self, pod: int) -> None:
         """The process is gone."""
 
-    def listen(self, pod: int) -> None:
-        """A new process answers on its port."""
+    def started(self, pod: int) -> None:
+        """A new process listens; its Service doesn't lead there before it is Ready."""
+
+    def reachable(self, pod: int) -> None:
+        """The pod's Service leads to the new process."""
 
     def ready(self, pod: int) -> None:
         """The readiness probe has passed."""
@@ -56,10 +59,11 @@ def lose_pod(plane: Plane, loss: PodLoss) -> Process:
     plane.disruption_begins()
     plane.kill(loss.pod)
     yield env.timeout(loss.absent_s)
-    plane.listen(loss.pod)
+    plane.started(loss.pod)
     yield env.timeout(loss.ready_s)
     plane.ready(loss.pod)
     plane.disruption_ends()
+    yield from _join_service(plane, loss.pod, loss.endpoint_s)
 
 
 def rolling_update(plane: Plane, update: RollingUpdate) -> Process:
@@ -76,10 +80,17 @@ def rolling_update(plane: Plane, update: RollingUpdate) -> Process:
         yield drained | env.timeout(update.grace_s)
         plane.kill(pod)
         yield env.timeout(update.restart_s[pod])
-        plane.listen(pod)
+        plane.started(pod)
         yield env.timeout(update.ready_s[pod])
         plane.ready(pod)
+        env.process(_join_service(plane, pod, update.endpoint_s))
     plane.disruption_ends()
+
+
+def _join_service(plane: Plane, pod: int, after_s: float) -> Process:
+    """Endpoints follow readiness a little later; meanwhile the next pod may have been stopped already."""
+    yield plane.env.timeout(after_s)
+    plane.reachable(pod)
 
 
 def watch(plane: Plane, every_s: float) -> Process:

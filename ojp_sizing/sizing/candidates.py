@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import ceil, inf, sqrt
 
 from ojp_sizing.demand.workload import Workload
 from ojp_sizing.deployment.constants import Constants
-from ojp_sizing.deployment.deployment import ClientPool, Database, Deployment, share_of_pool, split_slots
+from ojp_sizing.deployment.deployment import (
+    ClientPool,
+    Database,
+    Deployment,
+    ServerSettings,
+    share_of_pool,
+    split_slots,
+)
 from ojp_sizing.sizing.ledger import connections_at_most
 from ojp_sizing.sizing.resources import memory_of
 from ojp_sizing.theory.offered import UnitLoad, mean_load
@@ -18,35 +25,28 @@ from ojp_sizing.theory.queues import servers_for
 #: is about, isn't in the model yet (docs/model.md).
 LIMITS_CORES = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 12.0, 16.0, 24.0, 32.0)
 #: How many limits above the least stable one are tried for each number of replicas.
-LIMITS_TRIED = 3
+LIMITS_TRIED = 2
 MOST_REPLICAS = 100
-#: How many numbers of replicas beyond the first one that can carry the load are tried.
-REPLICAS_TRIED = 12
+#: How many numbers of replicas are tried at least, and how many of those with an undivided pool.
+REPLICAS_TRIED, UNDIVIDED_TRIED = 4, 4
+#: Callers that pile up in a stall, over their mean number.
+STALL_MARGIN = 2.0
 #: ``ceil(P / N)`` below this breaks OJP (reference 11: with one slot there is no fast lane).
 LEAST_POOL_PER_POD = 2
 LEAST_THREADS = 50
 
 
-@dataclass(frozen=True, slots=True)
-class SlotMargin:
-    """How generously slots are cut: pods gone, share of arrivals that may wait (Erlang C), stretch of the slot time."""
-
-    pods_gone: int
-    waiting: float
-    stretch: float
-
-
-#: Generous and tight. The closed form only proposes; the simulation decides.
-GENEROUS = SlotMargin(1, 0.02, 1.3)
-TIGHT = SlotMargin(0, 0.2, 1.1)
+#: Slots are cut for one pod gone, with this share of arrivals that may wait (Erlang C) and this stretch of slot times.
+SLOT_WAITING, SLOT_STRETCH = 0.02, 1.3
+#: Use of connections while two pods are missing, as they are for some seconds of a rolling update.
+MOST_USE_IN_OVERLAP = 0.9
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A deployment, and the same with a smaller pool (None where that isn't smaller)."""
+    """A deployment and its cost in core equivalents."""
 
     deployment: Deployment
-    tighter: Deployment | None
     cost_cores: float
 
 
@@ -91,83 +91,109 @@ def cost_cores(workload: Workload, deployment: Deployment) -> float:
     )
 
 
-def _cut(demand: Demand, load: UnitLoad, replicas: int, margin: SlotMargin, constants: Constants) -> tuple[int, int]:
-    """``(maximumPoolSize, slowSlotPercentage)`` for this margin."""
-    survivors = max(1, replicas - margin.pods_gone)
-    rate = demand.rate / survivors
-    fast = servers_for(rate * load.fast_slot_s * margin.stretch, margin.waiting)
-    slow = servers_for(rate * load.slow_slot_s * margin.stretch, margin.waiting) if load.slow_slot_s > 0 else 1
+def _connections_per_pod(
+    demand: Demand, load: UnitLoad, replicas: int, constants: Constants, segregation: bool
+) -> tuple[int, int]:
+    """``(connections of one pod, slowSlotPercentage)`` that the closed forms ask for."""
+    survivors = max(1, replicas - 1)
+    waiting = demand.rate / survivors * SLOT_STRETCH
+    fast = servers_for(waiting * load.fast_slot_s, SLOT_WAITING)
+    slow = servers_for(waiting * load.slow_slot_s, SLOT_WAITING) if load.slow_slot_s > 0 else 1
     # Connections are held between statements too; slots alone don't cover that (reference 1.2).
-    held = demand.rate / replicas * load.hold_s
+    held = demand.rate * load.hold_s
     total = max(
-        fast + slow,
-        servers_for(held * margin.stretch, margin.waiting),
-        ceil(held / constants.connections_most_use),
+        ceil(held / replicas / constants.connections_most_use),
+        ceil(held / max(1, replicas - 2) / MOST_USE_IN_OVERLAP),
         LEAST_POOL_PER_POD,
+        fast + slow if segregation else 0,
     )
-    percentage = min(90, max(1, ceil(100 * slow / total)))
-    while split_slots(total, percentage)[1] < slow:
+    percentage = min(90, max(1, ceil(100 * slow / (fast + slow))))
+    while segregation and split_slots(total, percentage)[1] < slow:
         percentage += 1
-    return total * replicas, percentage
+    return total, percentage
+
+
+def undivided_pool(per_pod: int, replicas: int) -> int | None:
+    """A ``maximumPoolSize`` whose share of a pod stays the same while up to two pods are missing, if there is one.
+
+    Then clients that disagree about a pod change nothing: no pool is shrunk, and none loses its connections
+    (reference 5). ``ceil(P / k) = m`` for k from N - 2 to N needs ``(m - 1) N < P <= m (N - 2)``, so ``m < N / 2``.
+    """
+    for share in range(per_pod, (replicas + 1) // 2):
+        size = share * (replicas - 2)
+        if share_of_pool(size, replicas) == share:
+            return size
+    return None
+
+
+def idle_connections(replicas: int) -> int:
+    """OJP's default of 5, or fewer where its share of a pod would change with up to two pods missing."""
+    return max(1, min(5, replicas - 2))
 
 
 def _threads(demand: Demand, load: UnitLoad, replicas: int, pool_size: int, constants: Constants) -> int:
-    """Executor threads: one for every caller that can pile up while a survivor's pool is rebuilt.
+    """Executor threads: one for every caller that can pile up while a pool is opened anew.
 
-    When clients disagree about a pod, survivors shrink and evict their whole pool (reference 5), and one adder opens
-    connections again, one at a time. Callers wait meanwhile, each on a thread; were there fewer threads, the closes that
-    free connections would wait behind them (reference 1.3: a convoy). More threads than client threads serve nobody.
+    When clients disagree about a pod, survivors shrink and evict their whole pool (reference 5); a pod that returns has
+    none. One adder opens connections one at a time, and callers wait meanwhile, each on a thread: were there fewer
+    threads, the closes that free connections would wait behind them (reference 1.3: a convoy). More threads than client
+    threads serve nobody.
     """
-    survivors = max(1, replicas - 1)
+    survivors = max(1, replicas - 2)
     rate = demand.rate / survivors
-    rebuild_s = constants.connection_open_s * (rate * load.hold_s + 1)
-    waiting = rate * load.statements * rebuild_s
+    each_s = constants.connection_open_s + constants.connection_pause_s
+    waiting = STALL_MARGIN * rate * load.statements * each_s * (rate * load.hold_s + 1)
     small = pod_cpu_cores(demand, load, survivors)
     wanted = share_of_pool(pool_size, survivors) + waiting + small + 4.0 * sqrt(small)
     clients = demand.workload.clients
     return min(max(LEAST_THREADS, ceil(wanted / 50) * 50), clients.jvms * clients.threads + clients.jvms)
 
 
-def _with_pool(demand: Demand, like: Deployment, margin: SlotMargin) -> Deployment | None:
-    """The deployment with its pool, slots and threads cut by this margin; None where the database hasn't the room."""
-    constants, replicas = like.constants, like.replicas
-    load = demand.load(constants)
-    pool_size, percentage = _cut(demand, load, replicas, margin, constants)
-    room = like.database.max_connections - constants.database_reserve_connections
-    if connections_at_most(pool_size, replicas) > room:
-        return None
-    threads = _threads(demand, load, replicas, pool_size, constants)
-    server = replace(like.server, thread_pool_size=threads, slow_slot_percentage=percentage)
-    return replace(like, pool=ClientPool(maximum_size=pool_size), server=server)
-
-
-def _of_replicas(demand: Demand, replicas: int, constants: Constants) -> Iterator[Candidate]:
+def _of_replicas(demand: Demand, replicas: int, constants: Constants, segregation: bool) -> Iterator[Candidate]:
     load = demand.load(constants)
     database = database_of(demand, constants)
     if demand.rate * load.database_s >= database.cores:
         return
+    per_pod, percentage = _connections_per_pod(demand, load, replicas, constants, segregation)
+    pool_size = undivided_pool(per_pod, replicas) or per_pod * replicas
+    if connections_at_most(pool_size, replicas) > database.max_connections - constants.database_reserve_connections:
+        return
+    server = ServerSettings(
+        thread_pool_size=_threads(demand, load, replicas, pool_size, constants),
+        segregation=segregation,
+        slow_slot_percentage=percentage,
+    )
     # One pod is gone for most of a minute: without room for that, no objective of it can hold.
     needed_cores = max(
         pod_cpu_cores(demand, load, max(1, replicas - 1)),
         pod_cpu_cores(demand, load, replicas) / constants.cpu_most_use,
     )
     for limit in [limit for limit in LIMITS_CORES if limit > needed_cores][:LIMITS_TRIED]:
-        bare = Deployment(replicas=replicas, limit_cores=limit, database=database, constants=constants)
-        generous, tight = (_with_pool(demand, bare, margin) for margin in (GENEROUS, TIGHT))
-        first = generous or tight
-        if first is not None:
-            smaller = tight if generous is not None and tight != generous else None
-            yield Candidate(first, smaller, cost_cores(demand.workload, first))
+        deployment = Deployment(
+            replicas=replicas,
+            limit_cores=limit,
+            pool=ClientPool(pool_size, idle_connections(replicas)),
+            server=server,
+            database=database,
+            constants=constants,
+        )
+        yield Candidate(deployment, cost_cores(demand.workload, deployment))
 
 
-def candidates(demand: Demand, constants: Constants, least_replicas: int, most_replicas: int) -> list[Candidate]:
-    """Deployments that pass the screen, cheapest first; at equal cost fewer replicas first."""
+def candidates(
+    demand: Demand, constants: Constants, least_replicas: int, most_replicas: int, segregation: bool
+) -> list[Candidate]:
+    """Deployments that pass the screen, cheapest first; at equal cost fewer replicas first.
+
+    Numbers of replicas are tried up to a few beyond the first one whose pool needs no division anew.
+    """
     found: list[Candidate] = []
-    numbers_with_some = 0
+    tried = undivided = 0
     for replicas in range(least_replicas, most_replicas + 1):
-        some = list(_of_replicas(demand, replicas, constants))
+        some = list(_of_replicas(demand, replicas, constants, segregation))
         found += some
-        numbers_with_some += bool(some)
-        if numbers_with_some == REPLICAS_TRIED:
+        tried += bool(some)
+        undivided += bool(some) and undivided_pool(some[0].deployment.pool_per_pod, replicas) is not None
+        if tried >= REPLICAS_TRIED and undivided >= UNDIVIDED_TRIED:
             break
     return sorted(found, key=lambda candidate: candidate.cost_cores)

@@ -17,7 +17,7 @@ from ojp_sizing.demand.workload import Workload
 from ojp_sizing.deployment.deployment import Deployment
 from ojp_sizing.deployment.disruption import Disruption, PodLoss, RollingUpdate, sample_pod_loss, sample_rolling_update
 from ojp_sizing.measurement.intervals import Estimate
-from ojp_sizing.measurement.measure import TAIL_S, Replication, measure, measure_replication, run_on_s
+from ojp_sizing.measurement.measure import Replication, measure, measure_replication, run_on_s, tail_of
 from ojp_sizing.measurement.objectives import (
     Judgement,
     Objectives,
@@ -37,8 +37,10 @@ STOP_S = 3.0
 STEADY_S = 20.0
 SLOW_UNITS = 1000
 LONGEST_STEADY_S = 120.0
-#: Replications: first look, first verdict, and the most before "undecided" is the answer.
-FIRST, ENOUGH, MOST = 2, 5, 10
+#: Replications: a first look, the fewest behind a verdict, and the steps to the most before "undecided" is the answer.
+FIRST, ENOUGH, STEPS = 2, 3, (5, 10)
+#: At steady peak the mean latency of a run's second half may be so many times that of its first.
+MOST_DRIFT = 1.5
 SCOUTS, SCOUTED_PODS = 4, 2
 #: A scout passes below this part of the limit.
 SCOUT_MARGIN = 0.85
@@ -54,6 +56,7 @@ class Task:
     deployment: Deployment
     situation: Situation
     recovery_s: float
+    tail_s: float
     seed: int
     replication: int
     engine: Engine
@@ -72,7 +75,10 @@ class SituationResult:
 
     @property
     def verdict(self) -> Verdict:
-        return overall(self.judgements)
+        """By the objectives; steady peak is undecided at best where the latency still grew during the runs."""
+        verdict = overall(self.judgements)
+        drifts = "drift" in self.measures and self.measures["drift"].value > MOST_DRIFT
+        return Verdict.UNDECIDED if drifts and verdict is Verdict.MET else verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +90,14 @@ class Evaluation:
 
     @property
     def verdict(self) -> Verdict:
-        judgements = [judgement for result in self.results.values() for judgement in result.judgements]
-        verdict = overall(judgements)
+        verdicts = {result.verdict for result in self.results.values()}
+        if Verdict.NOT_MET in verdicts:
+            return Verdict.NOT_MET
+        verdict = Verdict.UNDECIDED if Verdict.UNDECIDED in verdicts else Verdict.MET
         return Verdict.UNDECIDED if verdict is Verdict.MET and len(self.results) < len(SITUATIONS) else verdict
 
 
-def steady_duration_s(workload: Workload, rate: float) -> float:
+def steady_duration_s(workload: Workload, rate: float, tail_s: float) -> float:
     """Long enough for a p99 of the slow units, within bounds."""
     slow_share = sum(
         unit.share
@@ -100,7 +108,7 @@ def steady_duration_s(workload: Workload, rate: float) -> float:
     drawn = sum(s.share for s in workload.statements if workload.lane_of(s) == "slow")
     slow_share += drawn * sum(unit.share for unit in workload.units if isinstance(unit.statements, int))
     wanted_s = SLOW_UNITS / (rate * slow_share) if slow_share > 0 else 0.0
-    return min(LONGEST_STEADY_S, max(STEADY_S, wanted_s)) + LEAD_S + TAIL_S
+    return min(LONGEST_STEADY_S, max(STEADY_S, wanted_s)) + LEAD_S + tail_s
 
 
 def expected_end_s(disruption: Disruption) -> float:
@@ -119,7 +127,7 @@ def run_task(task: Task) -> Replication:
     trace_seed = SeedSequence(task.seed, spawn_key=(*key, 0))
     disruption_rng = default_rng(SeedSequence(task.seed, spawn_key=(*key, 1)))
     disruption: Disruption = None
-    duration_s = steady_duration_s(task.workload, task.rate)
+    duration_s = steady_duration_s(task.workload, task.rate, task.tail_s)
     if task.situation is Situation.POD_LOST:
         disruption = sample_pod_loss(task.deployment, LEAD_S, disruption_rng)
     elif task.situation is Situation.ROLLING_UPDATE:
@@ -128,7 +136,7 @@ def run_task(task: Task) -> Replication:
         disruption = replace(update, pods=min(SCOUTED_PODS, update.pods)) if task.scout else update
     # A stop lasts as long as the longest RPC inside; a longer trace costs nothing, since the run ends by itself.
     stops_s = STOP_S * task.deployment.replicas
-    after_s = run_on_s(task.recovery_s)
+    after_s = run_on_s(task.recovery_s, task.tail_s)
     while True:
         if disruption is not None:
             duration_s = expected_end_s(disruption) + stops_s + after_s
@@ -136,7 +144,7 @@ def run_task(task: Task) -> Replication:
         outcomes = simulate(trace, task.deployment, disruption, engine=task.engine, recovery_s=after_s)
         window_s = outcomes.window_s
         if window_s is None or window_s[1] + after_s <= duration_s:
-            return measure_replication(outcomes, task.deployment, task.situation, task.recovery_s)
+            return measure_replication(outcomes, task.deployment, task.situation, task.recovery_s, task.tail_s)
         # Running RPCs kept stopping pods alive, and the trace was too short; a longer one begins with the same units.
         stops_s = window_s[1] - expected_end_s(disruption) if window_s[1] < inf else 2 * stops_s + 5.0
 
@@ -186,9 +194,21 @@ class Bench:
         self, deployment: Deployment, wanted: Sequence[tuple[Situation, int]], *, scout: bool = False
     ) -> list[Replication]:
         """The wanted replications, by situation and number, in the order asked whatever the workers do."""
-        recovery_s = TAIL_S if scout else self.objectives.recovery_s
+        recovery_s = 0.0 if scout else self.objectives.recovery_s
+        tail_s = tail_of(self.objectives)
         tasks = [
-            Task(self.workload, self.rate, deployment, situation, recovery_s, self.seed, number, self.engine, scout)
+            Task(
+                self.workload,
+                self.rate,
+                deployment,
+                situation,
+                recovery_s,
+                tail_s,
+                self.seed,
+                number,
+                self.engine,
+                scout,
+            )
             for situation, number in wanted
         ]
         done: list[Replication] = []
@@ -205,10 +225,10 @@ def _over(judgements: Sequence[Judgement], margin: float = 1.0) -> tuple[Judgeme
 
 @dataclass(frozen=True, slots=True)
 class Scouting:
-    """A first look: what turns a deployment away, if anything, the p99 of fast units that it saw, and how many runs."""
+    """A first look: what turns a deployment away, if anything, the CPU of its busiest pod, and how many runs."""
 
     over: tuple[Judgement, ...]
-    fast_p99_s: float
+    cpu_peak_cores: float
     replications: int
 
 
@@ -227,9 +247,9 @@ def scout(bench: Bench, deployment: Deployment) -> Scouting:
         measures = measure(replications)
         judged = judge(measures, bench.objectives, situation)
         over = _over([j for j in judged if not j.objective.measure.startswith("recovered")], SCOUT_MARGIN)
-        if target == SCOUTS or any(j.estimate.value > 2 * SCOUT_MARGIN * j.objective.limit for j in over):
+        if target == SCOUTS or any(j.estimate.value > 1.25 * j.objective.limit for j in over):
             break
-    return Scouting(over, measures["fast_p99_s"].value, len(replications))
+    return Scouting(over, measures["cpu_peak_cores"].value, len(replications))
 
 
 def _result(bench: Bench, situation: Situation, replications: Sequence[Replication]) -> SituationResult:
@@ -254,21 +274,23 @@ def evaluate(bench: Bench, deployment: Deployment) -> Evaluation:
     """
     runs: Runs = {situation: [] for situation in SITUATIONS}
     others = [situation for situation in SITUATIONS if situation is not Situation.ROLLING_UPDATE]
-    plans = (
+    plans: tuple[dict[Situation, int], ...] = (
         {Situation.ROLLING_UPDATE: FIRST},
         {Situation.ROLLING_UPDATE: ENOUGH},
         dict.fromkeys(others, ENOUGH),
-        dict.fromkeys(SITUATIONS, MOST),
+        *(dict.fromkeys(SITUATIONS, step) for step in STEPS),
     )
     results: dict[Situation, SituationResult] = {}
     for plan in plans:
-        # The last plan is for what is still undecided.
+        # The later plans are for what is still undecided.
         wanted = [
             (situation, number)
             for situation, target in plan.items()
-            if target < MOST or results[situation].verdict is Verdict.UNDECIDED
+            if target <= ENOUGH or results[situation].verdict is Verdict.UNDECIDED
             for number in range(len(runs[situation]), target)
         ]
+        if not wanted:
+            break
         for (situation, _), replication in zip(wanted, bench.run(deployment, wanted), strict=True):
             runs[situation].append(replication)
         results = {situation: _result(bench, situation, done) for situation, done in runs.items() if done}

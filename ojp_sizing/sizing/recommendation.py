@@ -8,7 +8,7 @@ from math import ceil, inf
 from numpy.random import SeedSequence
 
 from ojp_sizing.demand.reading import read_workload
-from ojp_sizing.demand.workload import Workload
+from ojp_sizing.demand.workload import Lane, Workload
 from ojp_sizing.deployment.constants import Constants, default_constants
 from ojp_sizing.deployment.deployment import Database, Deployment
 from ojp_sizing.errors import InputError
@@ -68,30 +68,19 @@ class Recommendation:
 
 def check_objectives(workload: Workload, objectives: Objectives, replicas: int, constants: Constants) -> None:
     """Refuse limits below the time that the work itself takes. Raises InputError with the flag and the least value."""
-    for lane, limit_s, flag in (
+    sides: tuple[tuple[Lane, float, str], ...] = (
         ("fast", objectives.fast_p99_s, "--fast-p99"),
         ("slow", objectives.slow_p99_s, "--slow-p99"),
-    ):
-        bare_s = [
-            bare_latency_s(workload, unit, replicas, constants)
-            for unit in workload.units
-            if unit_lane(workload, unit.name) == lane
-        ]
-        if bare_s and limit_s < max(bare_s):
+    )
+    for lane, limit_s, flag in sides:
+        bare = (bare_latency_s(workload, unit, lane, replicas, constants) for unit in workload.units)
+        least_s = max((seconds for seconds in bare if seconds is not None), default=0.0)
+        if limit_s < least_s:
             raise InputError(
                 flag,
-                f"{limit_s * 1e3:g} ms is below what the {lane} units take without any wait",
-                f"write at least {ceil(max(bare_s) * 1e3)}ms, or more, since a p99 is above the mean",
+                f"{limit_s * 1e3:g} ms is below the {least_s * 1e3:.1f} ms that {lane} units take without any wait",
+                "raise it well above that: a p99 is more than a mean",
             )
-
-
-def unit_lane(workload: Workload, unit_name: str) -> str:
-    """The side on which a kind of unit is judged, by its slowest named statement; drawn ones count as fast."""
-    unit = next(unit for unit in workload.units if unit.name == unit_name)
-    if isinstance(unit.statements, int):
-        return "fast"
-    lanes = {workload.lane_of(s) for s in workload.statements if s.name in unit.statements}
-    return "slow" if "slow" in lanes else "fast"
 
 
 def database_need(demand: Demand, deployment: Deployment, evaluation: Evaluation) -> DatabaseNeed:
@@ -123,7 +112,7 @@ def _screened_rate(demand: Demand, constants: Constants, least_replicas: int, mo
     low, high = 0.0, demand.rate
     while high - low > 0.01 * high and high >= 1.0:
         middle = (low + high) / 2
-        if candidates(replace(demand, rate=middle), constants, least_replicas, most_replicas):
+        if candidates(replace(demand, rate=middle), constants, least_replicas, most_replicas, segregation=False):
             low = middle
         else:
             high = middle

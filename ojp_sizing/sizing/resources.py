@@ -44,7 +44,7 @@ def memory_of(workload: Workload, deployment: Deployment, requests_inside: float
     """Heap and native memory of one pod (all rates PREDICTED: the constants table).
 
     Connections are those of a pod that shares the pool with N - 2 others gone, result buffers those of every slot
-    with the largest result of its lane.
+    with the largest result of its lane, or without slots of every connection with the largest result.
     """
     constants = deployment.constants
     largest_pool = share_of_pool(deployment.pool.maximum_size, max(1, deployment.replicas - 2))
@@ -56,7 +56,10 @@ def memory_of(workload: Workload, deployment: Deployment, requests_inside: float
     base = int(constants.heap_base_bytes)
     connections = ceil(constants.heap_per_connection_bytes * largest_pool)
     requests = ceil(constants.heap_per_request_bytes * requests_inside)
-    results = ceil(constants.heap_per_row_bytes * (fast_slots * rows["fast"] + slow_slots * rows["slow"]))
+    buffered = fast_slots * rows["fast"] + slow_slots * rows["slow"]
+    if not deployment.server.segregation:
+        buffered = largest_pool * max(rows.values())
+    results = ceil(constants.heap_per_row_bytes * buffered)
     heap = _round_up(constants.heap_headroom * (base + connections + requests + results), MEMORY_STEP_BYTES)
     native = ceil(constants.native_base_bytes + constants.native_per_thread_bytes * deployment.server.thread_pool_size)
     return Memory(base, connections, requests, results, heap, native, _round_up(heap + native, MEMORY_STEP_BYTES))

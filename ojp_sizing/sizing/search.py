@@ -70,15 +70,12 @@ class SearchResult:
 
     @property
     def verdict(self) -> Verdict:
-        """Met; not met where every candidate missed something for certain or by far; else undecided."""
+        """Met; not met where every candidate tried misses something by its whole interval; else undecided."""
         if self.answer is not None:
             return Verdict.MET
         if self.stopped != "every candidate was tried":
             return Verdict.UNDECIDED
-        sure = all(
-            rejection.stage is Stage.SCOUT or any(j.verdict is Verdict.NOT_MET for j in rejection.judgements)
-            for rejection in self.rejections
-        )
+        sure = all(any(j.verdict is Verdict.NOT_MET for j in rejection.judgements) for rejection in self.rejections)
         return Verdict.NOT_MET if sure else Verdict.UNDECIDED
 
 
@@ -101,8 +98,8 @@ def describe(deployment: Deployment) -> str:
     )
 
 
-#: Where the first looks at two pools agree to this part, the pool isn't what a candidate lacks.
-ALIKE = 0.05
+#: A candidate whose pods never used this part of their CPU limit doesn't want for CPU.
+HOT_CPU = 0.9
 
 
 @dataclass(slots=True)
@@ -145,22 +142,6 @@ class _Search:
         self.tried[rejection.deployment] = rejection
         self.rejections.append(rejection)
 
-    def first_shown(self, candidate: Candidate, segregation: bool) -> Evaluation | None:
-        """Look at the candidate and its tighter cut; evaluate in full what passes, the tighter one first."""
-        deployment = with_segregation(candidate.deployment, segregation)
-        first = self.scout(deployment)
-        if first.over:
-            return None
-        if candidate.tighter is not None:
-            tighter = with_segregation(candidate.tighter, segregation)
-            outcome = self.try_out(tighter)
-            if isinstance(outcome, Evaluation):
-                return outcome
-            if abs(self.scout(tighter).fast_p99_s / first.fast_p99_s - 1.0) < ALIKE:
-                return None
-        outcome = self.try_out(deployment)
-        return outcome if isinstance(outcome, Evaluation) else None
-
 
 def smaller_neighbours(
     deployment: Deployment, demand: Demand, least_replicas: int
@@ -200,13 +181,13 @@ def with_segregation(deployment: Deployment, segregation: bool) -> Deployment:
 
 
 def segregation_survives(state: _Search, found: list[Candidate]) -> bool:
-    """Whether some candidate, up to the largest, survives the stop of a pod with segregation on.
+    """Whether a candidate of middle or largest cost survives the stop of a pod with segregation on.
 
     In 0.3.x slots and connections are as many, and taken in either order: a transient shortage can lock them against
     each other until time-outs (reference 1.2). Where even ample candidates lock, the rest aren't tried.
     """
     probes = {len(found) // 2, len(found) - 1}
-    return any(not state.scout(with_segregation(found[probe].deployment, True)).over for probe in sorted(probes))
+    return any(not state.scout(found[probe].deployment).over for probe in sorted(probes))
 
 
 def search(
@@ -229,7 +210,11 @@ def search(
     """
     demand = Demand(workload, rate, database)
     began = time.monotonic()
-    found = candidates(demand, constants or default_constants(), least_replicas, most_replicas)
+    constants = constants or default_constants()
+    bounds = (least_replicas, most_replicas)
+    found = candidates(demand, constants, *bounds, segregation=False)
+    segregated = candidates(demand, constants, *bounds, segregation=True)
+    screened = len(found) + len(segregated)
     answer: Evaluation | None = None
     smaller: tuple[Smaller, ...] = ()
     stopped = "every candidate was tried"
@@ -238,23 +223,33 @@ def search(
     with workers(engine) as pool:
         bench = Bench(workload, rate, objectives, seed, engine, pool, lambda what: listener(what, tried, len(found)))
         state = _Search(bench)
-        modes = [True, False] if found and segregation_survives(state, found) else [False]
+        if segregated and segregation_survives(state, segregated):
+            # At equal cost OJP's default comes first.
+            found = sorted(segregated + found, key=lambda candidate: candidate.cost_cores)
+        content_with_cpu: set[tuple[int, bool]] = set()
         for candidate in found:
+            deployment = candidate.deployment
+            kind = (deployment.replicas, deployment.server.segregation)
             if time.monotonic() - began > budget_s:
                 stopped = f"the time budget of {budget_s:g} s was used up"
                 break
             tried += 1
-            answer = next((e for mode in modes if (e := state.first_shown(candidate, mode)) is not None), None)
-            if answer is not None:
+            if kind in content_with_cpu:
+                continue
+            outcome = state.try_out(deployment)
+            if isinstance(outcome, Evaluation):
+                answer = outcome
                 stopped = "the cheapest candidate that is shown to do was found"
                 break
+            if state.scout(deployment).cpu_peak_cores < HOT_CPU * deployment.limit_cores:
+                content_with_cpu.add(kind)
         # A neighbour between two candidates may do as well and cost less: then it is the answer.
         while answer is not None:
             smaller, better = _neighbourhood(state, answer, demand, least_replicas)
             if better is None:
                 break
             answer = better
-    return SearchResult(demand, answer, tuple(state.rejections), smaller, len(found), state.units, stopped)
+    return SearchResult(demand, answer, tuple(state.rejections), smaller, screened, state.units, stopped)
 
 
 def _neighbourhood(

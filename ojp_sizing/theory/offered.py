@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import exp
 
-from ojp_sizing.demand.workload import StatementClass, UnitOfWork, Workload
+from ojp_sizing.demand.workload import Lane, StatementClass, UnitOfWork, Workload
 from ojp_sizing.deployment.constants import Constants
 
 
@@ -45,45 +45,60 @@ def one_way_mean_s(workload: Workload) -> float:
     return workload.network.one_way_s * exp(workload.network.sigma**2 / 2)
 
 
+def session_share(workload: Workload, unit: UnitOfWork) -> float:
+    """Probability that the unit opens a session: a transaction does, and any query (reference 1.3)."""
+    if unit.transaction:
+        return 1.0
+    expected = statements_of(workload, unit)
+    if isinstance(unit.statements, int):
+        writes = sum(number for statement, number in expected if statement.kind == "write") / unit.statements
+        return 1.0 - writes**unit.statements
+    return 1.0 if any(statement.kind == "read" for statement, _ in expected) else 0.0
+
+
 def load_of(workload: Workload, unit: UnitOfWork, constants: Constants) -> UnitLoad:
     """One unit's mean demand (reference 1.3 to 1.5)."""
     flight_s, small_s = one_way_mean_s(workload), constants.small_rpc_cpu_s
-    spread_s = database_s = slot_fast_s = slot_slow_s = count = 0.0
-    hold_s = 0.0
-    holding_share = 1.0 if unit.transaction else 0.0
+    half_s = constants.statement_cpu_s / 2
+    session = session_share(workload, unit)
+    expected = statements_of(workload, unit)
+    count = sum(number for _, number in expected)
+    spread_s = database_s = fast_slot_s = slow_slot_s = hold_s = 0.0
     if unit.transaction:
         spread_s += 2 * small_s
         database_s += constants.commit_database_s
-        # startTransaction's reply, commit there and back
+        # From the grant: startTransaction's reply; then commit there and back.
         hold_s += 3 * flight_s + small_s + constants.commit_database_s
-    for statement, number in statements_of(workload, unit):
-        answer_s = constants.statement_cpu_s / 2 + statement.rows * constants.row_block_cpu_s / 100
+    for statement, number in expected:
+        answer_s = half_s + statement.rows * constants.row_block_cpu_s / 100
         in_slot_s = statement.database_time.mean_s + answer_s
-        count += number
-        spread_s += number * (constants.statement_cpu_s / 2 + answer_s)
+        spread_s += number * (half_s + answer_s)
         database_s += number * statement.database_time.mean_s
         if workload.lane_of(statement) == "slow":
-            slot_slow_s += number * in_slot_s
+            slow_slot_s += number * in_slot_s
         else:
-            slot_fast_s += number * in_slot_s
-        # Held while it runs; what lies between statements counts once a session holds the connection.
+            fast_slot_s += number * in_slot_s
         hold_s += number * in_slot_s
         if statement.kind == "read":
             spread_s += number * small_s
-            holding_share = max(holding_share, min(1.0, number))
+            # Reply, thinking, ResultSet.close there and back.
             hold_s += number * (3 * flight_s + unit.think.mean_s + small_s)
         elif unit.transaction:
-            hold_s += number * (2 * flight_s + unit.think.mean_s + constants.statement_cpu_s / 2)
-    # terminate: one RPC with a session, else one to every pod
-    spread_s += holding_share * small_s
-    hold_s += holding_share * (flight_s + small_s)
+            hold_s += number * (flight_s + unit.think.mean_s)
+    # With a session the connection is held while the next statement is on its way and parsed, too: all but the first
+    # one's, which a transaction's own connection waits for as well.
+    later = count if unit.transaction else max(0.0, count - 1.0)
+    hold_s += session * later * (flight_s + half_s)
+    # terminate: one RPC with a session, else one to every pod.
+    spread_s += session * small_s
+    hold_s += session * (flight_s + small_s)
     return UnitLoad(
         spread_cpu_s=spread_s,
-        every_pod_cpu_s=small_s * (2.0 - holding_share),
+        every_pod_cpu_s=small_s * (2.0 - session),
         database_s=database_s,
         hold_s=hold_s,
-        fast_slot_s=slot_fast_s,
-        slow_slot_s=slot_slow_s,
+        fast_slot_s=fast_slot_s,
+        slow_slot_s=slow_slot_s,
         statements=count,
         think_s=count * unit.think.mean_s,
     )
@@ -98,17 +113,30 @@ def mean_load(workload: Workload, constants: Constants) -> UnitLoad:
     )
 
 
-def bare_latency_s(workload: Workload, unit: UnitOfWork, replicas: int, constants: Constants) -> float:
-    """Latency of a unit that never waits: every RPC there and back, its CPU and its database time; think time left out."""
+def bare_latency_s(
+    workload: Workload, unit: UnitOfWork, lane: Lane, replicas: int, constants: Constants
+) -> float | None:
+    """Mean latency of such a unit on one side if it never waits; None where the unit is never judged on that side.
+
+    Every RPC there and back, its CPU and its database time; think time and terminate, which nobody waits for, left out.
+    """
     flight_s, small_s = one_way_mean_s(workload), constants.small_rpc_cpu_s
+    expected = statements_of(workload, unit)
+    lanes = {workload.lane_of(statement) for statement, _ in expected}
+    if isinstance(unit.statements, int):
+        # Of drawn statements only this side's count, each time: the least that such a unit can be.
+        expected = [(statement, number) for statement, number in expected if workload.lane_of(statement) == lane]
+        total = sum(number for _, number in expected)
+        expected = [(statement, number / total) for statement, number in expected]
+    elif lane != ("slow" if "slow" in lanes else "fast"):
+        return None
+    if not expected:
+        return None
     small = replicas + (2.0 if unit.transaction else 0.0)
     latency_s = constants.commit_database_s if unit.transaction else 0.0
-    reads = 1.0 if unit.transaction else 0.0
-    for statement, number in statements_of(workload, unit):
+    for statement, number in expected:
         cpu_s = constants.statement_cpu_s + statement.rows * constants.row_block_cpu_s / 100
         latency_s += number * (2 * flight_s + cpu_s + statement.database_time.mean_s)
         if statement.kind == "read":
             small += number
-            reads = max(reads, min(1.0, number))
-    small += reads + (1 - reads) * replicas
     return latency_s + small * (2 * flight_s + small_s)

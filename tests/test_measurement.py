@@ -1,0 +1,407 @@
+"""Intervals, the end of the warm-up, percentiles, windows and the three-valued verdict."""
+
+from dataclasses import replace
+from math import inf, isnan, nan
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from ojp_sizing.behaviour.world import CONNECTION_TIMEOUT, LAYOUTS, OK, UNFINISHED
+from ojp_sizing.deployment.deployment import Database, Deployment
+from ojp_sizing.measurement.intervals import Estimate, mean_estimate, share_estimate
+from ojp_sizing.measurement.measure import RECOVERED_S, TAIL_S, Replication, measure, measure_replication, run_on_s
+from ojp_sizing.measurement.objectives import (
+    Judgement,
+    Objective,
+    Objectives,
+    Situation,
+    Verdict,
+    judge_one,
+    objectives_of,
+    overall,
+)
+from ojp_sizing.measurement.warmup import BATCH, BUCKETS, mser5, warm_up_s
+from ojp_sizing.simulation.outcomes import Outcomes
+
+# Intervals ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("replications", [2, 5, 10])
+def test_students_interval_covers_95_percent(replications: int) -> None:
+    rng = np.random.default_rng(replications)
+    trials = 4000
+    estimates = [mean_estimate(rng.normal(3.0, 2.0, replications).tolist()) for _ in range(trials)]
+    covered = np.mean([estimate.low <= 3.0 <= estimate.high for estimate in estimates])
+    # Four standard errors of a share of 0.95.
+    assert covered == pytest.approx(0.95, abs=4 * (0.95 * 0.05 / trials) ** 0.5)
+
+
+def test_students_interval_of_a_known_sample() -> None:
+    estimate = mean_estimate([1.0, 2.0, 3.0, 4.0])
+    half = 3.182446305 * (5 / 3) ** 0.5 / 2
+    assert estimate == Estimate(2.5, pytest.approx(2.5 - half), pytest.approx(2.5 + half), 4)
+
+
+def test_an_interval_stays_within_its_floor_and_ceiling() -> None:
+    assert mean_estimate([0.0, 1.0], floor=0.0, ceiling=1.0) == Estimate(0.5, 0.0, 1.0, 2)
+
+
+def test_one_replication_has_no_interval() -> None:
+    assert mean_estimate([0.7]) == Estimate(0.7, -inf, inf, 1)
+    assert mean_estimate([0.7], floor=0.0, ceiling=1.0) == Estimate(0.7, 0.0, 1.0, 1)
+
+
+@pytest.mark.parametrize("values", [[], [nan], [nan, nan]])
+def test_nothing_measured_is_nan(values: list[float]) -> None:
+    estimate = mean_estimate(values)
+    assert estimate.replications == 0
+    assert isnan(estimate.value)
+    assert isnan(estimate.low)
+    assert isnan(estimate.high)
+
+
+def test_nan_replications_are_left_out() -> None:
+    assert mean_estimate([nan, 1.0, 3.0, nan]) == mean_estimate([1.0, 3.0])
+
+
+def test_an_infinite_replication_makes_the_estimate_infinite() -> None:
+    assert mean_estimate([2.0, inf, 1.0]) == Estimate(inf, 1.0, inf, 3)
+    assert mean_estimate([inf, inf]) == Estimate(inf, inf, inf, 2)
+    assert mean_estimate([inf, nan]) == Estimate(inf, inf, inf, 1)
+
+
+@pytest.mark.parametrize(("share", "total"), [(0.5, 100), (0.1, 200), (0.01, 1000), (0.001, 1000)])
+def test_clopper_and_pearsons_interval_covers_at_least_95_percent(share: float, total: int) -> None:
+    # Exactly, over all outcomes: an interval by pooled counts only (one replication).
+    hits = np.arange(total + 1)
+    kept = hits[stats.binom.pmf(hits, total, share) > 1e-9]
+    covered = 0.0
+    for x in kept.tolist():
+        estimate = share_estimate([x], [total])
+        covered += float(stats.binom.pmf(x, total, share)) * (estimate.low <= share <= estimate.high)
+    assert covered >= 0.95 - 1e-6
+    if share == 0.5:
+        assert covered < 0.98
+
+
+@pytest.mark.parametrize(("hits", "total"), [(0, 50), (3, 50), (50, 50)])
+def test_clopper_and_pearsons_ends(hits: int, total: int) -> None:
+    estimate = share_estimate([hits], [total])
+    if hits > 0:  # so many or more would come in 2.5 %
+        assert stats.binom.sf(hits - 1, total, estimate.low) == pytest.approx(0.025)
+    if hits < total:
+        assert stats.binom.cdf(hits, total, estimate.high) == pytest.approx(0.025)
+    assert (estimate.low == 0.0) is (hits == 0)
+    assert (estimate.high == 1.0) is (hits == total)
+
+
+def test_a_share_without_hits_has_an_upper_end_by_the_number_of_units() -> None:
+    estimate = share_estimate([0, 0, 0], [1000, 1000, 1000])
+    assert (estimate.value, estimate.low, estimate.replications) == (0.0, 0.0, 3)
+    assert estimate.high == pytest.approx(1 - 0.025 ** (1 / 3000))
+
+
+def test_a_share_of_nothing_is_nan() -> None:
+    assert isnan(share_estimate([0, 0], [0, 0]).value)
+    assert share_estimate([0, 1], [0, 10]).replications == 1
+
+
+def test_failures_in_bursts_have_the_wider_interval() -> None:
+    bursts, even = share_estimate([0, 0, 400], [1000] * 3), share_estimate([133, 134, 133], [1000] * 3)
+    assert bursts.value == even.value
+    assert bursts.low == 0.0
+    assert bursts.high > 0.5
+    assert even.high < 0.16
+    pooled = share_estimate([400], [3000])
+    assert even.low <= pooled.low
+    assert even.high >= pooled.high
+
+
+# Warm-up ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("transient", [20, 45, 80])
+def test_mser5_drops_a_transient_and_little_more(transient: int, seed: int) -> None:
+    series = np.random.default_rng(seed).normal(1.0, 0.1, 200)
+    series[:transient] += np.linspace(3.0, 0.3, transient)
+    drop = mser5(series)
+    assert drop % BATCH == 0
+    assert transient - 10 <= drop <= transient + 25
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_mser5_drops_little_where_there_is_no_transient(seed: int) -> None:
+    assert mser5(np.random.default_rng(seed).normal(1.0, 0.1, 200)) <= 50
+
+
+def test_mser5_drops_nothing_of_a_constant_series() -> None:
+    assert mser5(np.ones(200)) == 0
+
+
+def test_mser5_finds_no_steady_state_in_a_ramp() -> None:
+    assert mser5(np.linspace(0.0, 1.0, 200)) == 200
+
+
+@pytest.mark.parametrize("length", [0, 1, 9])
+def test_mser5_leaves_a_short_series_alone(length: int) -> None:
+    assert mser5(np.arange(float(length))) == 0
+
+
+def arrivals(end_s: float) -> np.ndarray:
+    return np.linspace(0.0, end_s, 20_000, endpoint=False)
+
+
+@pytest.mark.parametrize("end_s", [20.0, 300.0])
+def test_warm_up_is_told_in_seconds(end_s: float) -> None:
+    arrival_s = arrivals(end_s)
+    noise = np.random.default_rng(1).normal(0.0, 0.01, len(arrival_s))
+    latency_s = 1.0 + noise + np.where(arrival_s < 0.2 * end_s, 5.0, 0.0)
+    batch_s = BATCH * end_s / BUCKETS
+    assert 0.2 * end_s - batch_s < warm_up_s(arrival_s, latency_s, end_s) <= 0.2 * end_s + 2 * batch_s
+
+
+def test_growing_latency_has_no_steady_state() -> None:
+    arrival_s = arrivals(50.0)
+    assert warm_up_s(arrival_s, 0.1 + arrival_s, 50.0) == inf
+
+
+def test_warm_up_of_nothing_is_infinite() -> None:
+    assert warm_up_s(np.array([1.0]), np.array([inf]), 10.0) == inf
+    assert warm_up_s(np.array([]), np.array([]), 10.0) == inf
+
+
+def test_unfinished_units_do_not_hide_the_steady_state() -> None:
+    arrival_s = arrivals(50.0)
+    latency_s = np.where(np.arange(len(arrival_s)) % 7 == 0, inf, 1.0)
+    assert warm_up_s(arrival_s, latency_s, 50.0) == 0.0
+
+
+# Verdicts -----------------------------------------------------------------------------------------------------------
+
+LIMIT = Objective(Situation.STEADY, "fast_p99_s", 1.0)
+
+
+@pytest.mark.parametrize(
+    ("low", "value", "high", "verdict"),
+    [
+        (0.1, 0.5, 0.9, Verdict.MET),
+        (0.1, 0.5, 1.0, Verdict.MET),
+        (0.1, 0.5, 1.01, Verdict.UNDECIDED),
+        (0.9, 1.5, 2.0, Verdict.UNDECIDED),
+        (1.0, 1.5, 2.0, Verdict.UNDECIDED),
+        (1.01, 1.5, 2.0, Verdict.NOT_MET),
+        (0.5, inf, inf, Verdict.UNDECIDED),
+        (2.0, inf, inf, Verdict.NOT_MET),
+        (0.0, 0.5, inf, Verdict.UNDECIDED),
+        (nan, nan, nan, Verdict.MET),
+    ],
+)
+def test_a_verdict_needs_the_whole_interval_on_one_side(
+    low: float, value: float, high: float, verdict: Verdict
+) -> None:
+    assert judge_one(LIMIT, Estimate(value, low, high, 5)).verdict is verdict
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "whole"),
+    [
+        ("", Verdict.MET),
+        ("MM", Verdict.MET),
+        ("MU", Verdict.UNDECIDED),
+        ("UN", Verdict.NOT_MET),
+        ("MN", Verdict.NOT_MET),
+    ],
+)
+def test_overall_verdict(verdicts: str, whole: Verdict) -> None:
+    by_letter = {"M": Verdict.MET, "U": Verdict.UNDECIDED, "N": Verdict.NOT_MET}
+    estimate = Estimate(0.0, 0.0, 0.0, 1)
+    assert overall(Judgement(LIMIT, estimate, by_letter[letter]) for letter in verdicts) is whole
+
+
+def test_limits_of_a_disruption() -> None:
+    objectives = Objectives(0.05, 2.0, 0.001, 3.0, 0.01, 60.0)
+    steady = {o.measure: o.limit for o in objectives_of(objectives, Situation.STEADY)}
+    assert steady == {"fast_p99_s": 0.05, "slow_p99_s": 2.0, "failed_share": 0.001}
+    for situation in (Situation.POD_LOST, Situation.ROLLING_UPDATE):
+        limits = {o.measure: o.limit for o in objectives_of(objectives, situation)}
+        assert limits == pytest.approx(
+            {
+                "fast_p99_s": 0.15,
+                "slow_p99_s": 6.0,
+                "failed_share": 0.01,
+                "recovered_fast_p99_s": 0.05,
+                "recovered_slow_p99_s": 2.0,
+                "recovered_failed_share": 0.001,
+            }
+        )
+
+
+# Measures -----------------------------------------------------------------------------------------------------------
+
+
+def outcomes_of(
+    arrival_s: np.ndarray,
+    latency_s: Any = 0.125,
+    outcome: Any = OK,
+    slow: Any = False,
+    *,
+    end_s: float = 100.0,
+    arrived: int | None = None,
+    window_s: tuple[float, float] | None = None,
+) -> Outcomes:
+    """Outcomes of one pod at whose every resource 1 is busy all the time; a sample a second."""
+    size, seconds = len(arrival_s), np.arange(int(end_s) + 1.0)
+    rows = {"pods": 1, "pools": 1, "lanes": 2, "stations": 2, "jvms": 1, "state": 1}
+    samples = {name: np.zeros((len(seconds), count), LAYOUTS[name]) for name, count in rows.items()}
+    for name, fields in (
+        ("pods", ("thread_s", "queue_s", "connection_s", "fast_slot_s", "slow_slot_s")),
+        ("stations", ("busy_s",)),
+    ):
+        for field in fields:
+            samples[name][field] = seconds[:, None]
+    return Outcomes(
+        engine="none",
+        end_s=end_s,
+        arrived=size if arrived is None else arrived,
+        arrival_s=arrival_s,
+        began_s=arrival_s,
+        latency_s=np.broadcast_to(np.asarray(latency_s, float), size).copy(),
+        outcome=np.broadcast_to(np.asarray(outcome, np.int32), size).copy(),
+        slow=np.broadcast_to(np.asarray(slow), size).copy(),
+        pod=np.zeros(size, np.int32),
+        sample_s=seconds,
+        samples=samples,
+        changes=(),
+        window_s=window_s,
+        events=0,
+    )
+
+
+DEPLOYMENT = Deployment(1, 4.0, database=Database(8.0))
+
+
+def steady(outcomes: Outcomes) -> Replication:
+    return measure_replication(outcomes, DEPLOYMENT, Situation.STEADY, 60.0)
+
+
+def each_second(end_s: float = 100.0) -> np.ndarray:
+    return np.arange(0.0, end_s) + 0.5
+
+
+def test_a_percentile_is_the_observed_latency_above() -> None:
+    latency_s = np.arange(98.0)  # the last 2 of 100 s are left out
+    arrival_s = np.full(98, 50.0)
+    values = steady(outcomes_of(arrival_s, np.random.default_rng(0).permutation(latency_s))).values
+    # Of ranks 0 to 97: 48.5, 92.15 and 96.03, the next whole one.
+    assert [values[f"fast_p{p}_s"] for p in (50, 95, 99)] == [49.0, 93.0, 97.0]
+
+
+def test_fast_and_slow_units_are_measured_apart() -> None:
+    slow = np.arange(100) % 4 == 0
+    values = steady(outcomes_of(each_second(), np.where(slow, 2.0, 0.5), slow=slow)).values
+    assert (values["fast_p99_s"], values["slow_p99_s"]) == (0.5, 2.0)
+
+
+def test_without_slow_units_there_is_nothing_to_measure() -> None:
+    values = steady(outcomes_of(each_second())).values
+    assert isnan(values["slow_p99_s"])
+
+
+def test_unfinished_units_count_as_infinite_latency_and_failed_ones_not_at_all() -> None:
+    outcome = np.full(100, OK)
+    outcome[4::20] = CONNECTION_TIMEOUT
+    latency_s = np.where(outcome == OK, 0.5, 10.0)
+    replication = steady(outcomes_of(each_second(), latency_s, outcome))
+    kept = (each_second() >= replication.values["warm_up_s"]) & (each_second() < 100.0 - TAIL_S)
+    counts = int((outcome[kept] == CONNECTION_TIMEOUT).sum()), int(kept.sum())
+    assert counts[0] >= 3
+    assert replication.values["fast_p99_s"] == 0.5
+    assert replication.counts["failed_share"] == counts
+    outcome[90:84] = UNFINISHED
+    latency_s[90:94] = inf
+    replication = steady(outcomes_of(each_second(), latency_s, outcome))
+    assert (replication.values["fast_p99_s"], replication.values["fast_p50_s"]) == (inf, 0.5)
+    assert replication.counts["failed_share"] == counts
+
+
+def test_a_steady_run_is_measured_from_its_warm_up_to_before_its_tail() -> None:
+    arrival_s = np.arange(0.0, 100.0, 0.01) + 0.005
+    in_warm_up, in_tail = arrival_s < 19.6, arrival_s > 100.0 - TAIL_S
+    latency_s = np.where(in_warm_up, 5.0, np.where(in_tail, 7.0, 1.0))
+    outcome = np.where(in_warm_up | in_tail, CONNECTION_TIMEOUT, OK)
+    replication = steady(outcomes_of(arrival_s, latency_s, outcome))
+    assert replication.values["warm_up_s"] == pytest.approx(19.6)
+    assert replication.values["stationary"] == 1.0
+    assert replication.values["fast_p99_s"] == 1.0
+    hits, total = replication.counts["failed_share"]
+    assert hits == 0
+    assert total == replication.units == 7840
+
+
+def test_without_a_steady_state_the_second_half_is_measured() -> None:
+    arrival_s = np.arange(0.0, 100.0, 0.01)
+    values = steady(outcomes_of(arrival_s, arrival_s)).values
+    assert (values["stationary"], values["warm_up_s"]) == (0.0, (100.0 - TAIL_S) / 2)
+    assert values["fast_p50_s"] == pytest.approx(73.5, abs=0.01)
+
+
+def test_units_that_have_not_arrived_are_not_measured() -> None:
+    outcomes = outcomes_of(each_second(), outcome=np.where(np.arange(100) < 60, OK, UNFINISHED), arrived=60)
+    assert steady(outcomes).counts["failed_share"] == (0, 60)
+
+
+@pytest.mark.parametrize("situation", [Situation.POD_LOST, Situation.ROLLING_UPDATE])
+def test_a_disruption_is_measured_over_its_window_and_at_half_the_recovery_time(situation: Situation) -> None:
+    begin_s, ready_s, recovery_s = 10.0, 50.0, 80.0
+    back_s = ready_s + recovery_s / 2
+    assert run_on_s(recovery_s) == back_s - ready_s + TAIL_S
+    arrival_s = each_second()
+    during = (arrival_s >= begin_s) & (arrival_s < ready_s)
+    recovered = (arrival_s >= back_s - RECOVERED_S) & (arrival_s < back_s)
+    latency_s = np.select([during, recovered], [1.0, 2.0], 9.0)
+    outcome = np.where(during & (arrival_s < begin_s + 3), CONNECTION_TIMEOUT, OK)
+    outcomes = outcomes_of(arrival_s, latency_s, outcome, window_s=(begin_s, ready_s))
+    replication = measure_replication(outcomes, DEPLOYMENT, situation, recovery_s)
+    values = replication.values
+    assert (values["fast_p99_s"], values["recovered_fast_p99_s"], values["window_s"]) == (1.0, 2.0, 40.0)
+    assert replication.counts == {"failed_share": (3, 40), "recovered_failed_share": (0, 20)}
+
+
+@pytest.mark.parametrize("window_s", [None, (10.0, inf)])
+def test_a_run_that_ends_within_its_disruption_is_refused(window_s: tuple[float, float] | None) -> None:
+    with pytest.raises(ValueError, match="ended before"):
+        measure_replication(outcomes_of(each_second(), window_s=window_s), DEPLOYMENT, Situation.POD_LOST, 60.0)
+
+
+def test_use_is_busy_time_over_what_there_is() -> None:
+    fast, slow = DEPLOYMENT.slots_per_pod
+    values = steady(outcomes_of(each_second())).values
+    assert values["threads_use"] == pytest.approx(1 / DEPLOYMENT.server.thread_pool_size)
+    assert values["connections_use"] == pytest.approx(1 / DEPLOYMENT.pool_per_pod)
+    assert (values["fast_slots_use"], values["slow_slots_use"]) == pytest.approx((1 / fast, 1 / slow))
+    assert (values["cpu_cores"], values["cpu_use"]) == pytest.approx((1.0, 0.25))
+    assert (values["database_cores"], values["database_use"]) == pytest.approx((1.0, 0.125))
+    assert values["executor_queue"] == pytest.approx(1.0)
+
+
+def test_peak_is_the_worst_second() -> None:
+    outcomes = outcomes_of(each_second())
+    outcomes.samples["stations"]["busy_s"][40:, 0] += 2.5
+    values = steady(outcomes).values
+    assert values["cpu_peak_cores"] == pytest.approx(3.5)
+    # From the first sample after the first arrival to the last one before the tail: second 1 to 98.
+    assert values["cpu_cores"] == pytest.approx(1.0 + 2.5 / 97)
+
+
+def test_measures_of_replications_are_put_together() -> None:
+    one = Replication({"fast_p99_s": 1.0, "slow_p99_s": nan}, {"failed_share": (1, 100)}, 100)
+    other = replace(one, values={"fast_p99_s": 3.0, "slow_p99_s": 4.0}, counts={"failed_share": (0, 300)})
+    estimates = measure([one, other])
+    assert estimates["fast_p99_s"] == mean_estimate([1.0, 3.0], floor=0.0)
+    assert estimates["fast_p99_s"].low == 0.0
+    assert estimates["slow_p99_s"] == Estimate(4.0, 0.0, inf, 1)
+    assert estimates["failed_share"] == share_estimate([1, 0], [100, 300])
+    assert estimates["failed_share"].value == 1 / 400
