@@ -470,7 +470,7 @@ def test_a_pod_resizes_where_the_view_differs_from_the_last_one() -> None:
 
 def test_a_view_before_the_pool_is_remembered_and_not_applied() -> None:
     world = world_of(deployment_of(3, 20), warm=False)
-    tell(world, 110, 2)
+    assert tell(world, 110, 2) == 0
     build_pool(world, 0)
     assert world.pools[0].maximum == 7
     assert tell(world, 110, 2) == 7
@@ -553,6 +553,14 @@ def test_the_wait_for_a_connection_ends_after_10_s(transaction: bool, failures: 
     assert outcomes.latency_s[1] == 10.0
     # A statement's counts for the breaker, startTransaction's doesn't.
     assert world.memories[1].failures == failures
+
+
+def test_each_waiter_has_its_own_10_s() -> None:
+    waiters = [Unit(float(n), (update(text=n),)) for n in (1, 2, 3)]
+    trace = trace_of(Unit(0.0, (select(think_s=30.0),)), *waiters, typical_ms=(20.0,) * 4)
+    _, outcomes = run(trace, deployment_of(1, 1))
+    assert outcomes.outcome.tolist() == [OK] + [CONNECTION_TIMEOUT] * 3
+    assert outcomes.latency_s.tolist()[1:] == [10.0] * 3
 
 
 @pytest.mark.parametrize(
@@ -755,13 +763,11 @@ def test_survivors_grow_when_a_client_that_knows_sends_them_a_statement() -> Non
 
 
 def test_a_connect_marks_a_pod_up_before_it_has_answered() -> None:
-    # The health check at 2 s found pod 1 dead. The connect at 8 s tries it again, and takes a second each way.
-    trace = trace_of(Unit(8.0, (update(),)), duration_s=13.0, health_phase=0.4, one_way_s=0.5)
-    deployment = deployment_of(2)
-    deployment = replace(deployment, constants=replace(deployment.constants, health_interval_s=5.0))
-    _, outcomes = run(trace, deployment, lost(1, 1.0, 100.0), sample_every_s=0.25)
+    # The health check that began at 2 s found pod 1 dead at 4 s; getConnection tries it again, from 9.5 to 10.5 s.
+    trace = trace_of(Unit(8.5, (update(),)), duration_s=11.5, health_phase=0.4, one_way_s=0.5)
+    _, outcomes = run(trace, deployment_of(2), lost(1, 1.0, 100.0), sample_every_s=0.25)
     up = dict(zip(outcomes.sample_s.tolist(), outcomes.samples["jvms"]["up"][:, 0].tolist(), strict=True))
-    assert [up[t] for t in (0.75, 4.75, 8.75, 9.25, 9.75, 10.25)] == [2, 1, 1, 2, 2, 1]
+    assert [up[t] for t in (0.75, 3.75, 4.25, 9.25, 9.75, 10.25, 10.75)] == [2, 2, 1, 1, 2, 2, 1]
 
 
 @pytest.mark.parametrize("phase", [0.0, 0.19, 0.2, 0.5, 0.8, 0.99])
@@ -783,6 +789,15 @@ def test_a_session_on_a_dead_pod_is_lost(phase: float) -> None:
     world, outcomes = run(trace, deployment_of(2), lost(0, 1.0, 100.0))
     assert outcomes.outcome.tolist() == [SESSION_LOST if phase == 0.4 else UNAVAILABLE]
     assert ups(world) == [0, 1]
+
+
+def test_a_lost_session_stays_lost_when_its_pod_is_back() -> None:
+    trace = trace_of(Unit(0.0, (select(think_s=20.0),)), duration_s=30.0, health_phase=0.4, one_way_s=0.25)
+    world, outcomes = run(trace, deployment_of(2), lost(0, 1.75, 2.0))
+    assert ups(world) == [1, 1]
+    assert outcomes.outcome.tolist() == [SESSION_LOST]
+    # Two connects and the query; the driver asks nobody.
+    assert outcomes.latency_s.tolist() == [1.5]
 
 
 @pytest.mark.parametrize("transaction", [False, True])

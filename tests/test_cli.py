@@ -182,7 +182,10 @@ def test_a_read_only_cache_is_no_error(tmp_path: Path) -> None:
     blocked = tmp_path / "cache"
     blocked.write_text("a file where the cache directory should be")
     environment = {**os.environ, "XDG_CACHE_HOME": str(blocked)}
-    script = "from ojp_sizing.simulation.kernel_cache import cache_directory, has_kernels\nprint(cache_directory(), has_kernels())"
+    script = (
+        "from ojp_sizing.simulation.kernel_cache import cache_directory, has_kernels\n"
+        "print(cache_directory(), has_kernels())"
+    )
     result = subprocess.run(
         [sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=60, check=False
     )

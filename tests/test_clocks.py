@@ -280,7 +280,7 @@ def test_one_and_two_workers_give_the_same_measures() -> None:
     workload = some_workload(default_rng(1))
     deployment = Deployment(2, 1.0)
     tasks = [
-        Task(workload, 40.0, deployment, situation, 20.0, 5, replication, "compiled")
+        Task(workload, 40.0, deployment, situation, 20.0, 2.0, 5, replication, "compiled")
         for situation in Situation
         for replication in range(2)
     ]

@@ -11,7 +11,15 @@ from scipy import stats
 from ojp_sizing.behaviour.world import CONNECTION_TIMEOUT, LAYOUTS, OK, UNFINISHED
 from ojp_sizing.deployment.deployment import Database, Deployment
 from ojp_sizing.measurement.intervals import Estimate, mean_estimate, share_estimate
-from ojp_sizing.measurement.measure import RECOVERED_S, TAIL_S, Replication, measure, measure_replication, run_on_s
+from ojp_sizing.measurement.measure import (
+    LEAST_TAIL_S,
+    RECOVERED_S,
+    Replication,
+    measure,
+    measure_replication,
+    run_on_s,
+    tail_of,
+)
 from ojp_sizing.measurement.objectives import (
     Judgement,
     Objective,
@@ -280,11 +288,12 @@ def outcomes_of(
     )
 
 
+TAIL_S = 2.0
 DEPLOYMENT = Deployment(1, 4.0, database=Database(8.0))
 
 
 def steady(outcomes: Outcomes) -> Replication:
-    return measure_replication(outcomes, DEPLOYMENT, Situation.STEADY, 60.0)
+    return measure_replication(outcomes, DEPLOYMENT, Situation.STEADY, 60.0, TAIL_S)
 
 
 def each_second(end_s: float = 100.0) -> np.ndarray:
@@ -348,6 +357,27 @@ def test_without_a_steady_state_the_second_half_is_measured() -> None:
     assert values["fast_p50_s"] == pytest.approx(73.5, abs=0.01)
 
 
+def test_drift_is_1_in_a_steady_run_and_infinite_where_units_hang() -> None:
+    arrival_s = each_second()
+    assert steady(outcomes_of(arrival_s)).values["drift"] == pytest.approx(1.0)
+    hung = np.where((arrival_s > 60.0) & (arrival_s < 63.0), UNFINISHED, OK)
+    assert steady(outcomes_of(arrival_s, np.where(hung == OK, 0.125, inf), hung)).values["drift"] == inf
+
+
+def test_the_tail_lets_a_unit_within_its_limit_end() -> None:
+    assert tail_of(Objectives(slow_p99_s=2.0, disruption_factor=3.0)) == 6.0
+    assert tail_of(Objectives(slow_p99_s=0.1, disruption_factor=2.0)) == LEAST_TAIL_S
+
+
+def test_recovery_is_never_judged_within_the_disruption() -> None:
+    arrival_s = each_second()
+    latency_s = np.where(arrival_s < 50.0, 9.0, 1.0)
+    outcomes = outcomes_of(arrival_s, latency_s, window_s=(10.0, 50.0))
+    replication = measure_replication(outcomes, DEPLOYMENT, Situation.POD_LOST, RECOVERED_S, TAIL_S)
+    assert replication.values["recovered_fast_p99_s"] == 1.0
+    assert replication.counts["recovered_failed_share"] == (0, 10)
+
+
 def test_units_that_have_not_arrived_are_not_measured() -> None:
     outcomes = outcomes_of(each_second(), outcome=np.where(np.arange(100) < 60, OK, UNFINISHED), arrived=60)
     assert steady(outcomes).counts["failed_share"] == (0, 60)
@@ -357,14 +387,14 @@ def test_units_that_have_not_arrived_are_not_measured() -> None:
 def test_a_disruption_is_measured_over_its_window_and_at_half_the_recovery_time(situation: Situation) -> None:
     begin_s, ready_s, recovery_s = 10.0, 50.0, 80.0
     back_s = ready_s + recovery_s / 2
-    assert run_on_s(recovery_s) == back_s - ready_s + TAIL_S
+    assert run_on_s(recovery_s, TAIL_S) == back_s - ready_s + TAIL_S
     arrival_s = each_second()
     during = (arrival_s >= begin_s) & (arrival_s < ready_s)
     recovered = (arrival_s >= back_s - RECOVERED_S) & (arrival_s < back_s)
     latency_s = np.select([during, recovered], [1.0, 2.0], 9.0)
     outcome = np.where(during & (arrival_s < begin_s + 3), CONNECTION_TIMEOUT, OK)
     outcomes = outcomes_of(arrival_s, latency_s, outcome, window_s=(begin_s, ready_s))
-    replication = measure_replication(outcomes, DEPLOYMENT, situation, recovery_s)
+    replication = measure_replication(outcomes, DEPLOYMENT, situation, recovery_s, TAIL_S)
     values = replication.values
     assert (values["fast_p99_s"], values["recovered_fast_p99_s"], values["window_s"]) == (1.0, 2.0, 40.0)
     assert replication.counts == {"failed_share": (3, 40), "recovered_failed_share": (0, 20)}
@@ -373,7 +403,7 @@ def test_a_disruption_is_measured_over_its_window_and_at_half_the_recovery_time(
 @pytest.mark.parametrize("window_s", [None, (10.0, inf)])
 def test_a_run_that_ends_within_its_disruption_is_refused(window_s: tuple[float, float] | None) -> None:
     with pytest.raises(ValueError, match="ended before"):
-        measure_replication(outcomes_of(each_second(), window_s=window_s), DEPLOYMENT, Situation.POD_LOST, 60.0)
+        measure_replication(outcomes_of(each_second(), window_s=window_s), DEPLOYMENT, Situation.POD_LOST, 60.0, TAIL_S)
 
 
 def test_use_is_busy_time_over_what_there_is() -> None:

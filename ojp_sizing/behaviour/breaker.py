@@ -25,7 +25,9 @@ def breaker_succeeds(w: World, memory: int) -> None:
 
 @transition
 def breaker_fails(w: World, memory: int) -> None:
-    """A failure of any kind; from the threshold on it opens, or opens again."""
+    """A failure of any kind; from the threshold on it opens, or opens again. While it is open, failures change nothing."""
+    if breaker_is_open(w, memory):
+        return
     m = w.memories[memory]
     m.failures += 1
     if m.failures >= w.settings[0].breaker_threshold:

@@ -63,7 +63,7 @@ def _mark_up(w: World, jvm: int, pod: int) -> None:
 def _worth_a_try(w: World, jvm: int, pod: int) -> bool:
     """Believed up, or failed long enough ago to be asked again."""
     link = w.links[jvm * w.settings[0].replicas + pod]
-    return link.up == 1 or w.state[0].now - link.failed_s > w.settings[0].health_interval_s
+    return link.up == 1 or w.state[0].now - link.failed_s >= w.settings[0].health_interval_s
 
 
 @transition

@@ -153,7 +153,13 @@ def _handle(w: World, caller: int) -> None:
         # Every RPC but connect, heartbeat and terminate carries the client's view of the cluster (reference 5, CODE).
         learn_view(w, caller)
     if c.pinned != NOBODY and c.incarnation != w.pods[c.pod].incarnation:
-        # The pod that had the session died; the one in its place knows nothing of it.
+        # The pod that had the session died; the one in its place knows nothing of it. A statement finds that out behind
+        # the breaker, where it counts as a failure.
+        if rpc == QUERY or rpc == UPDATE:
+            if breaker_is_open(w, _memory(w, caller)):
+                finish(w, caller, BREAKER_OPEN)
+                return
+            breaker_fails(w, _memory(w, caller))
         finish(w, caller, OK if rpc == TERMINATE else SESSION_LOST)
     elif rpc == CONNECT:
         if w.pools[c.pod].created == 1:

@@ -208,4 +208,4 @@ def latency_s(w: World, caller: int) -> float:
     """
     c = w.callers[caller]
     c.sends += 1
-    return w.latencies_s[(c.unit * 7919 + c.sends * 104729) % len(w.latencies_s)]
+    return w.latencies_s[(c.unit * 7919 + c.sends * 104729) & (len(w.latencies_s) - 1)]

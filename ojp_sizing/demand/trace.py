@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from ojp_sizing.demand.workload import Duration, Workload
 
-#: Draws of the network latency that all messages share; a prime, so that the walk through them meets every one.
-LATENCY_DRAWS = 65537
+#: Draws of the network latency that all messages share; a power of two, so that an index needs no division.
+LATENCY_DRAWS = 65536
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -111,6 +111,8 @@ def _reasons(recommendation: Recommendation, evaluation: Evaluation) -> dict[str
         f" Slow slots busy at steady peak: {_span(steady['slow_slots_use'], 100)} %."
         if deployment.server.segregation
         else "Sized by the slow statements' share of slot time; without effect while segregation is off.",
+        "server.circuitBreakerTimeout": "Short: statements that reach a pod before its pool is built open breakers there,"
+        " which the default keeps shut for 60 s.",
         "server.slowQuerySegregation.enabled": "On, as OJP has it by default; the simulation met every objective with it."
         if deployment.server.segregation
         else "Off: with segregation on, slots and connections can lock each other after a pod stops."

@@ -22,12 +22,16 @@ def mser5(series: NDArray[np.float64]) -> int:
     if batches < 2:
         return 0
     means = series[: batches * BATCH].reshape(batches, BATCH).mean(axis=1)
+    # Centred, so that the difference of squares below isn't made of rounding alone.
+    means = means - means.mean()
     left = np.arange(batches, 0, -1)
     tail_sum = np.cumsum(means[::-1])[::-1]
     tail_square = np.cumsum((means**2)[::-1])[::-1]
     error = (tail_square - tail_sum**2 / left) / left**2
     # Only the first half: near the end, few batches have little spread by chance.
-    drop = int(np.argmin(error[: batches // 2 + 1]))
+    candidates = error[: batches // 2 + 1]
+    # The first that is as good as the least, but for rounding.
+    drop = int(np.argmax(candidates <= candidates.min() + 1e-12 * float(np.max(series) ** 2) / batches))
     return len(series) if drop == batches // 2 else drop * BATCH
 
 

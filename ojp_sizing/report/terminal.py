@@ -91,6 +91,7 @@ def deploy_table(recommendation: Recommendation) -> Table:
                 f"{format_bytes(memory.limit)} a pod; heap {format_bytes(memory.heap)} (predicted, not measured)",
             ),
             ("threadPoolSize", f"{server.thread_pool_size}"),
+            ("circuitBreakerTimeout", f"{server.breaker_open_s * 1e3:.0f} ms"),
             ("slowSlotPercentage", f"{server.slow_slot_percentage}{slots}"),
             ("client maximumPoolSize", f"{deployment.pool.maximum_size} ({_pool_share(deployment)})"),
             ("client minimumIdle", f"{deployment.pool.minimum_idle}"),

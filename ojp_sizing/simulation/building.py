@@ -129,7 +129,8 @@ def build_world(trace: Trace, deployment: Deployment, storage: Storage, *, warm:
     numbers = np.arange(threads_in_all)
     callers["jvm"][:threads_in_all] = numbers // trace.threads
     callers["jvm"][threads_in_all:] = np.arange(trace.jvms)
-    callers["unit"][threads_in_all:] = len(trace.arrival_s) + np.arange(trace.jvms)
+    # Health threads have no unit; numbers of their own for their draws, whatever the trace's length.
+    callers["unit"][threads_in_all:] = -1 - np.arange(trace.jvms)
     callers["pinned"] = callers["lane"] = NOBODY
     # The idle threads of a JVM form a stack: each links to the next, the last to nobody.
     last = numbers % trace.threads == trace.threads - 1

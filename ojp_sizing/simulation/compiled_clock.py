@@ -20,8 +20,11 @@ from ojp_sizing.simulation.clock import Clock, first_posts
 from ojp_sizing.simulation.compiled_world import CompiledWorld
 from ojp_sizing.simulation.kernel_cache import kernel
 
-#: An entry of the agenda; order by (time, sequence).
-ENTRY = np.dtype([("time", np.float64), ("sequence", np.int64), ("kind", np.int64), ("subject", np.int64)])
+#: An entry of the agenda: its time, and in one word, highest bits first, its sequence, kind (4 bits) and subject
+#: (24 bits), so that at equal times the words are in the order of posting.
+ENTRY = np.dtype([("time", np.float64), ("word", np.int64)])
+SUBJECT_BITS, KIND_BITS = 24, 4
+SUBJECT_MASK, KIND_MASK = (1 << SUBJECT_BITS) - 1, (1 << KIND_BITS) - 1
 AGENDA_HEAD = np.dtype([("count", np.int64), ("sequence", np.int64), ("events", np.int64)])
 
 DONE, DRAINED, FULL = 0, 1, 2
@@ -32,7 +35,7 @@ ACTIONS = {"pod_stops": STOPS, "pod_dies": DIES, "pod_listens": LISTENS, "settle
 @kernel
 def _push(heap: Any, head: Any, time_s: float, kind: int, subject: int) -> None:
     hole = head[0].count
-    sequence = head[0].sequence
+    word = (head[0].sequence << (SUBJECT_BITS + KIND_BITS)) | (kind << SUBJECT_BITS) | subject
     head[0].count += 1
     head[0].sequence += 1
     while hole > 0:
@@ -40,20 +43,18 @@ def _push(heap: Any, head: Any, time_s: float, kind: int, subject: int) -> None:
         # The new entry has the highest sequence, so that at equal times it stays below.
         if heap[parent].time <= time_s:
             break
-        heap[hole] = heap[parent]
+        heap[hole].time = heap[parent].time
+        heap[hole].word = heap[parent].word
         hole = parent
-    entry = heap[hole]
-    entry.time = time_s
-    entry.sequence = sequence
-    entry.kind = kind
-    entry.subject = subject
+    heap[hole].time = time_s
+    heap[hole].word = word
 
 
 @kernel
 def _drop_first(heap: Any, head: Any) -> None:
     head[0].count -= 1
     count = head[0].count
-    time_s, sequence = heap[count].time, heap[count].sequence
+    time_s, word = heap[count].time, heap[count].word
     hole = 0
     while True:
         child = 2 * hole + 1
@@ -62,14 +63,16 @@ def _drop_first(heap: Any, head: Any) -> None:
         right = child + 1
         if right < count and (
             heap[right].time < heap[child].time
-            or (heap[right].time == heap[child].time and heap[right].sequence < heap[child].sequence)
+            or (heap[right].time == heap[child].time and heap[right].word < heap[child].word)
         ):
             child = right
-        if time_s < heap[child].time or (time_s == heap[child].time and sequence < heap[child].sequence):
+        if time_s < heap[child].time or (time_s == heap[child].time and word < heap[child].word):
             break
-        heap[hole] = heap[child]
+        heap[hole].time = heap[child].time
+        heap[hole].word = heap[child].word
         hole = child
-    heap[hole] = heap[count]
+    heap[hole].time = time_s
+    heap[hole].word = word
 
 
 @kernel
@@ -90,7 +93,8 @@ def _advance(w: Any, heap: Any, head: Any, until_s: float) -> int:
         if head[0].count > room:
             return FULL
         state.now = heap[0].time
-        kind, subject = heap[0].kind, heap[0].subject
+        word = heap[0].word
+        kind, subject = (word >> SUBJECT_BITS) & KIND_MASK, word & SUBJECT_MASK
         _drop_first(heap, head)
         happen(w, kind, subject)
         head[0].events += 1
@@ -122,6 +126,8 @@ class CompiledClock(Clock):
 
     def __init__(self, trace: Trace, deployment: Deployment, *, warm: bool = True) -> None:
         super().__init__(trace, deployment, warm=warm)
+        if max(len(trace.arrival_s), len(self.world.callers)) > SUBJECT_MASK:
+            raise OverflowError(f"a run has at most {SUBJECT_MASK:,} units of work")
         self._compiled = CompiledWorld(self.world)
         self._heap: Records = np.zeros(4 * len(self.world.posts) + 4096, ENTRY)
         self._head: Records = np.zeros(1, AGENDA_HEAD)

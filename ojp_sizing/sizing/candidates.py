@@ -29,6 +29,11 @@ LIMITS_TRIED = 2
 MOST_REPLICAS = 100
 #: How many numbers of replicas are tried at least, and how many of those with an undivided pool.
 REPLICAS_TRIED, UNDIVIDED_TRIED = 4, 4
+#: OJP's default of 60 s keeps a text shut on a pod that has just returned, where a few statements come before the first
+#: connect has built the pool (reference 6); the founder's own load tests run with 5 s (reference 10.2).
+BREAKER_OPEN_S = 5.0
+#: Share of statements that may find all cores of the database busy, where the cores are asked for (Erlang C).
+DATABASE_WAITING = 0.05
 #: Callers that pile up in a stall, over their mean number.
 STALL_MARGIN = 2.0
 #: ``ceil(P / N)`` below this breaks OJP (reference 11: with one slot there is no fast lane).
@@ -64,11 +69,12 @@ class Demand:
 
 
 def database_of(demand: Demand, constants: Constants) -> Database:
-    """The database as given; where cores aren't, as many as keep it at the target use at steady peak."""
+    """The database as given. Where cores aren't: the target use at steady peak, and few statements that find all busy."""
     if demand.database.cores < inf:
         return demand.database
-    cores = ceil(demand.rate * demand.load(constants).database_s / constants.database_target_use)
-    return Database(float(max(1, cores)), demand.database.max_connections)
+    busy = demand.rate * demand.load(constants).database_s
+    cores = max(ceil(busy / constants.database_target_use), servers_for(busy, DATABASE_WAITING))
+    return Database(float(cores), demand.database.max_connections)
 
 
 def pod_cpu_cores(demand: Demand, load: UnitLoad, pods: int) -> float:
@@ -162,6 +168,7 @@ def _of_replicas(demand: Demand, replicas: int, constants: Constants, segregatio
         thread_pool_size=_threads(demand, load, replicas, pool_size, constants),
         segregation=segregation,
         slow_slot_percentage=percentage,
+        breaker_open_s=BREAKER_OPEN_S,
     )
     # One pod is gone for most of a minute: without room for that, no objective of it can hold.
     needed_cores = max(

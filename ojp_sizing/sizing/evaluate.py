@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from math import inf, sqrt
+from math import inf
 
 from numpy.random import SeedSequence, default_rng
 
@@ -32,7 +32,7 @@ from ojp_sizing.simulation.simulate import Engine, simulate
 #: A disruption begins this long after the start, by when the warm start has settled.
 LEAD_S = 5.0
 #: What is allowed for each stop of a pod at first.
-STOP_S = 3.0
+STOP_S = 8.0
 #: A steady run is at least this long, and long enough for this many slow units.
 STEADY_S = 20.0
 SLOW_UNITS = 1000
@@ -41,10 +41,14 @@ LONGEST_STEADY_S = 120.0
 FIRST, ENOUGH, STEPS = 2, 3, (5, 10)
 #: At steady peak the mean latency of a run's second half may be so many times that of its first.
 MOST_DRIFT = 1.5
-SCOUTS, SCOUTED_PODS = 4, 2
+#: An interval is about so many times as wide at the next step (Student's quantile over the root of n: 3, 5, 10).
+NEXT_INTERVAL = 0.58
+#: Steps of a scout: pods of the update, and the replications from and to.
+SCOUTS = ((1, 0, 2), (2, 0, 2), (2, 2, 4))
 #: A scout passes below this part of the limit.
 SCOUT_MARGIN = 0.85
-SITUATIONS = (Situation.STEADY, Situation.POD_LOST, Situation.ROLLING_UPDATE)
+#: The longest first, so that workers end together.
+SITUATIONS = (Situation.ROLLING_UPDATE, Situation.POD_LOST, Situation.STEADY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +64,8 @@ class Task:
     seed: int
     replication: int
     engine: Engine
-    scout: bool = False
+    pods: int = 0
+    """Of a rolling update, only the first so many pods; 0: all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +137,7 @@ def run_task(task: Task) -> Replication:
         disruption = sample_pod_loss(task.deployment, LEAD_S, disruption_rng)
     elif task.situation is Situation.ROLLING_UPDATE:
         update = sample_rolling_update(task.deployment, LEAD_S, disruption_rng)
-        # A scout looks at the first pods only: the stop of one, and of the next while clients still miss the first.
-        disruption = replace(update, pods=min(SCOUTED_PODS, update.pods)) if task.scout else update
+        disruption = replace(update, pods=min(task.pods, update.pods)) if task.pods else update
     # A stop lasts as long as the longest RPC inside; a longer trace costs nothing, since the run ends by itself.
     stops_s = STOP_S * task.deployment.replicas
     after_s = run_on_s(task.recovery_s, task.tail_s)
@@ -191,10 +195,13 @@ class Bench:
     progress: Progress = _silent
 
     def run(
-        self, deployment: Deployment, wanted: Sequence[tuple[Situation, int]], *, scout: bool = False
+        self, deployment: Deployment, wanted: Sequence[tuple[Situation, int]], *, pods: int = 0
     ) -> list[Replication]:
-        """The wanted replications, by situation and number, in the order asked whatever the workers do."""
-        recovery_s = 0.0 if scout else self.objectives.recovery_s
+        """The wanted replications, by situation and number, in the order asked whatever the workers do.
+
+        ``pods``: a scout's look at so many pods of an update, without the recovery.
+        """
+        recovery_s = 0.0 if pods else self.objectives.recovery_s
         tail_s = tail_of(self.objectives)
         tasks = [
             Task(
@@ -207,14 +214,14 @@ class Bench:
                 self.seed,
                 number,
                 self.engine,
-                scout,
+                pods,
             )
             for situation, number in wanted
         ]
         done: list[Replication] = []
         for task, replication in zip(tasks, self.pool.map(run_task, tasks), strict=True):
             done.append(replication)
-            self.progress(f"{'scouting' if scout else task.situation.value} {task.replication + 1}")
+            self.progress(f"{'scouting' if pods else task.situation.value} {task.replication + 1}")
         return done
 
 
@@ -233,21 +240,21 @@ class Scouting:
 
 
 def scout(bench: Bench, deployment: Deployment) -> Scouting:
-    """A first look at the hardest thing: the first two pods of a rolling update.
+    """A first look at the hardest thing: the first pod of a rolling update, then the first two.
 
-    The window is like a part of the whole update, and so is the p99 over it. What comes too near the limit is turned
-    away too: it could be shown to do only with very many replications, if at all.
+    The second is stopped while clients may still miss the first. The window is like a part of the whole update, and so
+    is the p99 over it. What comes too near the limit is turned away too: it could be shown to do only with very many
+    replications, if at all.
     """
     situation = Situation.ROLLING_UPDATE
     replications: list[Replication] = []
-    for target in (FIRST, SCOUTS):
-        replications += bench.run(
-            deployment, [(situation, number) for number in range(len(replications), target)], scout=True
-        )
+    for pods, first, last in SCOUTS:
+        wanted = [(situation, number) for number in range(first, last)]
+        replications = replications[:first] + bench.run(deployment, wanted, pods=pods)
         measures = measure(replications)
         judged = judge(measures, bench.objectives, situation)
         over = _over([j for j in judged if not j.objective.measure.startswith("recovered")], SCOUT_MARGIN)
-        if target == SCOUTS or any(j.estimate.value > 1.25 * j.objective.limit for j in over):
+        if any(j.estimate.value > 1.25 * j.objective.limit for j in over):
             break
     return Scouting(over, measures["cpu_peak_cores"].value, len(replications))
 
@@ -259,9 +266,9 @@ def _result(bench: Bench, situation: Situation, replications: Sequence[Replicati
 
 
 def _promising(result: SituationResult) -> bool:
-    """Whether twice the replications would probably show what is undecided: intervals shrink by the root of two."""
+    """Whether the next step of replications would probably show what is undecided."""
     return all(
-        j.estimate.value + (j.estimate.high - j.estimate.value) / sqrt(2.0) <= j.objective.limit
+        j.estimate.value + (j.estimate.high - j.estimate.value) * NEXT_INTERVAL <= j.objective.limit
         for j in result.judgements
         if j.verdict is Verdict.UNDECIDED
     )
@@ -273,11 +280,9 @@ def evaluate(bench: Bench, deployment: Deployment) -> Evaluation:
     It begins with the rolling update, where most candidates fail. A verdict of "met" rests on ``ENOUGH`` replications.
     """
     runs: Runs = {situation: [] for situation in SITUATIONS}
-    others = [situation for situation in SITUATIONS if situation is not Situation.ROLLING_UPDATE]
     plans: tuple[dict[Situation, int], ...] = (
         {Situation.ROLLING_UPDATE: FIRST},
-        {Situation.ROLLING_UPDATE: ENOUGH},
-        dict.fromkeys(others, ENOUGH),
+        dict.fromkeys(SITUATIONS, ENOUGH),
         *(dict.fromkeys(SITUATIONS, step) for step in STEPS),
     )
     results: dict[Situation, SituationResult] = {}

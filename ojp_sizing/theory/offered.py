@@ -56,39 +56,52 @@ def session_share(workload: Workload, unit: UnitOfWork) -> float:
     return 1.0 if any(statement.kind == "read" for statement, _ in expected) else 0.0
 
 
+def held_before(workload: Workload, unit: UnitOfWork) -> list[float]:
+    """For each statement of ``statements_of``: the probability that the unit holds a connection when it is sent."""
+    expected = statements_of(workload, unit)
+    if unit.transaction:
+        return [1.0] * len(expected)
+    if isinstance(unit.statements, int):
+        reads = sum(number for statement, number in expected if statement.kind == "read") / unit.statements
+        drawn = sum(1.0 - (1.0 - reads) ** k for k in range(unit.statements)) / unit.statements
+        return [drawn] * len(expected)
+    held, probabilities = 0.0, []
+    for statement, _ in expected:
+        probabilities.append(held)
+        if statement.kind == "read":
+            held = 1.0
+    return probabilities
+
+
 def load_of(workload: Workload, unit: UnitOfWork, constants: Constants) -> UnitLoad:
     """One unit's mean demand (reference 1.3 to 1.5)."""
     flight_s, small_s = one_way_mean_s(workload), constants.small_rpc_cpu_s
     half_s = constants.statement_cpu_s / 2
     session = session_share(workload, unit)
-    expected = statements_of(workload, unit)
-    count = sum(number for _, number in expected)
-    spread_s = database_s = fast_slot_s = slow_slot_s = hold_s = 0.0
+    spread_s = database_s = fast_slot_s = slow_slot_s = hold_s = count = 0.0
     if unit.transaction:
         spread_s += 2 * small_s
         database_s += constants.commit_database_s
         # From the grant: startTransaction's reply; then commit there and back.
         hold_s += 3 * flight_s + small_s + constants.commit_database_s
-    for statement, number in expected:
+    for (statement, number), held in zip(statements_of(workload, unit), held_before(workload, unit), strict=True):
         answer_s = half_s + statement.rows * constants.row_block_cpu_s / 100
         in_slot_s = statement.database_time.mean_s + answer_s
+        count += number
         spread_s += number * (half_s + answer_s)
         database_s += number * statement.database_time.mean_s
         if workload.lane_of(statement) == "slow":
             slow_slot_s += number * in_slot_s
         else:
             fast_slot_s += number * in_slot_s
-        hold_s += number * in_slot_s
+        # With a session the connection is held while the statement is on its way and parsed, too.
+        hold_s += number * (in_slot_s + held * (flight_s + half_s))
         if statement.kind == "read":
             spread_s += number * small_s
             # Reply, thinking, ResultSet.close there and back.
             hold_s += number * (3 * flight_s + unit.think.mean_s + small_s)
-        elif unit.transaction:
-            hold_s += number * (flight_s + unit.think.mean_s)
-    # With a session the connection is held while the next statement is on its way and parsed, too: all but the first
-    # one's, which a transaction's own connection waits for as well.
-    later = count if unit.transaction else max(0.0, count - 1.0)
-    hold_s += session * later * (flight_s + half_s)
+        else:
+            hold_s += number * held * (flight_s + unit.think.mean_s)
     # terminate: one RPC with a session, else one to every pod.
     spread_s += session * small_s
     hold_s += session * (flight_s + small_s)
