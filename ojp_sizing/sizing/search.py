@@ -120,6 +120,16 @@ class _Search:
                 self._reject(Rejection(deployment, Stage.SCOUT, scouting.over, scouting.replications))
         return self.scouted[deployment]
 
+    def like(self, deployment: Deployment) -> Deployment:
+        """One that was already tried with as many pods of the same limit, whatever its pool, or the deployment itself."""
+        alike = (
+            other
+            for other in self.tried
+            if (other.replicas, other.limit_cores, other.server.segregation)
+            == (deployment.replicas, deployment.limit_cores, deployment.server.segregation)
+        )
+        return next(alike, deployment)
+
     def try_out(self, deployment: Deployment) -> Evaluation | Rejection:
         """First look and full evaluation, taken once."""
         if not self.scout(deployment).over and deployment not in self.tried:
@@ -261,7 +271,8 @@ def _neighbourhood(
     if not best.server.segregation:
         neighbours.append(("slowQuerySegregation on", with_segregation(best, True), ""))
     smaller: list[Smaller] = []
-    for change, neighbour, rule in neighbours:
+    for change, cut, rule in neighbours:
+        neighbour = state.like(cut) if change.startswith("replicaCount") and not rule else cut
         outcome = None if rule else state.try_out(neighbour)
         if isinstance(outcome, Evaluation):
             smaller.append(Smaller(change, neighbour, None, ""))
