@@ -2,11 +2,12 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test lint lab bench helm clean
+.PHONY: run test lint lab bench helm notebooks clean
 run: .venv/run.stamp
 	$(BIN)/ojp-size --peak-rps 5000
 
 test: .venv/test.stamp helm
+	sh scripts/need_postgresql.sh
 	$(BIN)/python -m pytest
 
 lint: .venv/test.stamp
@@ -19,6 +20,10 @@ lab: .venv/test.stamp
 
 bench: .venv/test.stamp
 	$(BIN)/python -m tests.benchmarks
+
+# The notebook's executed twin, after a change that moves its numbers.
+notebooks: .venv/test.stamp
+	$(BIN)/python scripts/make_notebooks.py
 
 helm: .venv/test.stamp
 	$(BIN)/python scripts/fetch_helm.py

@@ -32,7 +32,7 @@ from ojp_sizing.simulation.simulate import Engine, simulate
 #: A disruption begins this long after the start, by when the warm start has settled.
 LEAD_S = 5.0
 #: What is allowed for each stop of a pod at first.
-STOP_S = 8.0
+STOP_S = 4.0
 #: A steady run is at least this long, and long enough for this many slow units.
 STEADY_S = 20.0
 SLOW_UNITS = 1000
