@@ -46,5 +46,5 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 def test_targets_that_the_readme_names_are_in_the_makefile() -> None:
     makefile = (ROOT / "Makefile").read_text()
-    for target in set(re.findall(r"\bmake ([a-z]+)\b", (ROOT / "README.md").read_text())):
+    for target in set(re.findall(r"(?:`|^    )make ([a-z]+)\b", (ROOT / "README.md").read_text(), re.MULTILINE)):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
