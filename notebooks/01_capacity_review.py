@@ -30,7 +30,7 @@ import ojp_sizing as ojp
 from ojp_sizing.emit.from_recommendation import release_of
 from ojp_sizing.emit.values import values_yaml
 from ojp_sizing.report.figures import demand_points, latency_against_demand, rolling_update_over_time
-from ojp_sizing.report.words import finding, shown_number
+from ojp_sizing.report.words import held_back, shown_number
 from ojp_sizing.sizing.search import describe
 
 # Figures travel inside this notebook, plotly.js included: they show offline, and in an exported HTML too.
@@ -134,7 +134,7 @@ pd.set_option("display.max_colwidth", None)
 pd.DataFrame(
     {
         "instead": [step.change for step in answer.smaller],
-        "finding": [finding(step.rejection) if step.rejection else "does as well" for step in answer.smaller],
+        "finding": [held_back(step) for step in answer.smaller],
     }
 ).set_index("instead")
 
@@ -142,7 +142,7 @@ pd.DataFrame(
 # ## 5. How much more could come?
 #
 # The same deployment at other rates, without any disruption. A queue does not grow in proportion to demand: latency is
-# almost flat, then it bends, and soon after it has no value any more because units hang. **Look at how far the dotted
+# almost flat, then it bends, and beyond that it grows without end. **Look at how far the dotted
 # line is from the bend.** That room is not spare; the next figure shows what it is for.
 
 # %%
