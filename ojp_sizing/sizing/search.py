@@ -191,13 +191,12 @@ def with_segregation(deployment: Deployment, segregation: bool) -> Deployment:
 
 
 def segregation_survives(state: _Search, found: list[Candidate]) -> bool:
-    """Whether a candidate of middle or largest cost survives the stop of a pod with segregation on.
+    """Whether the candidate of middle cost survives the stop of a pod with segregation on.
 
     In 0.3.x slots and connections are as many, and taken in either order: a transient shortage can lock them against
-    each other until time-outs (reference 1.2). Where even ample candidates lock, the rest aren't tried.
+    each other until time-outs (reference 1.2). Where the middle one locks, the rest aren't tried.
     """
-    probes = {len(found) // 2, len(found) - 1}
-    return any(not state.scout(found[probe].deployment).over for probe in sorted(probes))
+    return not state.scout(found[len(found) // 2].deployment).over
 
 
 def search(
