@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from math import ceil, inf
 
-from numpy.random import SeedSequence
-
 from ojp_sizing.demand.reading import read_workload
 from ojp_sizing.demand.workload import Lane, Workload
 from ojp_sizing.deployment.constants import Constants, default_constants
@@ -213,8 +211,3 @@ def check(
     work = read_workload(workload) if isinstance(workload, str) else workload
     with workers(engine) as pool:
         return evaluate(Bench(work, peak_rps, objectives or Objectives(), seed, engine, pool), deployment)
-
-
-def replication_seed(seed: int, replication: int) -> SeedSequence:
-    """The seed of a replication for a trace of one's own, as in a notebook."""
-    return SeedSequence(seed, spawn_key=(replication,))
