@@ -150,11 +150,13 @@ LAYOUTS: dict[str, np.dtype[Any]] = {
     "units": _layout(
         [
             ("arrival_s", _f), ("began_s", _f), ("finished_s", _f), ("thought_s", _f), ("first", _s), ("count", _s),
-            ("jvm", _s), ("transaction", _s), ("outcome", _s), ("pod", _s), ("next", _i),
+            ("jvm", _s), ("transaction", _s), ("outcome", _s), ("pod", _s), ("next", _i), ("calls", _s), ("xa", _s),
+            ("gap_s", _f),
         ]
     ),
     "statements": _layout(
-        [("database_s", _f), ("think_s", _f), ("text", _s), ("rows", _s), ("writes", _s), ("fails", _s)]
+        [("database_s", _f), ("think_s", _f), ("text", _s), ("rows", _s), ("writes", _s), ("fails", _s),
+         ("keeps", _s), ("called", _s), ("fetches", _s)]
     ),
     # A client thread, with at most one RPC under way: ``jvm * threads + thread``, and behind them a health thread per JVM
     "callers": _layout(

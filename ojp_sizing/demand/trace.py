@@ -14,10 +14,12 @@ import numpy as np
 from numpy.random import Generator, SeedSequence, default_rng
 from numpy.typing import NDArray
 
-from ojp_sizing.demand.workload import Duration, Workload
+from ojp_sizing.demand.workload import Duration, Patience, Workload
 
 #: Draws of the network latency that all messages share; a power of two, so that an index needs no division.
 LATENCY_DRAWS = 65536
+#: Uniform draws that rare decisions share (a leaked connection, the jitter of a back-off).
+CHANCE_DRAWS = 65536
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,6 +28,11 @@ class Trace:
 
     Unit u has the statements ``first[u] : first[u] + count[u]``. ``slow`` says on which side its latency is judged:
     that of its slowest statement. Times in s.
+
+    ``closed``: a finite number of clients; a thread takes the next unit ``gap_s`` after its last one ended (at the start,
+    after 0), and ``arrival_s`` and ``jvm`` mean nothing before that. Statements: ``keeps`` marks updates that make a
+    session, ``called`` those that go by callResource; ``fetches`` are further RPCs for a result. ``calls`` are a unit's
+    callResource RPCs before its first statement.
     """
 
     duration_s: float
@@ -50,6 +57,16 @@ class Trace:
     typical_ms: NDArray[np.float64]
     """Mean database time of each SQL text (ms); with its rows, what a server's classifier has learned in the long run."""
     typical_rows: NDArray[np.float64]
+    calls: NDArray[np.int32]
+    xa: NDArray[np.int32]
+    keeps: NDArray[np.int32]
+    called: NDArray[np.int32]
+    fetches: NDArray[np.int32]
+    gap_s: NDArray[np.float64]
+    chances: NDArray[np.float64]
+    closed: bool = False
+    pools: int = 1
+    patience: Patience = Patience()
 
 
 def _draw(duration: Duration, rng: Generator, size: int) -> NDArray[np.float64]:
@@ -76,9 +93,10 @@ def sample_trace(workload: Workload, rate: float, duration_s: float, seed: SeedS
     # Children by explicit keys: the same SeedSequence gives the same streams however often it was asked.
     streams = [
         default_rng(SeedSequence(seed.entropy, spawn_key=(*seed.spawn_key, purpose)))
-        for purpose in range(6 + 2 * len(texts) + len(kinds))
+        for purpose in range(8 + 2 * len(texts) + len(kinds))
     ]
     arrivals_rng, jvm_rng, kind_rng, text_rng, latency_rng, health_rng = streams[:6]
+    chance_rng = streams[6 + 2 * len(texts) + len(kinds)]
 
     arrival_s = _arrivals(rate, duration_s, arrivals_rng)
     units = len(arrival_s)
@@ -145,14 +163,26 @@ def sample_trace(workload: Workload, rate: float, duration_s: float, seed: SeedS
         health_phase_s=health_rng.random(workload.clients.jvms),
         typical_ms=np.array([statement.database_time.mean_s for statement in texts]) * 1000.0,
         typical_rows=np.array([float(statement.rows) for statement in texts]),
+        calls=np.array([unit.calls for unit in kinds], np.int32)[kind],
+        xa=np.array([unit.xa for unit in kinds], np.int32)[kind],
+        keeps=np.array([statement.session for statement in texts], np.int32)[text],
+        called=np.array([statement.kind == "call" for statement in texts], np.int32)[text],
+        fetches=np.array([statement.fetches for statement in texts], np.int32)[text],
+        gap_s=np.zeros(units),
+        chances=chance_rng.random(CHANCE_DRAWS),
+        pools=workload.clients.pools,
     )
 
 
 def trace_columns(trace: Trace) -> dict[str, dict[str, Any]]:
     """The trace as columns of the simulation's ``units`` and ``statements`` records."""
     return {
-        "units": {name: getattr(trace, name) for name in ("arrival_s", "first", "count", "jvm", "transaction")},
+        "units": {
+            name: getattr(trace, name)
+            for name in ("arrival_s", "first", "count", "jvm", "transaction", "calls", "xa", "gap_s")
+        },
         "statements": {
-            name: getattr(trace, name) for name in ("database_s", "think_s", "text", "rows", "writes", "fails")
+            name: getattr(trace, name)
+            for name in ("database_s", "think_s", "text", "rows", "writes", "fails", "keeps", "called", "fetches")
         },
     }
