@@ -6,7 +6,7 @@ deployments that are given the same trace meet the same demand (common random nu
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import log, sqrt
 from typing import Any
 
@@ -66,7 +66,7 @@ class Trace:
     chances: NDArray[np.float64]
     closed: bool = False
     pools: int = 1
-    patience: Patience = Patience()
+    patience: Patience = field(default_factory=Patience)
 
 
 def _draw(duration: Duration, rng: Generator, size: int) -> NDArray[np.float64]:
