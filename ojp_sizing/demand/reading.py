@@ -181,6 +181,13 @@ def _line(value: object) -> str:
     return text
 
 
+def _file(value: object) -> str:
+    text = _line(value)
+    if not text:
+        raise InputError("", "no file is named", "write its name, as seen from the workload file")
+    return text
+
+
 def _sql(value: object) -> str:
     text = _text(value)
     if not text.strip():
@@ -219,7 +226,9 @@ def _profile(value: object) -> tuple[tuple[float, float], ...]:
     for key, factor in value.items():
         if not re.fullmatch(r"([01][0-9]|2[0-3]):[0-5][0-9]", key):
             raise InputError(_join("", key), "not a time of day", "write for example 09:30, from 00:00 to 23:59")
-        points.append((60.0 * (60 * int(key[:2]) + int(key[3:])), parse_fraction(_text(factor), key)))
+        if not isinstance(factor, str):
+            raise InputError(_join("", key), "empty or not a single value", "write a factor from 0 to 1")
+        points.append((60.0 * (60 * int(key[:2]) + int(key[3:])), parse_fraction(factor, _join("", key))))
     highest = max(factor for _, factor in points)
     if highest != 1:
         raise InputError("", f"the highest factor is {highest:.7g}, not 1", "divide each factor by it")
@@ -342,7 +351,7 @@ class _Arrivals(_Edge):
     poisson: _Poisson | None = None
     bursts: _Bursts | None = None
     profile: Annotated[tuple[tuple[float, float], ...] | None, PlainValidator(_profile)] = None
-    replay: _Line | None = None
+    replay: Annotated[str | None, PlainValidator(_file)] = None
     closed: _Closed | None = None
 
     @model_validator(mode="before")
