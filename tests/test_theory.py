@@ -307,7 +307,7 @@ def test_loads_by_pencil() -> None:
     assert astuple(load) == pytest.approx((0.032, 0.003, 100, held_s, 100.01, 0, 1, 7, 0))
     assert latency_s == pytest.approx(3 * 2.003 + 102.02 + 3 * 2.003)
     load, latency_s = by_pencil(replace(one, xa=True))
-    held_s = 1 + 2.003 + (1 + 0.02 + 100 + 1) + 7 + 2.003 + 2 * 2.503 + 1.003
+    held_s = 0.25 + 1 + 2.003 + (1 + 0.02 + 100 + 1) + 7 + 2.003 + 2 * 2.503 + 1.003
     assert astuple(load) == pytest.approx((0.038, 0, 101, 0, 0, 0, 1, 7, held_s))
     assert latency_s == pytest.approx(0.25 + 5 * 2.003 + 1 + 102.02)
 

@@ -18,7 +18,7 @@ class UnitLoad:
 
     ``spread_cpu_s`` is divided among the pods, ``every_pod_cpu_s`` is paid on each pod (connect, and terminate of
     units without a session). ``hold_s`` is connection time, from grant to return; ``xa_hold_s`` that of XA connections,
-    which come from no pool. ``fast_slot_s`` and ``slow_slot_s`` are slot times; statements of XA units have slots of their
+    which come from no pool: from the begin of their opening. ``fast_slot_s`` and ``slow_slot_s`` are slot times; statements of XA units have slots of their
     own, which are left out. ``statements`` counts a batch's additions, too; ``think_s`` is the client's own time.
     """
 
@@ -99,6 +99,7 @@ def load_of(workload: Workload, unit: UnitOfWork, constants: Constants) -> UnitL
         # xaStart, xaEnd, xaPrepare, xaCommit; its connect goes to one pod only (reference 6, CODE of 0.3.1-beta).
         small += 4.0
         database_s += 2 * constants.commit_database_s
+        hold_s += constants.connection_open_s
     hold_s += database_s
     for (statement, number), held in zip(statements_of(workload, unit), held_before(workload, unit), strict=True):
         answer_s = half_s + statement.rows * constants.row_block_cpu_s / 100
