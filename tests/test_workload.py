@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.random import SeedSequence
 
 from ojp_sizing.demand.arrivals import Bursts, Closed, DailyProfile, Poisson, Replay
 from ojp_sizing.demand.reading import (
@@ -20,6 +21,7 @@ from ojp_sizing.demand.reading import (
     workload_yaml,
 )
 from ojp_sizing.demand.recording import MOST_RECORDING_BYTES
+from ojp_sizing.demand.trace import sample_trace
 from ojp_sizing.demand.workload import (
     Clients,
     Duration,
@@ -137,10 +139,26 @@ def test_the_example_of_the_manual() -> None:
     example = re.search(r"```yaml\n(name:.*?)```", manual, re.DOTALL)
     assert example is not None
     workload = parse_workload(example[1], "docs/workload.md")
-    assert [workload.lane_of(s) for s in workload.statements] == ["fast", "fast", "fast", "slow"]
+    assert [workload.lane_of(s) for s in workload.statements] == ["fast", "fast", "fast", "fast", "slow"]
     assert workload.units[1].think == Duration(0.003, 1.0, "constant")
     for field in re.findall(r"\w+(?=:)", re.sub(r"#.*|\".*?\"", "", example[1])):
         assert f"`{field}" in manual or f".{field}`" in manual or f"`{field}`" in manual, field
+
+
+def test_the_arrivals_of_the_manual(tmp_path: Path) -> None:
+    manual = (ROOT / "docs" / "workload.md").read_text(encoding="utf-8")
+    (recording,) = re.findall(r"```csv\n(.*?)```", manual, re.DOTALL)
+    (tmp_path / "monday.csv").write_text(recording, encoding="utf-8")
+    example, *snippets = re.findall(r"```yaml\n((?:name|arrivals|clients).*?)```", manual, re.DOTALL)
+    base = re.sub(r"^(arrivals|clients):.*\n", "", example, flags=re.MULTILINE)
+    read = [parse_workload(base + snippet, "docs/workload.md", tmp_path) for snippet in snippets]
+    kinds = [type(workload.arrivals) for workload in read]
+    assert kinds == [Bursts, DailyProfile, Replay, Closed, Poisson]
+    assert read[2].arrivals == Replay("monday.csv", pytest.approx((0.0, 0.081, 0.167), abs=1e-6), (0, 1, 0), (0, 3, 1))
+    assert read[-1].patience == Patience(5.0, 2, 0.1, 2.0)
+    for workload in (read[0], read[1], read[3]):
+        trace = sample_trace(workload, 500.0, 30.0, SeedSequence(1))
+        assert len(trace.arrival_s) == pytest.approx(15_000, rel=0.4)
 
 
 # --- presets --------------------------------------------------------------------------------------------------------

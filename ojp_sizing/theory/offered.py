@@ -18,8 +18,9 @@ class UnitLoad:
 
     ``spread_cpu_s`` is divided among the pods, ``every_pod_cpu_s`` is paid on each pod (connect, and terminate of
     units without a session). ``hold_s`` is connection time, from grant to return; ``xa_hold_s`` that of XA connections,
-    which come from no pool: from the begin of their opening. ``fast_slot_s`` and ``slow_slot_s`` are slot times; statements of XA units have slots of their
-    own, which are left out. ``statements`` counts a batch's additions, too; ``think_s`` is the client's own time.
+    which come from no pool, from the begin of their opening. ``fast_slot_s`` and ``slow_slot_s`` are slot times; statements
+    of XA units have slots of their own, which are left out. ``statements`` counts a batch's additions, too; ``think_s`` is
+    the client's own time.
     """
 
     spread_cpu_s: float
