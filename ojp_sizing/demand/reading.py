@@ -52,7 +52,6 @@ MOST_LINE = 1000
 MOST_SQL_BYTES = 64 * 1024
 MOST_TIME_S = 3600.0
 SHARE_TOLERANCE = 1e-6
-MOST_PROFILE = 24 * 60
 
 # --- text -> mappings, lists and text -------------------------------------------------------------------------------
 
@@ -181,13 +180,6 @@ def _line(value: object) -> str:
     return text
 
 
-def _file(value: object) -> str:
-    text = _line(value)
-    if not text:
-        raise InputError("", "no file is named", "write its name, as seen from the workload file")
-    return text
-
-
 def _sql(value: object) -> str:
     text = _text(value)
     if not text.strip():
@@ -215,24 +207,6 @@ def _steps(value: object) -> tuple[str, ...] | int:
     if not 1 <= len(value) <= MOST_ENTRIES:
         raise InputError("", f"a list of {len(value)} statements", f"name 1 to {MOST_ENTRIES}")
     return tuple(_name(item) for item in value)
-
-
-def _profile(value: object) -> tuple[tuple[float, float], ...]:
-    """Factors of the peak rate by time of day, in order."""
-    if not isinstance(value, dict) or not 1 <= len(value) <= MOST_PROFILE:
-        mend = 'write for example {"00:00": 20%, "11:00": 100%, "18:00": 60%}'
-        raise InputError("", f"not a mapping of 1 to {MOST_PROFILE:,} times of day to factors", mend)
-    points = []
-    for key, factor in value.items():
-        if not re.fullmatch(r"([01][0-9]|2[0-3]):[0-5][0-9]", key):
-            raise InputError(_join("", key), "not a time of day", "write for example 09:30, from 00:00 to 23:59")
-        if not isinstance(factor, str):
-            raise InputError(_join("", key), "empty or not a single value", "write a factor from 0 to 1")
-        points.append((60.0 * (60 * int(key[:2]) + int(key[3:])), parse_fraction(factor, _join("", key))))
-    highest = max(factor for _, factor in points)
-    if highest != 1:
-        raise InputError("", f"the highest factor is {highest:.7g}, not 1", "divide each factor by it")
-    return tuple(sorted(points))
 
 
 def _time(value: object) -> float:
@@ -329,6 +303,34 @@ class _Unit(_Edge):
     def unit(self) -> UnitOfWork:
         think = self.think.duration("exponential")
         return UnitOfWork(self.name, self.share, self.statements, self.transaction, think, self.calls, self.xa)
+
+
+MOST_PROFILE = 24 * 60
+
+
+def _profile(value: object) -> tuple[tuple[float, float], ...]:
+    """Factors of the peak rate by time of day, in order."""
+    if not isinstance(value, dict) or not 1 <= len(value) <= MOST_PROFILE:
+        mend = 'write for example {"00:00": 20%, "11:00": 100%, "18:00": 60%}'
+        raise InputError("", f"not a mapping of 1 to {MOST_PROFILE:,} times of day to factors", mend)
+    points = []
+    for key, factor in value.items():
+        if not re.fullmatch(r"([01][0-9]|2[0-3]):[0-5][0-9]", key):
+            raise InputError(_join("", key), "not a time of day", "write for example 09:30, from 00:00 to 23:59")
+        if not isinstance(factor, str):
+            raise InputError(_join("", key), "empty or not a single value", "write a factor from 0 to 1")
+        points.append((60.0 * (60 * int(key[:2]) + int(key[3:])), parse_fraction(factor, _join("", key))))
+    highest = max(factor for _, factor in points)
+    if highest != 1:
+        raise InputError("", f"the highest factor is {highest:.7g}, not 1", "divide each factor by it")
+    return tuple(sorted(points))
+
+
+def _file(value: object) -> str:
+    text = _line(value)
+    if not text:
+        raise InputError("", "no file is named", "write its name, as seen from the workload file")
+    return text
 
 
 class _Bursts(_Edge):
