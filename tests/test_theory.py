@@ -72,6 +72,13 @@ def updates(
         health_phase_s=np.full(1, 0.5),
         typical_ms=np.array([1000 * SERVICE_S]),
         typical_rows=np.zeros(1),
+        calls=zero,
+        xa=zero,
+        keeps=zero,
+        called=zero,
+        fetches=zero,
+        gap_s=np.zeros(units),
+        chances=np.full(1, 0.5),
     )
 
 
