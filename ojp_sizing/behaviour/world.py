@@ -102,6 +102,7 @@ LAYOUTS: dict[str, np.dtype[Any]] = {
             ("connection_timeout_s", _f), ("connection_open_s", _f), ("connection_pause_s", _f), ("global_average_s", _f),
             ("breaker_threshold", _i), ("breaker_open_s", _f), ("health_interval_s", _f),
             ("statement_cpu_s", _f), ("small_rpc_cpu_s", _f), ("row_cpu_s", _f), ("commit_database_s", _f),
+            ("cpu_period_s", _f),
         ]
     ),
     # The instant, the posts of the transition under way, and what the control plane waits for
@@ -136,10 +137,12 @@ LAYOUTS: dict[str, np.dtype[Any]] = {
     ),
     # What a pod remembers of one SQL text; ``pod * texts + text``
     "memories": _layout([("seen", _i), ("average_ms", _f), ("failures", _i), ("open_until_s", _f)]),
-    # A processor-sharing server: a pod's CPU under its limit, or (the last one) the database's cores
+    # A processor-sharing server: a pod's CPU under its limit, or (the last one) the database's cores. ``quota_s``: core
+    # seconds in each period, of which ``left_s`` are left in the present one, number ``period``, until ``refill_s``
     "stations": _layout(
         [("cores", _f), ("virtual_s", _f), ("settled_s", _f), ("due_s", _f), ("count", _i), ("offset", _i),
-         ("capacity", _i), ("busy_s", _f), ("job_s", _f)]
+         ("capacity", _i), ("busy_s", _f), ("job_s", _f), ("quota_s", _f), ("left_s", _f), ("period", _i),
+         ("phase_s", _f), ("refill_s", _f), ("throttled_s", _f)]
     ),
     "jobs": _layout([("finish_s", _f), ("caller", _i), ("token", _i)]),
     # A client process: its idle threads (a stack), its units that wait for one, its turn and its view of the pods

@@ -63,6 +63,8 @@ class Constants:
     connections_most_use: float
     gib_per_core: float
     connection_bytes: float
+    node_cores: float
+    cpu_period_s: float
 
 
 @cache

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import inf
+from math import inf, sqrt
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,9 @@ from ojp_sizing.deployment.deployment import SERVER_VERSIONS, Deployment
 Records = NDArray[np.void]
 #: From filled record arrays to what a clock works on.
 Storage = Callable[[str, Records], Sequence[Any]]
+
+#: Fractional part of the golden ratio.
+GOLDEN = (sqrt(5.0) - 1.0) / 2.0
 
 _CLASSES = {name: type(name.title(), (), {"__slots__": layout.names or ()}) for name, layout in LAYOUTS.items()}
 
@@ -74,6 +77,7 @@ def build_world(trace: Trace, deployment: Deployment, storage: Storage, *, warm:
         "breaker_open_s": server.breaker_open_s, "health_interval_s": constants.health_interval_s,
         "statement_cpu_s": constants.statement_cpu_s, "small_rpc_cpu_s": constants.small_rpc_cpu_s,
         "row_cpu_s": constants.row_block_cpu_s / 100.0, "commit_database_s": constants.commit_database_s,
+        "cpu_period_s": constants.cpu_period_s,
     }  # fmt: skip
     for field, value in values.items():
         settings[field] = value
@@ -109,8 +113,15 @@ def build_world(trace: Trace, deployment: Deployment, storage: Storage, *, warm:
         pods["overall_ms"] = learned_ms.mean()
 
     stations = new("stations", replicas + 1)
-    stations["cores"][:replicas] = deployment.limit_cores
+    stations["cores"][:replicas] = max(deployment.limit_cores, constants.node_cores)
     stations["cores"][replicas] = deployment.database.cores
+    stations["quota_s"] = stations["refill_s"] = inf
+    if deployment.limit_cores < constants.node_cores:
+        stations["quota_s"][:replicas] = deployment.limit_cores * constants.cpu_period_s
+        # Each pod's periods begin at a time of their own, as evenly spread as can be for any N (the golden ratio).
+        stations["phase_s"][:replicas] = -constants.cpu_period_s * (np.arange(replicas) * GOLDEN % 1.0)
+        stations["refill_s"][:replicas] = stations["phase_s"][:replicas] + constants.cpu_period_s
+    stations["left_s"] = stations["quota_s"]
     stations["due_s"] = inf
     # A pod runs at most its threads; the database also finishes statements of pods that died. A client thread has
     # one statement at a time, so that orphans per restart are at most the threads.
