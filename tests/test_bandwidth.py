@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from worlds import Statement, Unit, deployment_of, run, take_posts, trace_of, world_of
 
 from ojp_sizing.behaviour.agenda import settle_all
-from ojp_sizing.behaviour.sharing import join, take_finished, timer_fired
+from ojp_sizing.behaviour.sharing import halt, join, take_finished, timer_fired
 from ojp_sizing.behaviour.world import CPU_TIMER, NOBODY, World
 from ojp_sizing.deployment.deployment import Deployment
 from ojp_sizing.simulation.building import GOLDEN
@@ -41,9 +41,12 @@ def station_of(limit: Fraction, cores: int, phase: Fraction) -> World:
     return world
 
 
-def finishes(world: World, jobs: Sequence[tuple[Fraction, Fraction]]) -> list[float]:
-    """When each job ``(arrival, work)`` is done, by the transitions."""
+def finishes(
+    world: World, jobs: Sequence[tuple[Fraction, Fraction]], halts: Sequence[tuple[Fraction, Fraction]] = ()
+) -> list[float]:
+    """When each job ``(arrival, work)`` is done, by the transitions; every job stands still during ``halts``."""
     agenda = [(float(at), 0, -1, job) for job, (at, _) in enumerate(jobs)]
+    agenda += [(float(at), 0, -2, number) for number, (at, _) in enumerate(halts)]
     agenda.sort()
     done = [inf] * len(jobs)
     sequence = 1
@@ -52,6 +55,8 @@ def finishes(world: World, jobs: Sequence[tuple[Fraction, Fraction]]) -> list[fl
         world.state[0].now = now_s
         if kind == -1:
             join(world, 0, CPU_TIMER, subject, 0, float(jobs[subject][1]))
+        elif kind == -2:
+            halt(world, 0, CPU_TIMER, float(halts[subject][1]))
         elif timer_fired(world, 0):
             while True:
                 job, _ = take_finished(world, 0, CPU_TIMER)
@@ -169,6 +174,43 @@ def test_a_limit_of_all_cores_is_processor_sharing(jobs: list[tuple[Fraction, Fr
     assert world.stations[0].quota_s == inf
     assert finishes(world, jobs) == pytest.approx([float(end) for end in expected], abs=1e-7)
     assert throttled == world.stations[0].throttled_s == 0
+
+
+@given(work=works, pause=works, limit=limits, node_cores=cores, arrival=ticks, phase=phases)
+@settings(max_examples=200, deadline=None)
+def test_a_handler_that_stands_still_for_a_pause_ends_as_after_the_work_of_both(
+    work: Fraction, pause: Fraction, limit: Fraction, node_cores: int, arrival: Fraction, phase: Fraction
+) -> None:
+    # The pause is one core's work, under the same quota; the handler is one core's too.
+    expected = supplied_by(pause + work, limit, Fraction(1), arrival, phase)
+    found = finishes(station_of(limit, node_cores, phase), [(arrival, work)], [(arrival, pause)])
+    assert found == pytest.approx([float(expected)], abs=1e-8)
+
+
+@given(
+    jobs=st.lists(st.tuples(ticks, works), min_size=1, max_size=6),
+    halts=st.lists(st.tuples(ticks, works), min_size=1, max_size=3),
+    node_cores=cores,
+)
+@settings(max_examples=100, deadline=None)
+def test_pauses_stop_every_job_and_nothing_is_lost(
+    jobs: list[tuple[Fraction, Fraction]], halts: list[tuple[Fraction, Fraction]], node_cores: int
+) -> None:
+    world = station_of(Fraction(node_cores), node_cores, Fraction(0))
+    # Pauses as intervals of time: one core does them, and later ones wait for earlier ones.
+    intervals: list[tuple[Fraction, Fraction]] = []
+    for at, work in sorted(halts):
+        begin = max(at, intervals[-1][1]) if intervals else at
+        intervals.append((begin, begin + work))
+
+    def running(time: Fraction) -> Fraction:
+        return time - sum((min(max(time, begin), end) - begin for begin, end in intervals), Fraction(0))
+
+    # Sharing in the time that is no pause.
+    expected, _ = lived_through(Fraction(1000), node_cores, Fraction(0), [(running(at), work) for at, work in jobs])
+    found = finishes(world, jobs, halts)
+    assert [float(running(Fraction(end))) for end in found] == pytest.approx([float(e) for e in expected], abs=1e-7)
+    assert world.stations[0].busy_s == pytest.approx(float(sum(work for _, work in [*jobs, *halts])), abs=1e-7)
 
 
 @pytest.mark.parametrize("limit", [Fraction(1, 10), Fraction(3, 2), Fraction(39, 10)])

@@ -8,6 +8,7 @@ from ojp_sizing.behaviour.pod import (
     connection_timer,
     cpu_timer,
     database_timer,
+    memory_passed,
     pool_built,
     rpc_reaches_pod,
     settle_pod,
@@ -24,6 +25,7 @@ from ojp_sizing.behaviour.world import (
     CPU_TIMER,
     DATABASE_TIMER,
     HEALTH_TICK,
+    MEMORY_PASSED,
     POOL_BUILT,
     RPC_REACHES_POD,
     RPC_RETURNS,
@@ -68,6 +70,8 @@ def happen(w: World, kind: int, subject: int) -> None:
         pool_built(w, subject)
     elif kind == HEALTH_TICK:
         health_tick(w, subject)
+    elif kind == MEMORY_PASSED:
+        memory_passed(w, subject)
 
 
 @transition

@@ -10,6 +10,7 @@ from math import inf
 
 from ojp_sizing.behaviour.breaker import breaker_fails, breaker_is_open, breaker_succeeds
 from ojp_sizing.behaviour.classifier import is_slow, record_time, wall_clock_ms
+from ojp_sizing.behaviour.heap import drop_heap, request_comes, result_comes, result_goes
 from ojp_sizing.behaviour.pool import borrow_connection, build_pool, drop_pool, learn_view, return_connection
 from ojp_sizing.behaviour.queues import dequeue, enqueue, take_overdue, wait_timer_fired
 from ojp_sizing.behaviour.sharing import clear_station, join, take_finished, timer_fired
@@ -26,12 +27,14 @@ from ojp_sizing.behaviour.world import (
     DATABASE_ERROR,
     DATABASE_TIMER,
     DOWN,
+    DRAINED,
     FAST,
     IN_DATABASE,
     NO_DATASOURCE,
     NOBODY,
     OK,
     ON_CPU,
+    OUT_OF_MEMORY,
     POOL_BUILT,
     QUERY,
     QUEUED,
@@ -50,6 +53,7 @@ from ojp_sizing.behaviour.world import (
     World,
     latency_s,
     post,
+    tell,
 )
 
 #: A statement's CPU is spent half before the database and half after it (project assumption; only the sum has a source).
@@ -88,6 +92,7 @@ def rpc_reaches_pod(w: World, caller: int) -> None:
     pod.inside += 1
     pod.inside_peak = max(pod.inside_peak, pod.inside)
     pod.rpcs += 1
+    request_comes(w, c.pod)
     if pod.threads_free > 0:
         _begin(w, caller)
     else:
@@ -126,7 +131,7 @@ def finish(w: World, caller: int, status: int) -> None:
     if pod.waiting > 0:
         _begin(w, dequeue(w.callers, pod))
     if pod.state == STOPPING and pod.inside == 0:
-        w.state[0].drained = w.callers[caller].pod
+        tell(w, w.callers[caller].pod, DRAINED)
 
 
 @transition
@@ -306,6 +311,7 @@ def _database_done(w: World, caller: int) -> None:
     s = w.settings[0]
     c.place = ON_CPU
     c.responding = 1
+    result_comes(w, c.pod, statement.rows)
     cpu_s = s.statement_cpu_s * (1.0 - CPU_BEFORE_DATABASE) + s.row_cpu_s * statement.rows
     join(w, c.pod, CPU_TIMER, caller, 0, cpu_s)
 
@@ -314,6 +320,7 @@ def _database_done(w: World, caller: int) -> None:
 def _statement_succeeds(w: World, caller: int) -> None:
     """Last row handed over. A query made a session that keeps the connection until close (reference 1.3, CODE)."""
     c = w.callers[caller]
+    result_goes(w, c.pod, w.statements[c.first + c.at].rows)
     record_time(w, c.pod, _text(w, caller), wall_clock_ms(w) - c.clock_ms)
     if c.lane != NOBODY:
         release_slot(w, caller)
@@ -382,7 +389,19 @@ def pod_stops(w: World, pod: int) -> None:
     """SIGTERM: new RPCs are refused, those inside go on (reference 7.1)."""
     w.pods[pod].state = STOPPING
     if w.pods[pod].inside == 0:
-        w.state[0].drained = pod
+        tell(w, pod, DRAINED)
+
+
+@transition
+def memory_passed(w: World, pod: int) -> None:
+    """The kernel kills a process that has passed its limit, unless it died meanwhile. If it was about to stop, it has."""
+    p = w.pods[pod]
+    if p.doomed == 0:
+        return
+    news = DRAINED if p.state == STOPPING else OUT_OF_MEMORY
+    pod_dies(w, pod)
+    p.kills += 1
+    tell(w, pod, news)
 
 
 @transition
@@ -409,6 +428,7 @@ def pod_dies(w: World, pod: int) -> None:
         lane.waiting = 0
         lane.timer_due = inf
     drop_pool(w, pod)
+    drop_heap(w, pod)
 
 
 @transition

@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import inf
 from typing import Any
 
+from ojp_sizing.behaviour.heap import connection_comes
 from ojp_sizing.behaviour.queues import dequeue, wait
 from ojp_sizing.behaviour.transition import transition
 from ojp_sizing.behaviour.world import (
@@ -36,6 +37,7 @@ def add_if_wanted(w: World, pod: int) -> None:
     wanted = pool.waiting > 0 or pool.idle < pool.minimum
     if pool.opening_due == inf and pool.open < pool.maximum and wanted:
         _count_open(w, pool, 1)
+        connection_comes(w, pod)
         pool.opening_due = max(w.state[0].now, pool.rests_until) + w.settings[0].connection_open_s
         post(w, pool.opening_due, CONNECTION_OPENED, pod)
 
@@ -49,6 +51,7 @@ def build_pool(w: World, pod: int) -> None:
     pool.maximum = -(-s.pool_size // s.replicas)
     pool.minimum = min(pool.maximum, -(-s.pool_idle // s.replicas))
     _count_open(w, pool, 1)
+    connection_comes(w, pod)
     pool.idle = 1
     add_if_wanted(w, pod)
 

@@ -25,19 +25,28 @@ def settle_station(w: World, station: Any) -> None:
     since_s = station.settled_s
     station.settled_s = w.state[0].now
     if station.settled_s > since_s:
-        used_s = use_cores(w, station, min(station.count * 1.0, station.cores), since_s)
-        if station.count > 0:
+        busy = 1.0 if station.halt_s > 0.0 else min(station.count * 1.0, station.cores)
+        used_s = use_cores(w, station, busy, since_s)
+        station.busy_s += used_s
+        station.job_s += (station.settled_s - since_s) * station.count
+        if station.halt_s > 0.0:
+            station.halt_s -= used_s
+            if station.halt_s <= RESOLUTION_S:
+                station.halt_s = 0.0
+        elif station.count > 0:
             station.virtual_s += used_s / station.count
-            station.busy_s += used_s
-            station.job_s += (station.settled_s - since_s) * station.count
 
 
 @transition
 def _retime(w: World, station: Any, timer: int, index: int) -> None:
-    if station.count == 0:
+    if station.halt_s > 0.0:
+        busy = 1.0
+        work_s = station.halt_s
+    elif station.count > 0:
+        busy = min(station.count * 1.0, station.cores)
+        work_s = max(0.0, w.jobs[station.offset].finish_s - station.virtual_s) * station.count
+    else:
         return
-    busy = min(station.count * 1.0, station.cores)
-    work_s = max(0.0, w.jobs[station.offset].finish_s - station.virtual_s) * station.count
     due_s = done_at(w, station, busy, work_s, 0.5 * RESOLUTION_S * busy)
     if due_s < station.due_s:
         station.due_s = due_s
@@ -67,6 +76,15 @@ def join(w: World, index: int, timer: int, caller: int, token: int, work_s: floa
     job.finish_s = finish_s
     job.caller = caller
     job.token = token
+    _retime(w, station, timer, index)
+
+
+@transition
+def halt(w: World, index: int, timer: int, work_s: float) -> None:
+    """Every job stands still while one core does ``work_s`` core seconds of the process's own work."""
+    station = w.stations[index]
+    settle_station(w, station)
+    station.halt_s += work_s
     _retime(w, station, timer, index)
 
 
@@ -103,7 +121,7 @@ def take_finished(w: World, index: int, timer: int) -> tuple[int, int]:
     """
     station = w.stations[index]
     settle_station(w, station)
-    if station.count > 0:
+    if station.count > 0 and station.halt_s == 0.0:
         first = w.jobs[station.offset]
         if first.finish_s - station.virtual_s <= RESOLUTION_S:
             caller = first.caller
@@ -130,4 +148,5 @@ def clear_station(w: World, index: int) -> None:
     station = w.stations[index]
     settle_station(w, station)
     station.count = 0
+    station.halt_s = 0.0
     station.due_s = inf

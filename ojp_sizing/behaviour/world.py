@@ -28,6 +28,7 @@ CONNECTION_OPENED = 10
 POOL_BUILT = 11
 THOUGHT = 12
 HEALTH_TICK = 13
+MEMORY_PASSED = 14
 
 # Kinds of RPCs ------------------------------------------------------------------------------------------------
 CONNECT = 0
@@ -80,6 +81,10 @@ UP = 0
 STOPPING = 1
 DOWN = 2
 
+# What the control plane must hear of a pod --------------------------------------------------------------------------
+DRAINED = 0
+OUT_OF_MEMORY = 1
+
 FAST = 0
 SLOW = 1
 NOBODY = -1
@@ -102,12 +107,15 @@ LAYOUTS: dict[str, np.dtype[Any]] = {
             ("connection_timeout_s", _f), ("connection_open_s", _f), ("connection_pause_s", _f), ("global_average_s", _f),
             ("breaker_threshold", _i), ("breaker_open_s", _f), ("health_interval_s", _f),
             ("statement_cpu_s", _f), ("small_rpc_cpu_s", _f), ("row_cpu_s", _f), ("commit_database_s", _f),
-            ("cpu_period_s", _f),
+            ("cpu_period_s", _f), ("watches_memory", _i), ("memory_limit_bytes", _f), ("memory_base_bytes", _f),
+            ("heap_per_connection_bytes", _f), ("heap_per_request_bytes", _f), ("heap_per_row_bytes", _f),
+            ("young_bytes", _f), ("collection_cpu_s", _f),
         ]
     ),
-    # The instant, the posts of the transition under way, and what the control plane waits for
+    # The instant, the posts of the transition under way, and the ``news`` of a pod that the control plane must be ``told``
     "state": _layout(
-        [("now", _f), ("posted", _i), ("drained", _i), ("arrived", _i), ("connections", _i), ("connections_peak", _i)]
+        [("now", _f), ("posted", _i), ("told", _i), ("arrived", _i), ("connections", _i), ("connections_peak", _i),
+         ("news", _i)]
     ),
     "posts": _layout([("time", _f), ("kind", _i), ("subject", _i)]),
     # One server process: its executor, and integrals over time of what is busy in it
@@ -118,6 +126,7 @@ LAYOUTS: dict[str, np.dtype[Any]] = {
             ("settled_s", _f), ("thread_s", _f), ("queue_s", _f), ("connection_s", _f), ("waiter_s", _f),
             ("fast_slot_s", _f), ("slow_slot_s", _f), ("rpcs", _i), ("inside_peak", _i), ("classed_slow",
             _i), ("borrowed", _i),
+            ("buffered_rows", _i), ("allocated_bytes", _f), ("doomed", _i), ("kills", _i), ("collections", _i),
         ]
     ),
     # A pod's Hikari pool for the one datasource of the model
@@ -138,11 +147,12 @@ LAYOUTS: dict[str, np.dtype[Any]] = {
     # What a pod remembers of one SQL text; ``pod * texts + text``
     "memories": _layout([("seen", _i), ("average_ms", _f), ("failures", _i), ("open_until_s", _f)]),
     # A processor-sharing server: a pod's CPU under its limit, or (the last one) the database's cores. ``quota_s``: core
-    # seconds in each period, of which ``left_s`` are left in the present one, number ``period``, until ``refill_s``
+    # seconds in each period, of which ``left_s`` are left in the present one, number ``period``, until ``refill_s``;
+    # ``halt_s``: core seconds of one core until its jobs go on
     "stations": _layout(
         [("cores", _f), ("virtual_s", _f), ("settled_s", _f), ("due_s", _f), ("count", _i), ("offset", _i),
          ("capacity", _i), ("busy_s", _f), ("job_s", _f), ("quota_s", _f), ("left_s", _f), ("period", _i),
-         ("phase_s", _f), ("refill_s", _f), ("throttled_s", _f)]
+         ("phase_s", _f), ("refill_s", _f), ("throttled_s", _f), ("halt_s", _f)]
     ),
     "jobs": _layout([("finish_s", _f), ("caller", _i), ("token", _i)]),
     # A client process: its idle threads (a stack), its units that wait for one, its turn and its view of the pods
@@ -212,3 +222,10 @@ def latency_s(w: World, caller: int) -> float:
     c = w.callers[caller]
     c.sends += 1
     return w.latencies_s[(c.unit * 7919 + c.sends * 104729) & (len(w.latencies_s) - 1)]
+
+
+@transition
+def tell(w: World, pod: int, news: int) -> None:
+    """Tell the control plane; at most one thing of one pod in an event."""
+    w.state[0].told = pod
+    w.state[0].news = news

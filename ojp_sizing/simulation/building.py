@@ -57,6 +57,7 @@ def build_world(trace: Trace, deployment: Deployment, storage: Storage, *, warm:
     as after a first installation.
     """
     constants, server, pool = deployment.constants, deployment.server, deployment.pool
+    collector = deployment.garbage_collection
     replicas, texts = deployment.replicas, len(trace.typical_ms)
     fast_slots, slow_slots = deployment.slots_per_pod
     threads_in_all = trace.jvms * trace.threads
@@ -78,12 +79,20 @@ def build_world(trace: Trace, deployment: Deployment, storage: Storage, *, warm:
         "statement_cpu_s": constants.statement_cpu_s, "small_rpc_cpu_s": constants.small_rpc_cpu_s,
         "row_cpu_s": constants.row_block_cpu_s / 100.0, "commit_database_s": constants.commit_database_s,
         "cpu_period_s": constants.cpu_period_s,
+        "watches_memory": deployment.memory_limit_bytes < inf or collector is not None,
+        "memory_limit_bytes": deployment.memory_limit_bytes,
+        "memory_base_bytes": constants.heap_base_bytes + constants.native_base_bytes
+        + constants.native_per_thread_bytes * server.thread_pool_size,
+        "heap_per_connection_bytes": constants.heap_per_connection_bytes,
+        "heap_per_request_bytes": constants.heap_per_request_bytes, "heap_per_row_bytes": constants.heap_per_row_bytes,
+        "young_bytes": collector.young_bytes if collector else inf,
+        "collection_cpu_s": collector.pause_s if collector else 0.0,
     }  # fmt: skip
     for field, value in values.items():
         settings[field] = value
 
     state = new("state", 1)
-    state["drained"] = NOBODY
+    state["told"] = NOBODY
 
     pods = new("pods", replicas)
     pods["threads_free"] = server.thread_pool_size

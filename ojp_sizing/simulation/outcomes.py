@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True)
 class PodChange:
-    """A pod's state changed: ``stopping``, ``down``, ``listening`` or ``ready``."""
+    """A pod's state changed: ``stopping``, ``down``, ``out of memory``, ``listening`` or ``ready``."""
 
     time_s: float
     pod: int

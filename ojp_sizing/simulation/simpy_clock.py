@@ -44,9 +44,9 @@ class SimpyClock(Clock):
         happen(self.world, event.kind, event.subject)
         self.events += 1
         self._put_posts()
-        if state.drained != NOBODY:
-            pod, state.drained = state.drained, NOBODY
-            self._tell_drained(pod)
+        if state.told != NOBODY:
+            pod, state.told = state.told, NOBODY
+            self._hear(pod, state.news)
 
     def _put_posts(self) -> None:
         state, posts = self.world.state[0], self.world.posts
@@ -63,9 +63,9 @@ class SimpyClock(Clock):
         else:
             {"pod_stops": pod_stops, "pod_dies": pod_dies, "pod_listens": pod_listens}[action](world, pod)
         self._put_posts()
-        if state.drained != NOBODY:
-            pod, state.drained = state.drained, NOBODY
-            self._tell_drained(pod)
+        if state.told != NOBODY:
+            pod, state.told = state.told, NOBODY
+            self._hear(pod, state.news)
 
     def _advance(self, until_s: float) -> bool:
         if self.env.peek() >= until_s:
