@@ -108,7 +108,7 @@ def _of_resources(outcomes: Outcomes, deployment: Deployment, begin_s: float, en
     values["database_cores"] = float((database[:, None] * steps_s).sum() / elapsed_s)
     values["database_use"] = values["database_cores"] / deployment.database.cores
     values["executor_queue"] = float((np.diff(pods["queue_s"][[first, last]], axis=0)).sum() / elapsed_s)
-    values["memory_kills"] = float(np.diff(pods["kills"][[first, last]], axis=0).sum())
+    values["memory_kills"] = float(pods["kills"][last].sum())
     values["inside_peak"] = float(pods["inside_peak"][last].max())
     values["open_connections"] = float(outcomes.samples["state"]["connections_peak"][last].max())
     return values

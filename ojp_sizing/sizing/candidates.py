@@ -89,7 +89,7 @@ def cost_cores(workload: Workload, deployment: Deployment) -> float:
     """
     constants = deployment.constants
     gib = 2.0**30
-    memory = memory_of(workload, deployment, deployment.server.thread_pool_size)
+    memory = memory_of(workload, deployment)
     connections = connections_at_most(deployment.pool.maximum_size, deployment.replicas)
     return (
         deployment.replicas * (deployment.limit_cores + memory.limit / gib / constants.gib_per_core)
