@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import inf
 
 import pytest
@@ -20,6 +21,7 @@ from ojp_sizing.sizing.candidates import (
     pod_cpu_cores,
     undivided_pool,
 )
+from ojp_sizing.sizing.evaluate import Task, run_task
 from ojp_sizing.sizing.ledger import connections_at_most
 from ojp_sizing.sizing.recommendation import Recommendation, check_objectives
 from ojp_sizing.sizing.resources import memory_of, request_cores
@@ -166,12 +168,29 @@ def test_neighbours_are_one_step_smaller_and_name_the_rule_that_forbids_them(ans
 
 def test_memory_grows_with_what_it_holds(answer: Recommendation) -> None:
     deployment = answer.deployment
-    memory = memory_of(WEB, deployment, 10)
+    memory = memory_of(WEB, deployment)
     assert memory.heap >= CONSTANTS.heap_headroom * (
         memory.base + memory.connections + memory.requests + memory.results
     )
     assert memory.limit >= memory.heap + memory.native
-    assert memory_of(WEB, deployment, 100_000).heap > memory.heap
+    threads = replace(deployment, server=replace(deployment.server, thread_pool_size=100_000))
+    assert memory_of(WEB, threads).heap > memory.heap
+
+
+def test_a_sizing_runs_with_the_memory_that_it_recommends(answer: Recommendation) -> None:
+    kills = [result.measures["memory_kills"].value for result in answer.evaluation.results.values()]
+    assert kills == [0.0, 0.0, 0.0]
+    assert answer.resources is not None
+    task = Task(WEB, 120.0, answer.deployment, Situation.STEADY, 60.0, 2.0, 1, 0, "auto")
+    roomy = run_task(replace(task, deployment=replace(answer.deployment, memory_limit_bytes=inf)))
+    limit = answer.resources.memory.limit
+    stated = run_task(replace(task, deployment=replace(answer.deployment, memory_limit_bytes=limit)))
+    assert repr(roomy) == repr(stated)
+    # Half of it doesn't hold an idle server: every pod is killed again and again.
+    tight = run_task(replace(task, deployment=replace(answer.deployment, memory_limit_bytes=limit / 2)))
+    assert tight.values["memory_kills"] >= answer.deployment.replicas
+    failed, units = tight.counts["failed_share"]
+    assert failed == units > 0
 
 
 def test_the_request_is_the_use_over_its_target_and_never_above_the_limit(answer: Recommendation) -> None:

@@ -129,14 +129,14 @@ def assert_agrees(
 
 
 def bare(*, pool: int = 5000, cores: float = inf, limit_cores: float = 4.0, row_s: float = 0.0) -> Deployment:
-    """One pod that costs nothing, but for its rows, and gates nothing, but for its pool."""
+    """One pod that costs nothing, but for its rows, and gates nothing, but for its pool; a node of one core."""
     return Deployment(
         1,
         limit_cores,
         ClientPool(pool, 0, 1e6),
         ServerSettings(thread_pool_size=5000, segregation=False),
         Database(cores),
-        constants=replace(no_cost(), row_block_cpu_s=100 * row_s),
+        constants=replace(no_cost(), row_block_cpu_s=100 * row_s, node_cores=1.0, cpu_period_s=1e-6),
     )
 
 
@@ -169,8 +169,16 @@ def test_the_databases_core_is_shared_by_processor_sharing(draw: Draw, load: flo
 
 @pytest.mark.parametrize("load", LOADS)
 @pytest.mark.parametrize("draw", [exponential, constant])
-def test_a_pods_cpu_under_its_limit_is_shared_by_processor_sharing(draw: Draw, load: float) -> None:
-    # Half a core: the same work takes twice the time, so that half the work is the service.
+def test_a_pods_cpu_is_shared_by_processor_sharing(draw: Draw, load: float) -> None:
+    row_s = SERVICE_S / 4000
+    expected_s = processor_sharing_s(load / SERVICE_S, SERVICE_S)
+    assert_agrees(load, expected_s, bare(limit_cores=1.0, row_s=row_s), draw=draw, row_s=row_s)
+
+
+@pytest.mark.parametrize("load", LOADS)
+@pytest.mark.parametrize("draw", [exponential, constant])
+def test_a_limit_in_ever_shorter_periods_is_a_slower_cpu(draw: Draw, load: float) -> None:
+    # Half a core in periods of a microsecond: the same work takes twice the time, so that half the work is the service.
     row_s = SERVICE_S / 2 / 4000
 
     def half_work(rng: Generator, size: int) -> np.ndarray:

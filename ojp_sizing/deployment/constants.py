@@ -71,6 +71,13 @@ class Constants:
     connections_most_use: float
     gib_per_core: float
     connection_bytes: float
+    node_cores: float
+    cpu_period_s: float
+    heap_new_ratio: float
+    collection_pause_s: float
+    restart_pause_s: float
+    restart_most_pause_s: float
+    restart_reset_s: float
 
 
 @cache

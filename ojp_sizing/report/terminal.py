@@ -38,12 +38,17 @@ ROWS = (
     ("             after it, %", "recovered_failed_share", 100.0),
     ("CPU use of the limit, %", "cpu_use", 100.0),
     ("CPU in the worst second, cores", "cpu_peak_cores", 1.0),
+    ("CPU throttled, % of the time", "cpu_throttled_share", 100.0),
+    ("containers killed for their memory", "memory_kills", 1.0),
     ("threads in use, %", "threads_use", 100.0),
     ("fast slots in use, %", "fast_slots_use", 100.0),
     ("slow slots in use, %", "slow_slots_use", 100.0),
     ("connections in use, %", "connections_use", 100.0),
     ("database cores busy", "database_cores", 1.0),
 )
+
+#: Rows that are shown only where there is something.
+TROUBLES = {"cpu_throttled_share", "memory_kills"}
 
 
 def headline(recommendation: Recommendation) -> Text:
@@ -145,6 +150,8 @@ def measures_table(recommendation: Recommendation) -> Table:
     for name, measure, scale in ROWS:
         known = [result.measures[measure].value for result in results.values() if measure in result.measures]
         if all(isnan(value) for value in known) or ("_slots_" in measure and not segregation):
+            continue
+        if measure in TROUBLES and not any(known):
             continue
         cells: list[str] = []
         for situation in shown:

@@ -21,8 +21,8 @@ from ojp_sizing.sizing.resources import memory_of
 from ojp_sizing.theory.offered import UnitLoad, mean_load
 from ojp_sizing.theory.queues import servers_for
 
-#: CPU limits of one pod that are tried (cores). None below 1: the kernel's bandwidth control, which is what a small limit
-#: is about, isn't in the model yet (docs/model.md).
+#: CPU limits of one pod that are tried (cores). None below 1: the model has the kernel's bandwidth control, which is what
+#: a small limit is about, but not the class loading and compiling of a JVM that starts on so little (docs/model.md).
 LIMITS_CORES = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 12.0, 16.0, 24.0, 32.0)
 #: How many limits above the least stable one are tried for each number of replicas.
 LIMITS_TRIED = 2
@@ -89,7 +89,7 @@ def cost_cores(workload: Workload, deployment: Deployment) -> float:
     """
     constants = deployment.constants
     gib = 2.0**30
-    memory = memory_of(workload, deployment, deployment.server.thread_pool_size)
+    memory = memory_of(workload, deployment)
     connections = connections_at_most(deployment.pool.maximum_size, deployment.replicas)
     return (
         deployment.replicas * (deployment.limit_cores + memory.limit / gib / constants.gib_per_core)

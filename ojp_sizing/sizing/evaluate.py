@@ -40,6 +40,7 @@ from ojp_sizing.measurement.objectives import (
 )
 from ojp_sizing.simulation.outcomes import HAZARD_NAMES
 from ojp_sizing.simulation.simulate import Engine, simulate
+from ojp_sizing.sizing.resources import memory_of
 
 #: A disruption begins this long after the start, by when the warm start has settled.
 LEAD_S = 5.0
@@ -185,7 +186,13 @@ def sample_disruption(situation: Situation, deployment: Deployment, rng: Generat
 
 
 def run_task(task: Task) -> Replication:
-    """Sample, simulate, measure: one replication."""
+    """Sample, simulate, measure: one replication.
+
+    A deployment that states no memory limit runs with the one that it would be given.
+    """
+    deployment = task.deployment
+    if deployment.memory_limit_bytes == inf:
+        deployment = replace(deployment, memory_limit_bytes=memory_of(task.workload, deployment).limit)
     key = (list(Situation).index(task.situation), task.replication)
     trace_seed = SeedSequence(task.seed, spawn_key=(*key, 0))
     disruption_rng = default_rng(SeedSequence(task.seed, spawn_key=(*key, 1)))
@@ -200,7 +207,7 @@ def run_task(task: Task) -> Replication:
         if disruption is not None:
             duration_s = expected_end_s(disruption) + stops_s + after_s
         trace = sample_trace(task.workload, task.rate, duration_s, trace_seed)
-        outcomes = simulate(trace, task.deployment, disruption, engine=task.engine, recovery_s=after_s)
+        outcomes = simulate(trace, deployment, disruption, engine=task.engine, recovery_s=after_s)
         window_s = outcomes.window_s
         if window_s is None or window_s[1] + after_s <= duration_s:
             return measure_replication(outcomes, task.deployment, task.situation, task.recovery_s, task.tail_s)

@@ -107,11 +107,8 @@ def database_need(demand: Demand, deployment: Deployment, evaluation: Evaluation
 
 def _resources(workload: Workload, evaluation: Evaluation) -> Resources:
     deployment = evaluation.deployment
-    inside = max(result.measures["inside_peak"].high for result in evaluation.results.values())
     steady_cores = evaluation.results[Situation.STEADY].measures["cpu_cores"].high
-    return Resources(
-        request_cores(steady_cores, deployment), deployment.limit_cores, memory_of(workload, deployment, inside)
-    )
+    return Resources(request_cores(steady_cores, deployment), deployment.limit_cores, memory_of(workload, deployment))
 
 
 def _screened_rate(demand: Demand, constants: Constants, least_replicas: int, most_replicas: int) -> float:
