@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from ojp_sizing import Database, InputError, Objectives, check, read_workload, size
 from ojp_sizing.deployment.constants import default_constants
 from ojp_sizing.deployment.deployment import share_of_pool
+from ojp_sizing.measurement.intervals import Estimate
 from ojp_sizing.measurement.objectives import Situation, Verdict
+from ojp_sizing.report.terminal import measures_table
 from ojp_sizing.sizing.candidates import (
     Demand,
     candidates,
@@ -191,6 +193,22 @@ def test_a_sizing_runs_with_the_memory_that_it_recommends(answer: Recommendation
     assert tight.values["memory_kills"] >= answer.deployment.replicas
     failed, units = tight.counts["failed_share"]
     assert failed == units > 0
+
+
+def test_throttling_and_kills_are_shown_where_there_are_any(answer: Recommendation) -> None:
+    def shown(**measures: float) -> list[str]:
+        results = {
+            situation: replace(
+                result, measures=result.measures | {k: Estimate(v, v, v, 3) for k, v in measures.items()}
+            )
+            for situation, result in answer.evaluation.results.items()
+        }
+        table = measures_table(replace(answer, evaluation=replace(answer.evaluation, results=results)))
+        return [str(cell) for cell in table.columns[0].cells]
+
+    troubles = {"CPU throttled, % of the time", "containers killed for their memory"}
+    assert not troubles & set(shown(cpu_throttled_share=0.0, memory_kills=0.0))
+    assert troubles <= set(shown(cpu_throttled_share=0.01, memory_kills=2.0))
 
 
 def test_the_request_is_the_use_over_its_target_and_never_above_the_limit(answer: Recommendation) -> None:

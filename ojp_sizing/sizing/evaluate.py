@@ -295,10 +295,11 @@ def _over(judgements: Sequence[Judgement], margin: float = 1.0) -> tuple[Judgeme
 
 @dataclass(frozen=True, slots=True)
 class Scouting:
-    """A first look: what turns a deployment away, if anything, the CPU of its busiest pod, and how many runs."""
+    """A first look: what turns a deployment away, if anything, its busiest pod's CPU, its throttling, and how many runs."""
 
     over: tuple[Judgement, ...]
     cpu_peak_cores: float
+    cpu_throttled_share: float
     replications: int
 
 
@@ -319,7 +320,8 @@ def scout(bench: Bench, deployment: Deployment) -> Scouting:
         over = _over([j for j in judged if not j.objective.measure.startswith("recovered")], SCOUT_MARGIN)
         if any(j.estimate.value > 1.25 * j.objective.limit for j in over):
             break
-    return Scouting(over, measures["cpu_peak_cores"].value, len(replications))
+    cpu_peak_cores, throttled = measures["cpu_peak_cores"].value, measures["cpu_throttled_share"].value
+    return Scouting(over, cpu_peak_cores, throttled, len(replications))
 
 
 def _result(bench: Bench, situation: Situation, replications: Sequence[Replication]) -> SituationResult:

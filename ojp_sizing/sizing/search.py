@@ -98,7 +98,7 @@ def describe(deployment: Deployment) -> str:
     )
 
 
-#: A candidate whose pods never used this part of their CPU limit doesn't want for CPU.
+#: A candidate whose pods never used this part of their CPU limit, and were never throttled, doesn't want for CPU.
 HOT_CPU = 0.9
 
 
@@ -254,7 +254,8 @@ def search(
                 answer = outcome
                 stopped = "the cheapest candidate that is shown to do was found"
                 break
-            if state.scout(deployment).cpu_peak_cores < HOT_CPU * deployment.limit_cores:
+            scouting = state.scout(deployment)
+            if scouting.cpu_peak_cores < HOT_CPU * deployment.limit_cores and scouting.cpu_throttled_share == 0.0:
                 content_with_cpu.add(kind)
         # A neighbour between two candidates may do as well and cost less: then it is the answer.
         while answer is not None:
