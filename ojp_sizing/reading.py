@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -26,8 +26,17 @@ from ruamel.yaml.events import (
     ScalarEvent,
 )
 
+from ojp_sizing.deployment.constants import WORKLOAD_FIELDS, constant_table, parse_constant
 from ojp_sizing.errors import InputError
-from ojp_sizing.quantities import format_bytes, parse_duration, parse_fraction, parse_number, parse_whole, shown
+from ojp_sizing.quantities import (
+    format_bytes,
+    format_number,
+    parse_duration,
+    parse_fraction,
+    parse_number,
+    parse_whole,
+    shown,
+)
 
 MOST_FILE_BYTES = 2**20
 MOST_DEPTH = 20
@@ -40,7 +49,9 @@ MOST_TIME_S = 3600.0
 # --- files -> text ---------------------------------------------------------------------------------------------------
 
 
-def read_text(path: Path, mend_missing: str = "check the path", most_bytes: int = MOST_FILE_BYTES) -> tuple[str, str]:
+def read_text(
+    path: Path, mend_missing: str = "check the path", most_bytes: int = MOST_FILE_BYTES, encoding: str = "utf-8-sig"
+) -> tuple[str, str]:
     """The text of a regular UTF-8 file, and how to name it in messages; a file above the limit is refused unread."""
     place = str(path) if str(path).isprintable() else shown(str(path))
     try:
@@ -55,7 +66,7 @@ def read_text(path: Path, mend_missing: str = "check the path", most_bytes: int 
         if size > most_bytes:
             raise InputError(place, f"{size:,} bytes", f"the limit is {format_bytes(most_bytes)}B")
         with path.open("rb") as file:
-            return file.read(most_bytes + 1).decode("utf-8-sig"), place
+            return file.read(most_bytes + 1).decode(encoding), place
     except UnicodeDecodeError as error:
         raise InputError(place, f"not UTF-8 at byte {error.start}", "save the file as UTF-8") from error
     except OSError as error:
@@ -222,10 +233,28 @@ def plain_number(most: float) -> PlainValidator:
     return PlainValidator(lambda value: parse_number(text_of(value), "", most))
 
 
+def constants_of(value: object) -> tuple[tuple[str, float], ...]:
+    """``constants:`` of a workload or deployment file: values by row of ``data/constants.csv``, in its order."""
+    if not isinstance(value, dict):
+        raise InputError("", "not a mapping of names to values", "write for example 'statement_cpu_s: 0.5ms'")
+    table = constant_table()
+    for name in value:
+        if name not in table:
+            raise InputError(
+                join_path("", name), "no such constant", f"{did_you_mean(name, list(table))} See data/constants.csv"
+            )
+        if name in WORKLOAD_FIELDS:
+            raise InputError(name, "belongs to the workload", f"write {WORKLOAD_FIELDS[name]} in the workload file")
+    return tuple(
+        (name, parse_constant(name, text_of(value[name]), name)) for name in table if value.get(name) is not None
+    )
+
+
 Name = Annotated[str, PlainValidator(name_of)]
 Line = Annotated[str, PlainValidator(line_of)]
 Time = Annotated[float, PlainValidator(time_of)]
 Fraction = Annotated[float, PlainValidator(fraction_of)]
+SetConstants = Annotated[tuple[tuple[str, float], ...], PlainValidator(constants_of)]
 
 
 class Edge(BaseModel):
@@ -284,3 +313,12 @@ def yaml_text(text: str) -> str:
         return text
     escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     return '"' + "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in escaped) + '"'
+
+
+def yaml_constants(values: Iterable[tuple[str, float]]) -> Iterator[str]:
+    """The lines of ``constants:`` that read back as these values; none for none."""
+    lines = [f"  {name}: {format_number(value)} # {constant_table()[name].unit}" for name, value in values]
+    if lines:
+        yield "# Instead of the values of data/constants.csv."
+        yield "constants:"
+        yield from lines

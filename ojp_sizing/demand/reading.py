@@ -12,9 +12,10 @@ from pydantic import Field, PlainValidator, ValidationError, model_validator
 
 from ojp_sizing.data_files import data_path
 from ojp_sizing.demand.workload import Clients, Duration, Lane, Network, StatementClass, UnitOfWork, Workload
+from ojp_sizing.deployment.constants import constant_table
 from ojp_sizing.errors import InputError
 from ojp_sizing.quantities import format_duration, format_number, parse_whole, shown
-from ojp_sizing.reading import MOST_ENTRIES, load_tree, read_text
+from ojp_sizing.reading import MOST_ENTRIES, SetConstants, load_tree, read_text, yaml_constants
 from ojp_sizing.reading import Edge as _Edge
 from ojp_sizing.reading import Fraction as _Fraction
 from ojp_sizing.reading import Line as _Line
@@ -92,7 +93,7 @@ class _Unit(_Edge):
     share: _Fraction = 1.0
     statements: Annotated[tuple[str, ...] | int, PlainValidator(_steps)] = 1
     transaction: Annotated[bool, PlainValidator(_flag)] = False
-    think: _Duration = _Duration(mean="2ms")  # type: ignore[arg-type]  # text, as in the file
+    think: _Duration = _Duration(mean=format_duration(constant_table()["think_s"].value))  # type: ignore[arg-type]  # text
 
     def unit(self) -> UnitOfWork:
         think = self.think.duration("exponential")
@@ -118,6 +119,7 @@ class _Workload(_Edge):
     arrivals: Literal["poisson"] = "poisson"
     clients: _Clients = _Clients()
     network: _Network = _Network()
+    constants: SetConstants = ()
 
     def workload(self) -> Workload:
         return Workload(
@@ -129,6 +131,7 @@ class _Workload(_Edge):
             arrivals=self.arrivals,
             clients=Clients(self.clients.jvms, self.clients.threads),
             network=Network(self.network.one_way, self.network.sigma),
+            constants=self.constants,
         )
 
 
@@ -276,6 +279,7 @@ def _yaml_lines(workload: Workload) -> Iterator[str]:
     yield "# Between client and pod: median one way, and the standard deviation of its logarithm."
     one_way = format_duration(workload.network.one_way_s)
     yield f"network: {{one_way: {one_way}, sigma: {format_number(workload.network.sigma)}}}"
+    yield from yaml_constants(workload.constants)
 
 
 def workload_yaml(workload: Workload) -> str:

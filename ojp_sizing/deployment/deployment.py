@@ -10,6 +10,7 @@ from ojp_sizing.deployment.constants import Constants, default_constants
 #: Servers whose behaviour the model follows ("era A" of the reference), and whether their driver counts
 #: the sessions that it opened on each pod (reference section 6: 0.3.1-beta does not, for non-XA connections).
 SERVER_VERSIONS = {"0.3.0-beta": False, "0.3.1-beta": False, "0.3.2-snapshot": True}
+DEFAULT_VERSION = "0.3.1-beta"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ class Deployment:
     pool: ClientPool = field(default_factory=ClientPool)
     server: ServerSettings = field(default_factory=ServerSettings)
     database: Database = field(default_factory=Database)
-    version: str = "0.3.1-beta"
+    version: str = DEFAULT_VERSION
     constants: Constants = field(default_factory=default_constants)
 
     @property
