@@ -123,9 +123,19 @@ class DeploymentFile:
             constants=self.constants_over(constants or default_constants()),
         )
         warnings = warnings_of(Subject(stated, self.settings), self.source)
-        return replace(stated, version=_modelled(stated.version)), (*self._silent_client(), *warnings)
+        return replace(stated, version=_modelled(stated.version)), (*self._silences(stated.database), *warnings)
 
-    def _silent_client(self) -> Iterator[Finding]:
+    def _silences(self, database: Database) -> Iterator[Finding]:
+        """Warnings for what weighs most where the file is silent."""
+        if database.cores == inf:
+            yield Finding(
+                "no-database-cores",
+                Action.WARN,
+                "database.cores",
+                "nothing says how many cores the database has: statements never share them, which is optimistic",
+                "write database: {cores: ...}, or --db-cores",
+                "reference 13 row 4, PREDICTED",
+            )
         if not any(key.startswith(_POOL) for key in self.settings):
             size = settings()[f"{_POOL}.maximumPoolSize"].default
             yield Finding(

@@ -10,7 +10,7 @@ from ojp_sizing.demand.workload import Lane, Workload
 from ojp_sizing.deployment.constants import Constants, default_constants
 from ojp_sizing.deployment.deployment import DEFAULT_VERSION, Database, Deployment
 from ojp_sizing.deployment.ledger import connections_at_most
-from ojp_sizing.deployment.rules import Finding, Subject, warnings_of
+from ojp_sizing.deployment.rules import Finding, Subject, check_version, warnings_of
 from ojp_sizing.errors import InputError
 from ojp_sizing.measurement.objectives import Objectives, Situation, Verdict
 from ojp_sizing.simulation.simulate import Engine, clock_class
@@ -209,10 +209,11 @@ def size(
     """Size an OJP deployment for ``peak_rps`` units of work per second.
 
     ``workload`` may be a preset's name; ``constants`` None: the table's with the workload's own over them. Raises
-    InputError for limits below the bare service time.
+    InputError for limits below the bare service time, and for a server version that isn't modelled.
     """
     work = read_workload(workload) if isinstance(workload, str) else workload
     constants = constants or constants_of(work)
+    check_version(version, most_replicas)
     objectives = objectives or Objectives()
     database = database or Database()
     check_objectives(work, objectives, least_replicas, constants)
