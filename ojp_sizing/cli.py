@@ -161,7 +161,7 @@ def _run(options: dict[str, Any]) -> int:
         with _progress() as listener:
             judged = check(
                 workload, rate, deployment, objectives=objectives, seed=seed, engine=options["engine"],
-                warnings=warnings, listener=listener,
+                warnings=warnings, files=file.files, listener=listener,
             )  # fmt: skip
         if options["as_json"]:
             click.echo(json_text(record_of_judged(judged)), nl=False)

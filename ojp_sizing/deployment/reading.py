@@ -85,6 +85,11 @@ class DeploymentFile:
     client_file: str = ""
 
     @property
+    def files(self) -> tuple[str, ...]:
+        """Every file that was read."""
+        return tuple(name for name in (self.source, self.client_file) if name)
+
+    @property
     def replicas(self) -> int | None:
         """The number of pods; None: the file states no deployment, only what holds for the search of one."""
         replicas = self.settings.get("replicaCount")
@@ -352,10 +357,10 @@ def _version(stated: str | None, tag: Value, place: str) -> str | None:
 def _refuse_unused(stated: Mapping[str, Value], place: str) -> None:
     """Without replicaCount the sizer chooses these; to take no notice of what somebody wrote would be worse."""
     for key in stated:
-        if key in settings() and key != "image.tag" and settings()[key].affects_capacity:
+        if settings()[key].affects_capacity and not key.startswith("image."):
             path = settings()[key].helm_path or f"client.{key}"
             mend = "add replicaCount to have this deployment judged, or remove the key to have one found"
-            raise InputError(at(place, path), "the search chooses it by itself", mend)
+            raise InputError(at(place, path), "without replicaCount this would have no effect", mend)
 
 
 def _read_client(

@@ -119,7 +119,7 @@ def _percentage_unused(subject: Subject) -> str | None:
     server = subject.deployment.server
     if server.segregation or 0 <= server.slow_slot_percentage <= 100:
         return None
-    return f"{server.slow_slot_percentage} is outside 0 to 100: OJP will not start with it once segregation is on"
+    return f"{server.slow_slot_percentage} is outside 0 to 100: no effect now, but the first connect fails once segregation is on"
 
 
 def _percentage_100(subject: Subject) -> str | None:

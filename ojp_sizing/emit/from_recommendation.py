@@ -297,7 +297,7 @@ def record_of_judged(judged: Judged) -> dict[str, Any]:
     """Everything about the judgement of a given deployment, in the words of ``record``."""
     return {
         "verdict": judged.verdict.value,
-        "inputs": {**_inputs(judged), "deployment": deployment_yaml(judged.deployment)},
+        "inputs": {**_inputs(judged), "deployment": deployment_yaml(judged.deployment), "files": list(judged.files)},
         "versions": _versions(),
         "engine": judged.engine,
         "judged": {"deployment": _deployment(judged.evaluation), "situations": _situations(judged.evaluation)},

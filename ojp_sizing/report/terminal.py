@@ -270,7 +270,7 @@ def print_judged(console: Console, judged: Judged) -> None:
     """Print the judgement of a given deployment."""
     console.print(headline(judged))
     sections: list[tuple[str, RenderableType]] = [
-        ("As given", given_table(judged.deployment)),
+        (f"As given ({', '.join(judged.files) or 'by the calling program'})", given_table(judged.deployment)),
         ("", measures_table(judged)),
         *_warnings(judged.warnings),
         ("How to read it", notes(judged)),

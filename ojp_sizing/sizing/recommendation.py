@@ -69,7 +69,10 @@ class Recommendation:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A given deployment as it is, in the three situations; ``warnings`` are those of the rules for bad input."""
+    """A given deployment as it is, in the three situations; ``warnings`` are those of the rules for bad input.
+
+    ``files`` are those that the deployment was read from.
+    """
 
     workload: Workload
     rate: float
@@ -78,6 +81,7 @@ class Judged:
     engine: str
     evaluation: Evaluation
     warnings: tuple[Finding, ...] = ()
+    files: tuple[str, ...] = ()
 
     @property
     def deployment(self) -> Deployment:
@@ -253,6 +257,7 @@ def check(
     seed: int = 1,
     engine: Engine = "auto",
     warnings: tuple[Finding, ...] | None = None,
+    files: tuple[str, ...] = (),
     listener: Listener = unheard,
 ) -> Judged:
     """Judge one given deployment in the three situations. The constants are those of the deployment.
@@ -267,4 +272,4 @@ def check(
     with workers(engine) as pool:
         bench = Bench(work, peak_rps, objectives, seed, engine, pool, lambda what: listener(what, 1, 1))
         evaluation = evaluate(bench, deployment, thorough=True)
-    return Judged(work, peak_rps, objectives, seed, clock_class(engine).name, evaluation, warnings)
+    return Judged(work, peak_rps, objectives, seed, clock_class(engine).name, evaluation, warnings, files)
