@@ -155,7 +155,7 @@ def _run(options: dict[str, Any]) -> int:
     seed = parse_whole(options["seed"], "--seed", 0, 2**63 - 1)
     budget_s = parse_duration(options["time_budget"], "--time-budget")
     workload = read_workload(options["workload"])
-    constants = constants_of(workload)
+    constants = constants_of(workload, options["workload"])
     if file.replicas is not None:
         deployment, warnings = file.judged(constants, database)
         with _progress() as listener:

@@ -215,7 +215,7 @@ def test_a_file_without_replicas_holds_for_the_search_and_the_answer_can_be_judg
     in_force = {
         name: (row["value"], row["source"]) for name, row in document["constants"].items() if row["status"] == "SET"
     }
-    assert in_force == {"commit_database_s": (0.001, "workload web-oltp"), "pod_start_s": (6, "d.yaml")}
+    assert in_force == {"commit_database_s": (0.001, "w.yaml"), "pod_start_s": (6, "d.yaml")}
     # What was written, given as it is: the same deployment, so the same measures.
     judged = run(
         *SMALL,

@@ -192,6 +192,8 @@ def test_the_properties_file_that_is_named(tmp_path: Path) -> None:
         ("server: {threadPoolSize: [1]}", "server.threadPoolSize: not a single value"),
         ("server: {threadPoolSize: 4.0e+2}", "not a whole number; write a whole number of threads; OJP would silently take"),
         ("server: {threadPoolSize: 3000000000}", "3000000000 threads is above the most, 2147483647"),
+        ("server: {threadPoolSize: 10001}", "10001 is above the most that makes sense, 10,000"),
+        ("replicaCount: 1001", "1001 is above the most that makes sense, 1,000"),
         ("server: {circuitBreakerTimeout: -1}", "-1 ms is below the least, 0; see ojp.server.circuitBreakerTimeout"),
         ("server: {circuitBreakerTimeout: 60s}", "'60s' is not a whole number"),
         ("server: {slowQuerySegregation: {enabled: yes}}", "neither true nor false"),
@@ -515,7 +517,7 @@ def test_every_row_is_in_force_or_a_workloads_own() -> None:
     assert set(constant_table()) == held | set(WORKLOAD_FIELDS)
     assert not held & set(WORKLOAD_FIELDS)
     for row in constant_table().values():
-        assert row.status in {"CODE", "PREDICTED", "GENERAL", "MEASURED"}
+        assert row.status in {"CODE", "CODE+RUN", "INFER", "PREDICTED", "GENERAL", "MEASURED"}
         assert row.source and row.unit and row.meaning
 
 

@@ -52,6 +52,8 @@ from ojp_sizing.settings import JAVA_BOUNDS, Setting, Value, by_helm_path, check
 
 GUIDE = "docs/deployment.md"
 PROPERTIES_FILE = "ojp.properties"
+_POOL = "ojp.connection.pool"
+_LANES = "ojp.server.slowQuerySegregation"
 #: Settings with a rule of their own, which says more than the table's bounds.
 _RULED = frozenset(
     {
@@ -60,10 +62,15 @@ _RULED = frozenset(
         "ojp.server.slowQuerySegregation.slowSlotPercentage",
     }
 )
+#: Bounds of this tool, not of OJP: beyond them a figure is a slip of the pen.
+_MOST = {
+    "replicaCount": 1000,
+    "ojp.server.threadPoolSize": 10_000,
+    f"{_POOL}.maximumPoolSize": 100_000,
+    f"{_POOL}.minimumIdle": 100_000,
+}
 #: Below it Kubernetes' own fields stand, of which the chart hands on whatever there is.
 _RESOURCES = "resources"
-_POOL = "ojp.connection.pool"
-_LANES = "ojp.server.slowQuerySegregation"
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +206,9 @@ def _value_of(setting: Setting, value: object, place: str) -> Value:
         low, high = JAVA_BOUNDS[setting.type]
         if setting.key not in _RULED or not low <= int(text) <= high:
             check(setting.key, int(text), place)
+        most = _MOST.get(setting.key, int(text))
+        if int(text) > most:
+            raise InputError(place, f"{text} is above the most that makes sense, {most:,}", "write a smaller number")
         return int(text)
     if setting.type == "bool":
         try:

@@ -104,9 +104,9 @@ class Judged:
         return sum(result.units for result in self.evaluation.results.values())
 
 
-def constants_of(workload: Workload) -> Constants:
-    """The table's values with those that the workload's file sets."""
-    return default_constants().with_values(workload.constants, f"workload {workload.name}")
+def constants_of(workload: Workload, file: str = "") -> Constants:
+    """The table's values with those that the workload sets, by the name of its file where that is known."""
+    return default_constants().with_values(workload.constants, file or f"workload {workload.name}")
 
 
 def check_objectives(workload: Workload, objectives: Objectives, replicas: int, constants: Constants) -> None:
@@ -263,12 +263,13 @@ def check(
     """Judge one given deployment in the three situations. The constants are those of the deployment.
 
     ``warnings`` are those that reading its file gave; None: the rules look at the deployment. Raises InputError where a
-    rule refuses it.
+    rule refuses it, and for limits below the bare service time.
     """
     work = read_workload(workload) if isinstance(workload, str) else workload
     objectives = objectives or Objectives()
     if warnings is None:
         warnings = warnings_of(Subject(deployment))
+    check_objectives(work, objectives, deployment.replicas, deployment.constants)
     with workers(engine) as pool:
         bench = Bench(work, peak_rps, objectives, seed, engine, pool, lambda what: listener(what, 1, 1))
         evaluation = evaluate(bench, deployment, thorough=True)
