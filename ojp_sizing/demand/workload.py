@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Literal
 
+from ojp_sizing.demand.arrivals import Arrivals, Poisson
 from ojp_sizing.deployment.constants import constant_table
 
 Lane = Literal["fast", "slow"]
@@ -58,6 +59,11 @@ class StatementClass:
     additions: int = 0
     fetches: int = 0
 
+    @property
+    def makes_session(self) -> bool:
+        """Whether the connection is kept from this statement to the close (reference 1.3): all but a plain update."""
+        return self.kind != "write" or self.session
+
 
 @dataclass(frozen=True, slots=True)
 class UnitOfWork:
@@ -66,7 +72,7 @@ class UnitOfWork:
     ``statements`` is either the names in order, or a number of statements drawn by the classes' shares.
     ``think`` is the client's own processing after each statement, before it sends the next RPC. ``calls`` are calls on
     the Connection before its first statement (isValid, isolation, metadata: each one RPC that makes a session). ``xa``: a
-    distributed transaction over an XA connection.
+    distributed transaction over an XA connection, which replaces ``transaction``.
     """
 
     name: str
@@ -122,16 +128,21 @@ class Workload:
     units: tuple[UnitOfWork, ...]
     description: str = ""
     source: str = ""
-    arrivals: Literal["poisson"] = "poisson"
+    arrivals: Arrivals = field(default_factory=Poisson)
     clients: Clients = field(default_factory=Clients)
     network: Network = field(default_factory=Network)
+    patience: Patience = field(default_factory=Patience)
     constants: tuple[tuple[str, float], ...] = ()
 
     def lane_of(self, statement: StatementClass) -> Lane:
-        """The side on which a statement's latency is judged: its own word, or OJP's rule on the stated means."""
+        """The side on which a statement's latency is judged: its own word, or OJP's rule on the stated means.
+
+        The mean of means is that of the texts that OJP times: it never sees a call, and of a batch only its additions.
+        """
         if statement.lane is not None:
             return statement.lane
-        mean_of_means_s = sum(s.database_time.mean_s for s in self.statements) / len(self.statements)
+        timed_s = [0.0 if s.kind == "batch" else s.database_time.mean_s for s in self.statements if s.kind != "call"]
+        mean_of_means_s = sum(timed_s) / max(1, len(timed_s))
         slow = mean_of_means_s > SEGREGATION_FLOOR_S and (
             statement.database_time.mean_s >= SLOW_RATIO * mean_of_means_s
         )

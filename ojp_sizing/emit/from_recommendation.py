@@ -237,6 +237,8 @@ def _workload_constants(workload: Workload) -> dict[str, float]:
         "network_one_way_s": network.one_way_s,
         "network_sigma": network.sigma,
         "think_s": thinks.pop() if len(thinks) == 1 else mean_s,
+        "retry_back_off_s": workload.patience.back_off_s,
+        "retry_factor": workload.patience.factor,
     }
 
 
