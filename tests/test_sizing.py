@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from ojp_sizing import Database, InputError, Objectives, check, read_workload, size
 from ojp_sizing.deployment.constants import default_constants
 from ojp_sizing.deployment.deployment import share_of_pool
+from ojp_sizing.deployment.ledger import connections_at_most
 from ojp_sizing.measurement.intervals import Estimate
 from ojp_sizing.measurement.objectives import Situation, Verdict
 from ojp_sizing.report.terminal import measures_table
@@ -24,7 +25,6 @@ from ojp_sizing.sizing.candidates import (
     undivided_pool,
 )
 from ojp_sizing.sizing.evaluate import Task, run_task
-from ojp_sizing.sizing.ledger import connections_at_most
 from ojp_sizing.sizing.recommendation import Recommendation, check_objectives
 from ojp_sizing.sizing.resources import memory_of, request_cores
 from ojp_sizing.sizing.search import smaller_neighbours
@@ -144,8 +144,9 @@ def test_the_answer_is_the_same_again_and_with_another_engine_of_workers(answer:
 
 
 def test_a_given_deployment_can_be_checked(answer: Recommendation) -> None:
-    evaluation = check("web-oltp", 120.0, answer.deployment)
-    assert evaluation == answer.evaluation
+    judged = check("web-oltp", 120.0, answer.deployment)
+    assert judged.evaluation == answer.evaluation
+    assert judged.verdict is Verdict.MET
 
 
 def test_limits_below_the_bare_service_time_are_refused_with_the_flag() -> None:

@@ -11,6 +11,7 @@ from ojp_sizing.deployment.constants import Constants, default_constants
 #: opened on each pod (0.3.1-beta does so for XA only), and whether it checks the pods' health inside getConnection() or
 #: in a thread of its own (reference section 6, CODE).
 SERVER_VERSIONS = {"0.3.0-beta": (False, True), "0.3.1-beta": (False, True), "0.3.2-snapshot": (True, False)}
+DEFAULT_VERSION = "0.3.1-beta"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ class Deployment:
     pool: ClientPool = field(default_factory=ClientPool)
     server: ServerSettings = field(default_factory=ServerSettings)
     database: Database = field(default_factory=Database)
-    version: str = "0.3.1-beta"
+    version: str = DEFAULT_VERSION
     constants: Constants = field(default_factory=default_constants)
     memory_limit_bytes: float = inf
     garbage_collection: GarbageCollection | None = None

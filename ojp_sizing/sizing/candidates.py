@@ -9,6 +9,7 @@ from math import ceil, inf, sqrt
 from ojp_sizing.demand.workload import Workload
 from ojp_sizing.deployment.constants import Constants
 from ojp_sizing.deployment.deployment import (
+    DEFAULT_VERSION,
     ClientPool,
     Database,
     Deployment,
@@ -16,7 +17,7 @@ from ojp_sizing.deployment.deployment import (
     share_of_pool,
     split_slots,
 )
-from ojp_sizing.sizing.ledger import connections_at_most
+from ojp_sizing.deployment.ledger import connections_at_most
 from ojp_sizing.sizing.resources import memory_of
 from ojp_sizing.theory.offered import UnitLoad, mean_load
 from ojp_sizing.theory.queues import servers_for
@@ -57,11 +58,12 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """What is asked: the workload at a rate (units of work per second), and the database where it is given."""
+    """What is asked: the workload at a rate (units of work per second); and what is given: database, server version."""
 
     workload: Workload
     rate: float
     database: Database
+    version: str = DEFAULT_VERSION
 
     def load(self, constants: Constants) -> UnitLoad:
         """The mean unit's demand."""
@@ -182,6 +184,7 @@ def _of_replicas(demand: Demand, replicas: int, constants: Constants, segregatio
             pool=ClientPool(pool_size, idle_connections(replicas)),
             server=server,
             database=database,
+            version=demand.version,
             constants=constants,
         )
         yield Candidate(deployment, cost_cores(demand.workload, deployment))

@@ -362,10 +362,11 @@ def _promising(result: SituationResult) -> bool:
     )
 
 
-def evaluate(bench: Bench, deployment: Deployment) -> Evaluation:
+def evaluate(bench: Bench, deployment: Deployment, *, thorough: bool = False) -> Evaluation:
     """Replications of every situation until the verdicts are clear, or more of them would hardly help.
 
-    It begins with the rolling update, where most candidates fail. A verdict of "met" rests on ``ENOUGH`` replications.
+    It begins with the rolling update, where most candidates fail, and ends there where one does; ``thorough`` goes on to
+    the other situations and to the last step. A verdict of "met" rests on ``ENOUGH`` replications.
     """
     situations = bench.situations
     runs: Runs = {situation: [] for situation in situations}
@@ -389,6 +390,7 @@ def evaluate(bench: Bench, deployment: Deployment) -> Evaluation:
             runs[situation].append(replication)
         results = {situation: _result(bench, situation, done) for situation, done in runs.items() if done}
         settled = [result for result in results.values() if result.replications >= ENOUGH]
-        if any(_over(result.judgements) for result in results.values()) or not all(map(_promising, settled)):
+        hopeless = any(_over(result.judgements) for result in results.values()) or not all(map(_promising, settled))
+        if hopeless and not thorough:
             break
     return Evaluation(deployment, situations, results)
