@@ -119,6 +119,7 @@ def no_cost(connection_open_s: float = 1.0) -> Constants:
         commit_database_s=0.0,
         connection_open_s=connection_open_s,
         connection_pause_s=0.0,
+        pool_build_s=connection_open_s,
     )
 
 
