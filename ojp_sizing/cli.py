@@ -289,6 +289,11 @@ def _leave(line: str, code: int) -> None:
     click.echo(" ".join(line.split()), err=True)
     sys.stdout.flush()
     sys.stderr.flush()
+    from multiprocessing import active_children
+
+    # Worker processes would outlive this one, and keep its output open.
+    for child in active_children():
+        child.terminate()
     # Not sys.exit: simulations under way in other threads would be waited for.
     os._exit(code)
 

@@ -129,6 +129,33 @@ def test_bad_input_is_one_line_that_names_the_place(arguments: tuple[str, ...], 
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("arrivals", "words"),
+    [
+        ("{replay: r.csv}", "r.csv: the recording lasts 2s, at 120 units/s "),
+        (
+            "{bursts: {dispersion: 2000, mean: 1s, share: 20%}}",
+            "arrivals.bursts.dispersion: bursts of 1s in 0.2 of the",
+        ),
+        ("{closed: {pause: 60s}}", "arrivals.closed.pause: 120 units/s with pauses of 60s take 7,200 clients, but"),
+    ],
+)
+@pytest.mark.parametrize("engine", ["simpy", "auto"])
+def test_arrivals_that_cannot_have_the_rate_end_in_one_line(
+    engine: str, arrivals: str, words: str, tmp_path: Path
+) -> None:
+    """The worker that finds it is another process or thread; nothing goes on behind the error."""
+    (tmp_path / "r.csv").write_text("at\n0\n1\n2\n")
+    statements = "statements: [{name: a, sql: q, kind: read, share: 1, database_time: 2ms}]"
+    (tmp_path / "w.yaml").write_text(f"name: w\n{statements}\nunits: [{{name: u}}]\narrivals: {arrivals}\n")
+    # Pipes stay open while any worker lives: the time-out would strike.
+    result = run(*SMALL, "--workload", "w.yaml", "--engine", engine, cwd=tmp_path, timeout_s=60)
+    assert result.returncode == 2
+    assert result.stderr.startswith(f"ojp-size: {words}")
+    assert len(result.stderr.splitlines()) == 1
+    assert {path.name for path in tmp_path.iterdir()} == {"r.csv", "w.yaml"}
+
+
 def test_an_output_that_is_a_file_is_refused_before_the_work(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("x")
     result = run("--peak-rps", "100000", "--output", "taken", cwd=tmp_path, timeout_s=30)
