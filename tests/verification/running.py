@@ -6,7 +6,6 @@ is known to be 0: what service and the next arrival bring beyond their means, an
 meets, which cannot know of either (a martingale difference, as of Henderson and Glynn 2002).
 """
 
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from math import ceil, inf, sqrt
@@ -14,18 +13,20 @@ from math import ceil, inf, sqrt
 import numpy as np
 from numpy.random import Generator, SeedSequence, default_rng
 from scipy.special import stdtrit
-from tests.worlds import Unit, no_cost, trace_of, update
 
 from ojp_sizing.behaviour.world import CONNECTION_TIMEOUT, OK
 from ojp_sizing.demand.trace import Trace
 from ojp_sizing.deployment.deployment import ClientPool, Database, Deployment, ServerSettings
 from ojp_sizing.simulation.simulate import Engine, simulate
+from tests.worlds import Unit, no_cost, trace_of, update
 
 from .cases import (
+    CURVE_LOAD,
     FAST_WAIT,
     GIVES_UP,
     MEAN_TIME,
     MEAN_WAIT,
+    PUBLISHED_SHARES,
     SERVICE_S,
     SLOW_WAIT,
     Cdf,
@@ -34,13 +35,12 @@ from .cases import (
     Station,
     slow_load,
     theory,
-    tolerance,
 )
 
 CONFIDENCE = 0.99
 REPLICATIONS = 32
 #: Customers of one replication, by load.
-CUSTOMERS = {0.3: 150_000, 0.6: 80_000, 0.8: 80_000, 0.9: 100_000, 0.95: 100_000}
+CUSTOMERS = {0.3: 120_000, 0.6: 80_000, 0.8: 80_000, 0.9: 100_000, 0.95: 100_000}
 WARM_UP = 0.1
 #: More than anything here can need.
 PLENTY, FOREVER_S = 20_000, 1e9
@@ -141,6 +141,8 @@ class Replication:
     mean: float
     controls: Floats
     apart: Floats
+    #: Shares above the points of a queue's curve.
+    tail: Floats
 
 
 def _gap(scv: float, load: float) -> int:
@@ -157,13 +159,20 @@ def _measure(queue: Queue, run: Customers, rate: float, values: Floats, state: F
     controls = np.array([services.mean(), spans.mean(), (state * services).mean(), (state * spans).mean()])
     values = values[begin:]
     counted = values[~np.isnan(values)]
-    return Replication(float(counted.mean()), controls, values[:: _gap(queue.service.scv, load)])
+    grid = queue.curve if queue.curve is not None and load == CURVE_LOAD else ()
+    tail = np.array([(counted > x + 1e-6).mean() for x in grid])
+    return Replication(float(counted.mean()), controls, values[:: _gap(queue.service.scv, load)], tail)
+
+
+def customers_of(queue: Queue, load: float) -> int:
+    """Customers of one replication."""
+    return round(CUSTOMERS[load] * queue.effort)
 
 
 def replication(queue: Queue, load: float, number: int) -> dict[str, Replication]:
     """Every measure of one run."""
     rng = default_rng(SeedSequence([number, *queue.name.encode(), round(1000 * load)]))
-    count = CUSTOMERS[load] * (2 if queue.slow_servers else 1)
+    count = customers_of(queue, load)
     run = customers(queue, load, count, rng)
     waits = (run.latency_s - run.service_s) / SERVICE_S
     rate = load * queue.servers / SERVICE_S
@@ -186,8 +195,10 @@ def replication(queue: Queue, load: float, number: int) -> dict[str, Replication
     result = {MEAN_WAIT: _measure(queue, run, rate, np.where(gave_up, np.nan, waits), met, load)}
     if queue.patience is not None:
         result[GIVES_UP] = _measure(queue, run, rate, gave_up * 1.0, met, load)
-    else:
-        assert not gave_up.any()
+        return result
+    assert not gave_up.any()
+    for measure, (above, _) in PUBLISHED_SHARES.get((queue.name, load), {}).items():
+        result[measure] = _measure(queue, run, rate, (waits > above + 1e-6) * 1.0, met, load)
     return result
 
 
@@ -235,6 +246,8 @@ class Result:
     tolerance: float
     customers: int
     fit: Fit | None
+    #: Points of the distribution: x, the share above it by theory, and as simulated with its interval.
+    curve: tuple[tuple[float, float, float, float, float], ...]
 
     @property
     def passes(self) -> bool:
@@ -263,6 +276,13 @@ def run_case(queue: Queue, load: float) -> list[Result]:
         mine: list[Replication] = [run[measure] for run in runs]
         mean, half = controlled_mean(np.array([r.mean for r in mine]), np.stack([r.controls for r in mine]))
         apart = np.concatenate([r.apart for r in mine])
+        curve = []
+        if exact.cdf is not None and queue.curve is not None and len(mine[0].tail):
+            none = np.empty((len(mine), 0))
+            shares = [controlled_mean(tail, none) for tail in np.stack([r.tail for r in mine]).T]
+            known = (1 - exact.cdf(np.array(queue.curve))).tolist()
+            rows = zip(queue.curve, known, shares, strict=True)
+            curve = [(x, share, found, found - by, found + by) for x, share, (found, by) in rows]
         results.append(
             Result(
                 family=queue.family,
@@ -275,9 +295,10 @@ def run_case(queue: Queue, load: float) -> list[Result]:
                 mean=mean,
                 low=mean - half,
                 high=mean + half,
-                tolerance=tolerance(exact.load),
-                customers=CUSTOMERS[load] * REPLICATIONS,
+                tolerance=exact.tolerance,
+                customers=customers_of(queue, load) * REPLICATIONS,
                 fit=None if exact.cdf is None else fit(apart[~np.isnan(apart)], exact.cdf),
+                curve=tuple(curve),
             )
         )
     return results
