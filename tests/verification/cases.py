@@ -81,7 +81,7 @@ ERLANG_C = "Erlang C"
 POLLACZEK = "Pollaczek and Khinchine"
 CROMMELIN = "Crommelin 1932"
 PHASE_TYPE = "exact solution of the generator"
-DE_SMIT = "de Smit 1983 at 0.9; exact solution of the generator"
+DE_SMIT = "de Smit 1983 at load 0.9"
 BARRER = "Barrer 1957; Baccelli and Hebuterne 1981"
 KLEINROCK = "Kleinrock 1967; Kelly 1979 for several cores"
 
@@ -194,9 +194,9 @@ def theory(queue: Queue, load: float) -> dict[str, Theory]:
     if queue.station.shares:
         # A symmetric queue: the number inside, and so the mean time, doesn't know the service's distribution.
         return {MEAN_TIME: Theory(1.0 + mmc_wait_s(rate, 1.0, c), load, c, mmc_number_cdf(c, rate))}
-    if service is EXPONENTIAL:
+    if service.letter == "M":
         return {MEAN_WAIT: Theory(mmc_wait_s(rate, 1.0, c), load, c, mmc_wait_cdf(c, rate))}
-    if service is CONSTANT:
+    if service.letter == "D":
         constant = constant_service(c, rate)
         value = mg1_wait_s(rate, 1.0, 0.0) if c == 1 else constant.mean_wait
         return {MEAN_WAIT: Theory(value, load, c, constant.wait_cdf)}
