@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test lint lab bench helm notebooks clean
+.PHONY: run test lint lab bench verification helm notebooks clean
 run: .venv/run.stamp
 	$(BIN)/ojp-size --peak-rps 5000
 
@@ -20,6 +20,10 @@ lab: .venv/test.stamp
 
 bench: .venv/test.stamp
 	$(BIN)/python -m tests.benchmarks
+
+# docs/verification.md, its figures and the results behind them, after a change that moves its numbers.
+verification: .venv/test.stamp
+	$(BIN)/python -m tests.verification
 
 # The notebook's executed twin, after a change that moves its numbers.
 notebooks: .venv/test.stamp
