@@ -173,13 +173,12 @@ end alike, bit for bit.
 
 ## How the means are judged
 
-* {REPLICATIONS} independent replications of {fewest:,} to {most // REPLICATIONS:,} customers. Each starts empty; its first
-  {100 * WARM_UP:.0f} % are dropped.
+* {REPLICATIONS} independent replications of {fewest:,} to {most // REPLICATIONS:,} customers. Each starts empty; the first
+  {100 * WARM_UP:.0f} % of its customers are dropped.
 * The interval is Student's over the replications, after averages whose expectation is known to be 0 have been regressed out
   (control variates): how far services and gaps between arrivals lay from their means, and the same times the wait, or the
   number of customers, that the customer met. What a customer meets can't depend on its own service or on the next gap, so
-  these averages have no part in the mean, only in its noise: at load 0.9 they take away more than nine tenths of the
-  variance.
+  these averages have no part in the mean, only in its noise, most of which they take away at high load.
 * Seeds are fixed. A verdict can't change by chance, only by a change of the model, of the cases, or of numpy's streams.
 
 ## How the distributions are judged
