@@ -284,6 +284,8 @@ def outcomes_of(
         samples=samples,
         changes=(),
         window_s=window_s,
+        attempts=np.ones(size, np.int32),
+        hazards=(),
         events=0,
     )
 
