@@ -111,6 +111,11 @@ if TYPE_CHECKING:
     help="Which clock runs the simulation.",
 )
 @click.option(
+    "--check-laws",
+    is_flag=True,
+    help="Hold the model's own laws against every run as it goes (nothing lent twice or lost, ...). Slower.",
+)
+@click.option(
     "--time-budget", default="10m", show_default=True, metavar="TIME", help="Give up looking after this (exit 4)."
 )
 @click.version_option(package_name="ojp-sizing")
@@ -137,6 +142,10 @@ def _run(options: dict[str, Any]) -> int:
     from ojp_sizing.quantities import parse_cores, parse_duration, parse_fraction, parse_number, parse_rate, parse_whole
     from ojp_sizing.sizing.recommendation import check, constants_of, size
 
+    if options["check_laws"]:
+        from ojp_sizing.simulation.clock import Clock
+
+        Clock.checked = True
     rate = parse_rate(options["peak_rps"], "--peak-rps")
     _refuse(rate <= 0, "--peak-rps", "a rate must be above 0", "write for example --peak-rps 5000")
     objectives = Objectives(
