@@ -266,7 +266,8 @@ def test_what_lives_in_a_pod_fits_into_its_memory_limit(number: int) -> None:
     s = clock._records("settings")[0]
     pods, pools = outcomes.samples["pods"], outcomes.samples["pools"]
     alive = s["memory_base_bytes"] + s["heap_per_row_bytes"] * pods["buffered_rows"]
-    alive += s["heap_per_connection_bytes"] * pools["open"] + s["heap_per_request_bytes"] * pods["inside"]
+    connections = (pools["open"] + pools["direct"] + pools["orphaned"]).reshape(*pods.shape, -1).sum(axis=2)
+    alive += s["heap_per_connection_bytes"] * connections + s["heap_per_request_bytes"] * pods["inside"]
     assert (pods["buffered_rows"] >= 0).all()
     assert (pods["buffered_rows"][-1] == 0).all()
     # A run begins with its pools open, whether or not they fit; the first RPC finds that out.

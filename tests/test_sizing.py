@@ -24,7 +24,7 @@ from ojp_sizing.sizing.candidates import (
     pod_cpu_cores,
     undivided_pool,
 )
-from ojp_sizing.sizing.evaluate import Task, run_task
+from ojp_sizing.sizing.evaluate import SITUATIONS, Task, run_task
 from ojp_sizing.sizing.recommendation import Recommendation, check_objectives
 from ojp_sizing.sizing.resources import memory_of, request_cores
 from ojp_sizing.sizing.search import smaller_neighbours
@@ -116,7 +116,7 @@ def test_cores_are_asked_for_only_where_none_are_given() -> None:
 def test_the_answer_is_shown_in_every_situation_and_within_its_own_rules(answer: Recommendation) -> None:
     assert answer.verdict is Verdict.MET
     assert answer.evaluation is not None
-    assert set(answer.evaluation.results) == set(Situation)
+    assert set(answer.evaluation.results) == set(SITUATIONS)
     for result in answer.evaluation.results.values():
         assert result.replications >= 3
         for judgement in result.judgements:

@@ -263,7 +263,9 @@ def record(recommendation: Recommendation, release: Release | None) -> dict[str,
     answer: dict[str, Any] | None = None
     if evaluation is not None and release is not None:
         answer = {
-            "deployment": _deployment(evaluation),
+            # It was simulated with the memory that it is given.
+            "deployment": _deployment(evaluation)
+            | ({"memory_limit_bytes": recommendation.resources.memory.limit} if recommendation.resources else {}),
             "resources": _plain(asdict(recommendation.resources)) if recommendation.resources else None,
             "database": _plain(asdict(recommendation.database)) if recommendation.database else None,
             "cost_core_equivalents": recommendation.cost_cores,
