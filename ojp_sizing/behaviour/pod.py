@@ -474,7 +474,7 @@ def _statement_fails(w: World, caller: int, status: int) -> None:
 
 @transition
 def _release_unless_leaked(w: World, caller: int) -> None:
-    """A failed statement's connection: a session's stays; else it goes back, or is lost (reference 1.6, off by default)."""
+    """A failed statement's connection: a session's stays; else it goes back, or is lost for good (reference 1.6)."""
     c = w.callers[caller]
     if c.holds == 1 and c.pinned == NOBODY:
         if chance(w, caller) < w.settings[0].leak_probability:
