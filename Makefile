@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test lint lab bench verification helm notebooks clean
+.PHONY: run test lint lab bench verification stories helm notebooks clean
 run: .venv/run.stamp
 	$(BIN)/ojp-size --peak-rps 5000
 
@@ -24,6 +24,10 @@ bench: .venv/test.stamp
 # docs/verification.md, its figures and the results behind them, after a change that moves its numbers.
 verification: .venv/test.stamp
 	$(BIN)/python -m tests.verification
+
+# docs/stories.md and its figures, after a change that moves its numbers.
+stories: .venv/test.stamp
+	$(BIN)/python -m scripts.make_stories
 
 # The notebook's executed twin, after a change that moves its numbers.
 notebooks: .venv/test.stamp

@@ -1,0 +1,44 @@
+"""The stories' traps are met, their mends remove them, and the page shows what the runs give."""
+
+import pytest
+
+from scripts.make_stories import ROOT, Run, classifier, convoy, rolling, written
+
+Stories = tuple[list[Run], list[Run], list[Run]]
+
+
+@pytest.fixture(scope="module")
+def stories() -> Stories:
+    return convoy(), classifier(), rolling()
+
+
+def test_more_threads_than_callers_end_the_convoy(stories: Stories) -> None:
+    jam, mended = stories[0]
+    assert "convoy" in jam.hazards
+    assert "convoy" not in mended.hazards
+    assert jam.good[20:].mean() < 50
+    assert mended.good[20:].mean() > 450
+
+
+def test_the_classifier_trap_takes_segregation_off(stories: Stories) -> None:
+    trap, fresh, off = stories[1]
+    assert {"everything_slow", "locked"} <= trap.hazards.keys()
+    assert "everything_slow" not in fresh.hazards
+    assert "locked" in fresh.hazards
+    assert not {"locked", "breaker_opened"} & off.hazards.keys()
+    assert trap.rate("classed_slow").sum() > 0 == off.rate("classed_slow").sum()
+    assert trap.good[20:].mean() < 20
+    assert off.good[20:].mean() > 38
+
+
+def test_more_replicas_with_an_undivided_pool_keep_pods_and_pools(stories: Stories) -> None:
+    three, nine = stories[2]
+    traps = {"one_pod_left", "pool_emptied", "pool_flaps", "convoy"}
+    assert traps <= three.hazards.keys()
+    assert not traps & nine.hazards.keys()
+    assert nine.good[2:-3].mean() > 1100
+
+
+def test_the_page_is_what_the_runs_give(stories: Stories) -> None:
+    for path, content in written(*stories).items():
+        assert (ROOT / path).read_text(encoding="utf-8") == content, path
