@@ -50,7 +50,7 @@ def test_twice_the_speed_of_everything_halves_every_latency_exactly(seed: int, p
     found = run(replace(trace, **times_halved(trace)), fast)[1]
     assert found.outcome.tolist() == expected.outcome.tolist()
     assert (np.unique(expected.latency_s).size > 20) and (expected.outcome >= OK).all()
-    assert found.latency_s == pytest.approx(expected.latency_s / 2, rel=1e-12, abs=1e-12)
+    assert found.latency_s.tolist() == (expected.latency_s / 2).tolist()
 
 
 @pytest.mark.parametrize("seed", range(4))
