@@ -218,7 +218,7 @@ def _connect(w: World, thread: int) -> None:
 def _end_unconnected(w: World, thread: int, ending: int) -> None:
     c = w.callers[thread]
     c.outcome = ending
-    c.closed_s = w.state[0].now
+    _tell_user(w, thread)
     _end(w, thread)
 
 
@@ -325,7 +325,7 @@ def _close(w: World, thread: int) -> None:
     answer all the same, which is a simplification.
     """
     c = w.callers[thread]
-    c.closed_s = w.state[0].now
+    _tell_user(w, thread)
     if c.pinned == NOBODY:
         c.probe = 0
         _terminate_onward(w, thread)
@@ -353,17 +353,23 @@ def _terminate_onward(w: World, thread: int) -> None:
 
 
 @transition
-def _end(w: World, thread: int) -> None:
+def _tell_user(w: World, thread: int) -> None:
+    """The unit has ended for its user, who may have given it up before."""
     c = w.callers[thread]
     unit = w.units[c.unit]
-    if unit.outcome == UNFINISHED:
-        unit.finished_s = c.closed_s
-        unit.thought_s = c.thought_s
     unit.pod = c.pod
     if unit.outcome == UNFINISHED:
+        unit.finished_s = w.state[0].now
+        unit.thought_s = c.thought_s
         unit.outcome = c.outcome
         if c.outcome != OK:
             _try_again(w, c.unit)
+
+
+@transition
+def _end(w: World, thread: int) -> None:
+    """The thread is free again."""
+    c = w.callers[thread]
     jvm = w.jvms[c.jvm]
     if w.settings[0].closed == 1:
         _take_next_unit(w, thread)

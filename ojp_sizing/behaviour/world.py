@@ -222,7 +222,7 @@ LAYOUTS: dict[str, np.dtype[Any]] = {
     "callers": _layout(
         [
             ("jvm", _i), ("unit", _i), ("first", _i), ("count", _i), ("transaction", _i), ("began_s", _f),
-            ("thought_s", _f), ("closed_s", _f), ("outcome", _i), ("at", _i), ("probe", _i), ("round", _i),
+            ("thought_s", _f), ("outcome", _i), ("at", _i), ("probe", _i), ("round", _i),
             ("connected", _i), ("sends", _i),
             ("calls", _i), ("begun", _i), ("ended", _i), ("xa", _i), ("fetched", _i), ("checking", _i),
             ("rpc", _i), ("pod", _i), ("pool", _i), ("status", _i), ("place", _i), ("next", _i), ("deadline_s", _f),
