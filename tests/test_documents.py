@@ -48,3 +48,11 @@ def test_targets_that_the_readme_names_are_in_the_makefile() -> None:
     makefile = (ROOT / "Makefile").read_text()
     for target in set(re.findall(r"(?:`|^    )make ([a-z]+)\b", (ROOT / "README.md").read_text(), re.MULTILINE)):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_tests_that_the_traceability_names_exist() -> None:
+    named = set(re.findall(r"\b(test_\w+\.py)::(test_\w+)", (ROOT / "docs" / "traceability.md").read_text()))
+    assert named
+    for file, function in sorted(named):
+        source = (ROOT / "tests" / file).read_text()
+        assert re.search(rf"^def {function}\(", source, re.MULTILINE), f"{file}::{function}"
