@@ -1,0 +1,67 @@
+"""Statements of the reference that a measurement can confirm or refute, each with the range that it predicts.
+
+Written before the measurements were made; a range is never moved afterwards.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import inf
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """``quantity`` (see ``findings.py``) of an experiment lies in [low, high], says ``source``."""
+
+    experiment: str
+    quantity: str
+    unit: str
+    low: float
+    high: float
+    status: str
+    source: str
+    says: str
+
+
+CLAIMS = (
+    Claim(
+        "generator", "connection open, median", "ms", 7.5, 30.0, "PREDICTED", "reference 13 row 6",
+        "a database connection opens in 15 ms (taken here: within a factor of 2)",
+    ),
+    Claim(
+        "pool-burst", "interval between added connections less an open, median", "ms", 28.0, 34.0, "GENERAL",
+        "HikariCP's sources", "the adder sleeps 30 ms after each connection",
+    ),
+    Claim(
+        "pool-burst", "most connections in one interval", "connections", 1, 1, "GENERAL", "reference 5",
+        "connections are opened one at a time",
+    ),
+    Claim(
+        "pool-resize", "open connections 0.2 s after the shrink", "connections", 2, 7, "GENERAL", "reference 5",
+        "a shrink closes idle connections at once and busy ones on return",
+    ),
+    Claim(
+        "pool-resize", "longest unit due within 1 s of the shrink, less that of the second before", "ms", 45.0, inf,
+        "GENERAL", "reference 5", "a shrink empties the pool: who comes then waits for new connections",
+    ),
+    Claim(
+        "driver-refused", "longest getConnection", "ms", 0.0, 500.0, "CODE", "reference 6",
+        "a process that ended refuses, and the driver fails at once",
+    ),
+    Claim(
+        "driver-frozen", "getConnection", "s", 60.0, inf, "GENERAL", "reference 6",
+        "no deadline, no keepalive: a call to a frozen node hangs for minutes",
+    ),
+    Claim(
+        "driver-silent", "getConnection", "s", 15.0, 25.0, "GENERAL", "reference 6",
+        "a connect to a lost node costs up to about 20 s",
+    ),
+    Claim(
+        "driver-returns", "first connection after the return", "s", 0.0, 5.5, "CODE", "reference 1.1 and 6",
+        "getConnection() tries an endpoint whose failure is more than 5 s old (asked every 0.5 s)",
+    ),
+    Claim(
+        "driver-returns", "TCP connections to the returned endpoint", "connections", 1, 1, "CODE", "reference 1.1",
+        "one channel per client JVM and endpoint",
+    ),
+)  # fmt: skip
