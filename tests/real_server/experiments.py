@@ -149,6 +149,21 @@ PARTS = (
         "driver", CONNECTS, (Band(2.0),), 40.0, nodes=2, endpoints=(Endpoint("refuses"), Endpoint("refuses", 22.5)),
         tail_s=5.0,
     ),
+    Experiment(
+        "driver-returns-late", "The same after 75 s: does the driver's patience grow with the outage?",
+        "driver", CONNECTS, (Band(2.0),), 150.0, nodes=2, endpoints=(Endpoint("refuses"), Endpoint("refuses", 75.0)),
+        tail_s=5.0,
+    ),
+    Experiment(
+        "driver-returns-busy", "The same after 22.5 s, with 200 units per second that ask",
+        "driver", CONNECTS, (Band(200.0),), 40.0, nodes=2, endpoints=(Endpoint("refuses"), Endpoint("refuses", 22.5)),
+        tail_s=5.0,
+    ),
+    Experiment(
+        "driver-lost", "A lost node (packets dropped) beside a dead one: how often does getConnection() hang?",
+        "driver", CONNECTS, (Band(5.0),), 90.0, nodes=2, endpoints=(Endpoint("refuses"), Endpoint("silent")),
+        tail_s=40.0,
+    ),
 )  # fmt: skip
 
 # OJP's servers ---------------------------------------------------------------------------------------------------
