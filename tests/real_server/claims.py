@@ -86,4 +86,13 @@ CLAIMS = (
         "driver-lost", "longest getConnection", "s", 28.0, 65.0, "INFER", "this project",
         "Netty's connect time-out is 30 s, and a call may meet it more than once",
     ),
+    # Written after driver-returns-late: the endpoint came back just when the backoff ended (1 + 1.6 + ... from second 6).
+    Claim(
+        "driver-returns-many", "first connection after the return, median", "s", 0.0, 10.0, "INFER", "reference 6",
+        "recovery is noticed 0 to 10 s after the port answers",
+    ),
+    Claim(
+        "driver-returns-many", "first connection after the return, median", "s", 15.0, 60.0, "INFER", "this project",
+        "the attempts after an outage of 80 s are 43 s apart, and the next one is due at about second 118",
+    ),
 )  # fmt: skip

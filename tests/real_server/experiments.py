@@ -155,6 +155,11 @@ PARTS = (
         tail_s=5.0,
     ),
     Experiment(
+        "driver-returns-many", "Six clients, an endpoint each, back after 80 s",
+        "driver", replace(CONNECTS, clients=Clients(6, 400)), (Band(12.0),), 140.0, nodes=2,
+        endpoints=(Endpoint("refuses"), Endpoint("refuses", 80.0)), tail_s=5.0,
+    ),
+    Experiment(
         "driver-returns-busy", "The same after 22.5 s, with 200 units per second that ask",
         "driver", CONNECTS, (Band(200.0),), 40.0, nodes=2, endpoints=(Endpoint("refuses"), Endpoint("refuses", 22.5)),
         tail_s=5.0,

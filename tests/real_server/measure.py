@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import subprocess
 import tempfile
 import time
@@ -45,10 +46,12 @@ def measure(experiment: Experiment, port: int = PORT) -> None:
 
 def _run(experiment: Experiment, number: int, room: Path, port: int) -> dict[str, Any]:
     with ExitStack() as stack:
-        ports = [port + 1 + node for node in range(experiment.nodes)]
+        # Endpoints without a server behind them are a client's own, so that we see which client came when.
+        clients_apart = experiment.workload.clients.jvms if experiment.endpoints else 1
+        ports = [port + 1 + number for number in range(experiment.nodes * clients_apart)]
         database = stack.enter_context(postgres(room, port)) if experiment.route != "driver" else None
         nodes = stack.enter_context(servers(experiment.server, ports, room)) if experiment.route == "ojp" else []
-        ends = stack.enter_context(listeners(experiment.endpoints, ports))
+        ends = stack.enter_context(listeners(experiment.endpoints * clients_apart, ports))
         clients = _clients(experiment, number, room, database, ports, stack)
         before = [cpu_s(node.process.pid) for node in nodes if node.process]
         zero = time.time() + 1.0
@@ -88,12 +91,10 @@ def _clients(
             f"ojp.connection.pool.connectionTimeout={round(pool.connection_timeout_s * 1000)}\n"
         )
     inner = f"postgresql://{database.address if database else 'localhost:1/none'}"
-    endpoints = ",".join(f"localhost:{port}" for port in ports)
-    url = f"jdbc:ojp[{endpoints}]_{inner}" if through_ojp else f"jdbc:{inner}"
     libraries = [jar(DRIVER), *map(jar, LIBRARIES)] if through_ojp else [*map(jar, LIBRARIES)]
     path = os.pathsep.join(str(item) for item in (classes, *libraries))
     options = {
-        "--url": url, "--user": USER, "--password": PASSWORD, "--texts": texts,
+        "--user": USER, "--password": PASSWORD, "--texts": texts,
         "--threads": experiment.workload.clients.threads, "--until": experiment.duration_s + experiment.tail_s,
     }  # fmt: skip
     if experiment.route == "pool":
@@ -103,12 +104,15 @@ def _clients(
     if experiment.warm and experiment.route != "driver":
         options["--warm"] = pool.maximum_size
     trace = read_columns(folder(experiment) / f"trace-{number}.csv.gz")
-    quiet = ["-Dorg.slf4j.simpleLogger.defaultLogLevel=error", "-Xms512m", "-Xmx512m"]
+    quiet = ["-Dorg.slf4j.simpleLogger.defaultLogLevel=error", "-Xmx512m"]
     clients = []
     for jvm in range(experiment.workload.clients.jvms):
         own = {name: column[trace["jvm"] == jvm] for name, column in trace.items()}
         _, own["unit"] = np.unique(own["unit"], return_inverse=True)
-        mine = {"--trace": room / f"trace-{jvm}.csv", "--out": room / f"units-{jvm}.csv"}
+        own_ports = ports[jvm * experiment.nodes :] if experiment.endpoints else ports
+        endpoints = ",".join(f"localhost:{port}" for port in own_ports[: experiment.nodes])
+        url = f"jdbc:ojp[{endpoints}]_{inner}" if through_ojp else f"jdbc:{inner}"
+        mine = {"--url": url, "--trace": room / f"trace-{jvm}.csv", "--out": room / f"units-{jvm}.csv"}
         _write_plain(mine["--trace"], own)
         words = [str(word) for pair in (options | mine).items() for word in pair]
         command = [java_home(17) / "bin" / "java", *quiet, "-cp", path, "LoadGenerator", *words]
@@ -140,7 +144,9 @@ def _read_units(room: Path, clients: int) -> dict[str, NDArray[Any]]:
         for line in (room / f"units-{jvm}.csv").read_text().splitlines()[1:]:
             _, due, *at, thought, error = line.split(",")
             delays = [round((float(t) - float(due)) * 1e6) if t else -1 for t in at]
-            rows.append((round(float(due) * 1e6), *delays, round(float(thought) * 1e6), error))
+            # Numbers in a message (times, ports) would make a kind of its own of every failure.
+            kind = re.sub(r"\d+", "N", error)
+            rows.append((round(float(due) * 1e6), *delays, round(float(thought) * 1e6), kind))
     rows.sort(key=lambda row: row[0])
     names = ("due_us", "started_us", "connected_us", "ended_us", "thought_us", "error")
     return {name: np.array(column, dtype=object) for name, column in zip(names, zip(*rows, strict=True), strict=True)}
