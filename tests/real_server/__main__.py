@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from ojp_sizing.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, InputError
-from tests.real_server.experiments import EXPERIMENTS, PARTS, Experiment
+from tests.real_server.experiments import EXPERIMENTS, PARTS, SERVERS, Experiment
 from tests.real_server.processes import interrupts_unwind
 
 
@@ -36,16 +36,20 @@ def _do(step: str, chosen: list[Experiment], port: int) -> None:
     from tests.real_server.prediction import predict
     from tests.real_server.report import report
 
-    if step in ("predict",):
+    if step == "predict":
         for experiment in chosen or list(EXPERIMENTS.values()):
             print(f"predict {experiment.name}", flush=True)
             predict(experiment)
     if step in ("measure", "validate"):
-        for experiment in chosen or list(PARTS):
+        for experiment in chosen or PARTS:
             print(f"measure {experiment.name}: {experiment.asks}", flush=True)
             measure(experiment, port)
     if step in ("report", "validate"):
         report()
+    if step == "validate" and not chosen:
+        for experiment in SERVERS:
+            print(f"measure {experiment.name}: {experiment.asks}", flush=True)
+            measure(experiment, port)
 
 
 if __name__ == "__main__":

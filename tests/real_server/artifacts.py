@@ -54,7 +54,7 @@ def _fetch(coordinate: str, cache: Path) -> None:
     if result.returncode:
         found = re.search(r"(Could not find artifact|Failure to find|.* was not found)", result.stdout)
         problem = "Maven's repositories don't have it" if found else "Maven couldn't fetch it"
-        raise InputError(coordinate, problem, f"run {' '.join(command[:4])} to see Maven's answer")
+        raise InputError(coordinate, problem, f"see mvn dependency:get -Dartifact={coordinate}")
 
 
 def java_home(at_least: int) -> Path:

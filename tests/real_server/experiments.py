@@ -110,8 +110,12 @@ CONNECTS = replace(HOLDS, units=(UnitOfWork("connect", 1.0, (), False, Duration(
 
 PARTS = (
     Experiment(
-        "generator", "What do the load generator and JDBC add, and how long does PostgreSQL take to let somebody in?",
+        "generator", "What do the load generator, JDBC and PostgreSQL add to a statement's sleep?",
         "direct", _workload(_read("t0", 0.020, "constant")), (Band(20.0),), 20.0,
+    ),
+    Experiment(
+        "opens", "How long does PostgreSQL take to let somebody in, on a quiet machine?",
+        "direct", _workload(_read("t0", 0.005, "constant")), (Band(20.0),), 20.0,
     ),
     Experiment(
         "pool-hold", "The pool as the bottleneck; its connection is held until close",

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.real_server.artifacts import DRIVER, LIBRARIES, compiled, jar, java_home
+from tests.real_server.artifacts import DRIVER, LIBRARIES, SERVER, compiled, jar, java_home
 from tests.real_server.endpoints import Listener, listeners
 from tests.real_server.experiments import Experiment
 from tests.real_server.postgres import PASSWORD, USER, Postgres, postgres
@@ -31,6 +31,8 @@ READY_LIMIT_S = 90
 
 def measure(experiment: Experiment, port: int = PORT) -> None:
     """Run every band and record it in ``data/validation``. The traces must have been recorded before (predict)."""
+    for needed in (*LIBRARIES, *{"ojp": (DRIVER, SERVER), "driver": (DRIVER,)}.get(experiment.route, ())):
+        jar(needed)  # before anything is started
     bands = []
     for number, band in enumerate(experiment.bands):
         began_load = os.getloadavg()[0]
@@ -71,7 +73,7 @@ def _run(experiment: Experiment, number: int, room: Path, port: int) -> dict[str
         if (room / "gauge.csv").exists():
             _keep_gauge(experiment, number, room)
         record = _summary(experiment, units) | extra | _listened(ends, zero)
-        write_columns(folder(experiment) / f"measured-{number}.csv.gz", units)
+        write_columns(folder(experiment) / f"measured-{number}.csv.xz", units)
         return record
 
 
@@ -103,7 +105,7 @@ def _clients(
         options["--resizes"] = ";".join(f"{r.at_s},{r.maximum},{r.minimum_idle}" for r in experiment.resizes)
     if experiment.warm and experiment.route != "driver":
         options["--warm"] = pool.maximum_size
-    trace = read_columns(folder(experiment) / f"trace-{number}.csv.gz")
+    trace = read_columns(folder(experiment) / f"trace-{number}.csv.xz")
     quiet = ["-Dorg.slf4j.simpleLogger.defaultLogLevel=error", "-Xmx512m"]
     clients = []
     for jvm in range(experiment.workload.clients.jvms):
@@ -194,7 +196,7 @@ def _keep_gauge(experiment: Experiment, number: int, room: Path) -> None:
     lines = [line.split(",") for line in (room / "gauge.csv").read_text().splitlines()]
     columns = zip(*lines[1:], strict=True)
     write_columns(
-        folder(experiment) / f"gauge-{number}.csv.gz",
+        folder(experiment) / f"gauge-{number}.csv.xz",
         {name: np.array(column, dtype=object) for name, column in zip(lines[0], columns, strict=True)},
     )
 

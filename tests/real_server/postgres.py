@@ -49,8 +49,8 @@ class Postgres:
 
     def backends(self) -> list[int]:
         """Process ids of the clients' sessions, psql's own left out."""
-        own = "backend_type = 'client backend' and pid <> pg_backend_pid()"
-        return [int(pid) for pid in self.psql(f"select pid from pg_stat_activity where {own}").split()]
+        query = "select pid from pg_stat_activity where backend_type = 'client backend' and pid <> pg_backend_pid()"
+        return [int(pid) for pid in self.psql(query).split()]
 
 
 def _wait_until_ready(database: Postgres) -> None:

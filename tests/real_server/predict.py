@@ -38,7 +38,7 @@ def simulate_experiment(
     """Run the model. ``statement_s``: what a statement takes beyond its sleep; ``values``: other constants."""
     server = experiment.server
     if experiment.route == "pool":  # a pool alone: nothing else gates, and a query holds its connection to the end
-        server = ServerSettings(thread_pool_size=5000, segregation=False)
+        server = ServerSettings(thread_pool_size=5000, segregation=False, breaker_threshold=1_000_000)
     deployment = Deployment(
         experiment.nodes, 2.0, experiment.pool, server, constants=constants_of(experiment, values or {})
     )

@@ -15,7 +15,7 @@ from tests.real_server.recorded import draw_trace, folder, read_columns, read_tr
 def predict(experiment: Experiment) -> None:
     """Write the traces, where there are none yet, and ``prediction.json``."""
     for number, band in enumerate(experiment.bands):
-        path = folder(experiment) / f"trace-{number}.csv.gz"
+        path = folder(experiment) / f"trace-{number}.csv.xz"
         if not path.exists():
             write_trace(path, draw_trace(experiment, band))
     bands = [_band(experiment, number, band) for number, band in enumerate(experiment.bands)]
@@ -36,7 +36,7 @@ def modelled(experiment: Experiment) -> bool:
 def _band(experiment: Experiment, number: int, band: Band) -> dict[str, Any]:
     if not modelled(experiment):
         return {"rate": band.rate, "load": band.load}
-    trace = read_trace(folder(experiment) / f"trace-{number}.csv.gz", experiment)
+    trace = read_trace(folder(experiment) / f"trace-{number}.csv.xz", experiment)
     outcomes = simulate_experiment(experiment, trace, statement_s=statement_s(experiment))
     return {"rate": band.rate, "load": band.load, **predicted(experiment, trace, outcomes)}
 
@@ -46,6 +46,6 @@ def statement_s(experiment: Experiment) -> float:
     generator = EXPERIMENTS["generator"]
     if experiment.route != "pool" or not (folder(generator) / "measured.json").exists():
         return 0.0
-    units, trace = (read_columns(folder(generator) / f"{name}-0.csv.gz") for name in ("measured", "trace"))
+    units, trace = (read_columns(folder(generator) / f"{name}-0.csv.xz") for name in ("measured", "trace"))
     beyond_s = (units["ended_us"] - units["connected_us"]) / 1e6 - trace["sleep_s"]
     return round(float(np.median(beyond_s)), 6)

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import IO
@@ -44,10 +44,8 @@ def end(process: subprocess.Popen[str], stop: signal.Signals = signal.SIGTERM, g
     """The signal that asks it to stop, and SIGKILL for what is left of the group."""
     send(process, signal.SIGCONT)
     send(process, stop)
-    try:
+    with suppress(subprocess.TimeoutExpired):
         process.wait(grace_s)
-    except subprocess.TimeoutExpired:
-        pass
     send(process, signal.SIGKILL)
     process.wait()
     for pipe in (process.stdin, process.stdout):
@@ -56,19 +54,15 @@ def end(process: subprocess.Popen[str], stop: signal.Signals = signal.SIGTERM, g
 
 def send(process: subprocess.Popen[str], number: signal.Signals) -> None:
     """A signal to the process's group; nothing if it is gone."""
-    try:
+    with suppress(ProcessLookupError):
         os.killpg(process.pid, number)
-    except ProcessLookupError:
-        pass
 
 
 def close_quietly(pipe: IO[str] | None) -> None:
     """Close a pipe whose other end may be gone."""
-    try:
+    with suppress(BrokenPipeError):
         if pipe is not None:
             pipe.close()
-    except BrokenPipeError:
-        pass
 
 
 def need_free(port: int) -> None:

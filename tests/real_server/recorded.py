@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import gzip
 import io
 import json
+import lzma
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -30,18 +30,18 @@ def folder(experiment: Experiment) -> Path:
 
 
 def write_columns(path: Path, columns: Columns) -> None:
-    """A gzipped CSV; the same columns give the same bytes."""
+    """A compressed CSV; the same columns give the same bytes."""
     text = io.StringIO()
     text.write(",".join(columns) + "\n")
     for row in zip(*(column.tolist() for column in columns.values()), strict=True):
         text.write(",".join(str(value) for value in row) + "\n")
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(gzip.compress(text.getvalue().encode(), mtime=0))
+    path.write_bytes(lzma.compress(text.getvalue().encode(), preset=9 | lzma.PRESET_EXTREME))
 
 
 def read_columns(path: Path) -> dict[str, NDArray[Any]]:
-    """The columns of a gzipped CSV: integers where all values are, else floats, else text."""
-    lines = gzip.decompress(path.read_bytes()).decode().splitlines()
+    """The columns of a compressed CSV: integers where all values are, else floats, else text."""
+    lines = lzma.decompress(path.read_bytes()).decode().splitlines()
     names = lines[0].split(",")
     columns = zip(*(line.split(",") for line in lines[1:]), strict=True) if len(lines) > 1 else [()] * len(names)
     return {name: _typed(values) for name, values in zip(names, columns, strict=True)}
