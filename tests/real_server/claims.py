@@ -25,10 +25,6 @@ class Claim:
 
 CLAIMS = (
     Claim(
-        "generator", "connection open, median", "ms", 7.5, 30.0, "PREDICTED", "reference 13 row 6",
-        "a database connection opens in 15 ms (taken here: within a factor of 2)",
-    ),
-    Claim(
         "pool-burst", "interval between added connections less an open, median", "ms", 28.0, 34.0, "GENERAL",
         "HikariCP's sources", "the adder sleeps 30 ms after each connection",
     ),

@@ -114,10 +114,6 @@ PARTS = (
         "direct", _workload(_read("t0", 0.020, "constant")), (Band(20.0),), 20.0,
     ),
     Experiment(
-        "opens", "How long does PostgreSQL take to let somebody in, on a quiet machine?",
-        "direct", _workload(_read("t0", 0.005, "constant")), (Band(20.0),), 20.0,
-    ),
-    Experiment(
         "pool-hold", "The pool as the bottleneck; its connection is held until close",
         "pool", HOLDS, tuple(Band(200.0 * load, load) for load in (0.3, 0.6, 0.8, 0.9, 0.95)), 30.0,
         pool=ClientPool(10, 10, 10.0),
