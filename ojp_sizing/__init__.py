@@ -9,9 +9,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ojp_sizing.demand.arrivals import Bursts, Closed, DailyProfile, Poisson, Replay
     from ojp_sizing.demand.reading import preset_names, read_workload
     from ojp_sizing.demand.trace import Trace, sample_trace
-    from ojp_sizing.demand.workload import Clients, Duration, Network, StatementClass, UnitOfWork, Workload
+    from ojp_sizing.demand.workload import Clients, Duration, Network, Patience, StatementClass, UnitOfWork, Workload
     from ojp_sizing.deployment.deployment import ClientPool, Database, Deployment, ServerSettings
     from ojp_sizing.deployment.disruption import PodLoss, RollingUpdate, sample_pod_loss, sample_rolling_update
     from ojp_sizing.errors import InputError
@@ -24,9 +25,10 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "demand.arrivals": ("Bursts", "Closed", "DailyProfile", "Poisson", "Replay"),
     "demand.reading": ("preset_names", "read_workload"),
     "demand.trace": ("Trace", "sample_trace"),
-    "demand.workload": ("Clients", "Duration", "Network", "StatementClass", "UnitOfWork", "Workload"),
+    "demand.workload": ("Clients", "Duration", "Network", "Patience", "StatementClass", "UnitOfWork", "Workload"),
     "deployment.deployment": ("ClientPool", "Database", "Deployment", "ServerSettings"),
     "deployment.disruption": ("PodLoss", "RollingUpdate", "sample_pod_loss", "sample_rolling_update"),
     "errors": ("InputError",),
@@ -39,8 +41,11 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "Bursts",
     "ClientPool",
     "Clients",
+    "Closed",
+    "DailyProfile",
     "Database",
     "Deployment",
     "Duration",
@@ -49,8 +54,11 @@ __all__ = [
     "Network",
     "Objectives",
     "Outcomes",
+    "Patience",
     "PodLoss",
+    "Poisson",
     "Recommendation",
+    "Replay",
     "RollingUpdate",
     "ServerSettings",
     "Situation",

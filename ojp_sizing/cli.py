@@ -22,6 +22,7 @@ from ojp_sizing.errors import (
 )
 
 if TYPE_CHECKING:
+    from ojp_sizing.measurement.objectives import Situation
     from ojp_sizing.sizing.search import Listener
 
 
@@ -76,6 +77,12 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--max-replicas", default="100", show_default=True, metavar="N", help="Most replicas that may be recommended."
+)
+@click.option(
+    "--also",
+    multiple=True,
+    metavar="SITUATION",
+    help="Judge this too: pod-stopped, node-lost, two-pods-lost, database-slow or database-full. Repeatable.",
 )
 @click.option("--release", default="ojp-server", show_default=True, metavar="NAME", help="Name of the Helm release.")
 @click.option("--namespace", default="ojp", show_default=True, metavar="NAME", help="Kubernetes namespace.")
@@ -142,6 +149,7 @@ def _run(options: dict[str, Any]) -> int:
     most_replicas = parse_whole(options["max_replicas"], "--max-replicas", least, 1000)
     seed = parse_whole(options["seed"], "--seed", 0, 2**63 - 1)
     budget_s = parse_duration(options["time_budget"], "--time-budget")
+    also = [_situation(name) for name in options["also"]]
     workload = read_workload(options["workload"])
     # Names and the directory are looked at before minutes of work, not after.
     names = {"name": options["release"], "namespace": options["namespace"], "database_url": options["database_url"]}
@@ -155,7 +163,7 @@ def _run(options: dict[str, Any]) -> int:
     with _progress() as listener:
         recommendation = size(
             workload, rate, database=database, objectives=objectives, seed=seed, engine=options["engine"],
-            least_replicas=least, most_replicas=most_replicas, budget_s=budget_s, listener=listener,
+            least_replicas=least, most_replicas=most_replicas, budget_s=budget_s, also=also, listener=listener,
         )  # fmt: skip
 
     release = release_of(recommendation, **names) if recommendation.evaluation else None
@@ -171,6 +179,19 @@ def _run(options: dict[str, Any]) -> int:
         console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
         print_answer(console, recommendation, release, written, helm_command(release, directory) if release else "")
     return {Verdict.MET: 0, Verdict.NOT_MET: EXIT_NOT_MET, Verdict.UNDECIDED: EXIT_UNDECIDED}[recommendation.verdict]
+
+
+def _situation(name: str) -> Situation:
+    from ojp_sizing.measurement.objectives import Situation
+    from ojp_sizing.quantities import shown
+
+    names = {
+        situation.value.replace(" silently", "").replace("one ", "").replace(" ", "-"): situation
+        for situation in Situation
+    }
+    if name not in names:
+        raise InputError("--also", f"there is no situation {shown(name)}", "one of " + ", ".join(list(names)[3:]))
+    return names[name]
 
 
 def _refuse(is_bad: bool, place: str, problem: str, mend: str) -> None:

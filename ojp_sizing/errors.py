@@ -14,3 +14,7 @@ class InputError(ValueError):
     def __init__(self, place: str, problem: str, mend: str = "") -> None:
         self.place, self.problem, self.mend = place, problem, mend
         super().__init__(f"{place}: {problem}" + (f"; {mend}" if mend else ""))
+
+    def __reduce__(self) -> tuple[type[InputError], tuple[str, str, str]]:
+        """By its three parts: worker processes send their errors pickled."""
+        return InputError, (self.place, self.problem, self.mend)

@@ -40,6 +40,8 @@ from ojp_sizing.deployment.deployment import ServerSettings, share_of_pool, spli
 from ojp_sizing.deployment.disruption import PodLoss, RollingUpdate
 
 SEGREGATED = ServerSettings(segregation=True)
+#: Its driver checks the pods' health in a thread of its own.
+THREADED = "0.3.2-snapshot"
 
 # Slots (section 2) ------------------------------------------------------------------------------------------------
 
@@ -224,7 +226,7 @@ def test_without_a_fast_slot_every_statement_times_out(size: int, percentage: in
     world, outcomes = run(trace_of(Unit(0.0, (update(0.25),))), deployment_of(3, size, server=server))
     assert outcomes.outcome.tolist() == [SLOT_TIMEOUT]
     assert outcomes.latency_s.tolist() == [60.0]
-    assert world.memories[0].failures == 1
+    assert world.breakers[0].failures == 1
 
 
 def test_a_slot_timeout_counts_for_the_breaker_but_is_not_learned() -> None:
@@ -233,7 +235,7 @@ def test_a_slot_timeout_counts_for_the_breaker_but_is_not_learned() -> None:
     )
     world, outcomes = run(trace, deployment_of(1, 2, server=SEGREGATED))
     assert outcomes.outcome[1] == SLOT_TIMEOUT
-    assert (world.memories[1].failures, world.memories[1].average_ms) == (1, 20.0)
+    assert (world.breakers[1].failures, world.memories[1].average_ms) == (1, 20.0)
 
 
 def test_slots_do_not_grow_with_the_pool() -> None:
@@ -274,31 +276,31 @@ def test_the_overall_average_is_unweighted() -> None:
     for _ in range(50):
         record_time(world, 0, 0, 10.0)
     record_time(world, 0, 1, 90.0)
-    assert world.pods[0].overall_ms == 50.0
+    assert world.pools[0].overall_ms == 50.0
 
 
 def test_the_overall_average_is_made_anew_with_a_new_text_or_after_300_s() -> None:
     world = learned(20.0, 20.0)
     record_time(world, 0, 0, 520.0)
-    assert world.pods[0].overall_ms == 20.0
+    assert world.pools[0].overall_ms == 20.0
     world.state[0].now = 299.9
     record_time(world, 0, 0, 120.0)
-    assert world.pods[0].overall_ms == 20.0
+    assert world.pools[0].overall_ms == 20.0
     world.state[0].now = 300.0
     record_time(world, 0, 0, 120.0)
-    assert world.pods[0].overall_ms == (120.0 + 20.0) / 2
+    assert world.pools[0].overall_ms == (120.0 + 20.0) / 2
     # The next interval begins here.
     world.state[0].now = 599.9
     record_time(world, 0, 0, 1120.0)
-    assert world.pods[0].overall_ms == 70.0
+    assert world.pools[0].overall_ms == 70.0
 
 
 def test_the_interval_is_read_in_whole_seconds() -> None:
     world = learned(20.0, refresh_s=5.0)
-    world.pods[0].overall_at_s = 0.999
+    world.pools[0].overall_at_s = 0.999
     world.state[0].now = 5.0
     record_time(world, 0, 0, 120.0)
-    assert world.pods[0].overall_ms == 40.0
+    assert world.pools[0].overall_ms == 40.0
 
 
 @pytest.mark.parametrize(
@@ -327,7 +329,7 @@ def test_the_metastable_trap(refresh_s: float, overall_ms: float, slow: int) -> 
     for text in range(10):
         record_time(world, 0, text, 10_000.0)
     assert {memory.average_ms for memory in world.memories} == {2016.0}
-    assert world.pods[0].overall_ms == overall_ms
+    assert world.pools[0].overall_ms == overall_ms
     assert sum(is_slow(world, 0, text) for text in range(10)) == slow
 
 
@@ -430,7 +432,7 @@ def test_each_pod_has_its_own_breaker_for_each_text() -> None:
     world, outcomes = run(trace, deployment_of(2))
     # Round robin: pods 0, 1, 0, 1, 0, 1; the third failure on each opens that pod's.
     assert outcomes.outcome.tolist() == [DATABASE_ERROR] * 6 + [BREAKER_OPEN] * 2 + [OK]
-    assert [memory.failures for memory in world.memories] == [3, 0, 3, 0]
+    assert [breaker.failures for breaker in world.breakers] == [3, 0, 3, 0]
 
 
 def test_an_open_breaker_takes_no_slot_and_no_connection() -> None:
@@ -480,7 +482,7 @@ def test_a_view_before_the_pool_is_remembered_and_not_applied() -> None:
 def test_the_first_view_after_a_restart_counts_as_a_change() -> None:
     world = world_of(deployment_of(3, 20))
     assert tell(world, 110, 2) == 10
-    drop_pool(world, 0)
+    drop_pool(world, 0, noticed=True)
     build_pool(world, 0)
     assert tell(world, 110, 2) == 10
 
@@ -552,7 +554,7 @@ def test_the_wait_for_a_connection_ends_after_10_s(transaction: bool, failures: 
     assert outcomes.outcome.tolist() == [OK, CONNECTION_TIMEOUT]
     assert outcomes.latency_s[1] == 10.0
     # A statement's counts for the breaker, startTransaction's doesn't.
-    assert world.memories[1].failures == failures
+    assert world.breakers[1].failures == failures
 
 
 def test_each_waiter_has_its_own_10_s() -> None:
@@ -765,7 +767,7 @@ def test_survivors_grow_when_a_client_that_knows_sends_them_a_statement() -> Non
 def test_a_connect_marks_a_pod_up_before_it_has_answered() -> None:
     # The health check that began at 2 s found pod 1 dead at 4 s; getConnection tries it again, from 9.5 to 10.5 s.
     trace = trace_of(Unit(8.5, (update(),)), duration_s=11.5, health_phase=0.4, one_way_s=0.5)
-    _, outcomes = run(trace, deployment_of(2), lost(1, 1.0, 100.0), sample_every_s=0.25)
+    _, outcomes = run(trace, deployment_of(2, version=THREADED), lost(1, 1.0, 100.0), sample_every_s=0.25)
     up = dict(zip(outcomes.sample_s.tolist(), outcomes.samples["jvms"]["up"][:, 0].tolist(), strict=True))
     assert [up[t] for t in (0.75, 3.75, 4.25, 9.25, 9.75, 10.25, 10.75)] == [2, 2, 1, 1, 2, 2, 1]
 
@@ -774,7 +776,7 @@ def test_a_connect_marks_a_pod_up_before_it_has_answered() -> None:
 @pytest.mark.parametrize("absent_s", [12.0, 14.6, 17.3, 20.1])
 def test_health_checks_find_a_death_within_5_s_and_a_return_within_10_s(phase: float, absent_s: float) -> None:
     trace = trace_of(Unit(0.0, (update(),)), duration_s=60.0, one_way_s=0.0005, health_phase=phase)
-    _, outcomes = run(trace, deployment_of(2), lost(1, 11.0, absent_s), sample_every_s=0.05)
+    _, outcomes = run(trace, deployment_of(2, version=THREADED), lost(1, 11.0, absent_s), sample_every_s=0.05)
     up = outcomes.samples["jvms"]["up"][:, 0] == 2
     t = outcomes.sample_s
     lost_s, found_s = t[~up][0], t[~up][-1]
@@ -786,14 +788,14 @@ def test_health_checks_find_a_death_within_5_s_and_a_return_within_10_s(phase: f
 def test_a_session_on_a_dead_pod_is_lost(phase: float) -> None:
     # Phase 0.4: the health check at 2 s noticed, and the driver says so; else the close of the result fails and marks.
     trace = trace_of(Unit(0.0, (select(think_s=3.0),)), duration_s=4.0, health_phase=phase)
-    world, outcomes = run(trace, deployment_of(2), lost(0, 1.0, 100.0))
+    world, outcomes = run(trace, deployment_of(2, version=THREADED), lost(0, 1.0, 100.0))
     assert outcomes.outcome.tolist() == [SESSION_LOST if phase == 0.4 else UNAVAILABLE]
     assert ups(world) == [0, 1]
 
 
 def test_a_lost_session_stays_lost_when_its_pod_is_back() -> None:
     trace = trace_of(Unit(0.0, (select(think_s=20.0),)), duration_s=30.0, health_phase=0.4, one_way_s=0.25)
-    world, outcomes = run(trace, deployment_of(2), lost(0, 1.75, 2.0))
+    world, outcomes = run(trace, deployment_of(2, version=THREADED), lost(0, 1.75, 2.0))
     assert ups(world) == [1, 1]
     assert outcomes.outcome.tolist() == [SESSION_LOST]
     # Two connects and the query; the driver asks nobody.
@@ -828,7 +830,7 @@ def test_a_restarted_pod_has_no_pool_until_a_connect() -> None:
     created = dict(zip(outcomes.sample_s, outcomes.samples["pools"]["created"][:, 1], strict=True))
     assert [created[t] for t in (0.5, 2.5, 24.5, 27.0)] == [1, 0, 0, 1]
     # It counts for the breaker there.
-    assert world.memories[1].failures == 1
+    assert world.breakers[1].failures == 1
 
 
 def test_a_restarted_pod_has_closed_breakers_and_has_learned_nothing() -> None:
@@ -836,7 +838,7 @@ def test_a_restarted_pod_has_closed_breakers_and_has_learned_nothing() -> None:
     trace = trace_of(*bad, Unit(3.0, (update(0.25, text=1),)), duration_s=4.5, typical_ms=(20.0, 50.0))
     world, outcomes = run(trace, deployment_of(1, connection_open_s=0.25), lost(0, 1.0, 0.5))
     assert outcomes.outcome.tolist() == [DATABASE_ERROR] * 3 + [DATABASE_ERROR, OK]
-    assert [memory.failures for memory in world.memories] == [0, 0]
+    assert [breaker.failures for breaker in world.breakers] == [0, 0]
     assert [memory.seen for memory in world.memories] == [0, 1]
     assert world.memories[1].average_ms == 250.0
 

@@ -427,7 +427,7 @@ def test_peak_is_the_worst_second() -> None:
 
 
 def test_measures_of_replications_are_put_together() -> None:
-    one = Replication({"fast_p99_s": 1.0, "slow_p99_s": nan}, {"failed_share": (1, 100)}, 100)
+    one = Replication({"fast_p99_s": 1.0, "slow_p99_s": nan}, {"failed_share": (1, 100)}, 100, {}, ())
     other = replace(one, values={"fast_p99_s": 3.0, "slow_p99_s": 4.0}, counts={"failed_share": (0, 300)})
     estimates = measure([one, other])
     assert estimates["fast_p99_s"] == mean_estimate([1.0, 3.0], floor=0.0)

@@ -2,8 +2,10 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import astuple, replace
+from itertools import product
 from math import exp, inf, log, sqrt
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ from ojp_sizing.demand.workload import Clients, Duration, Network, StatementClas
 from ojp_sizing.deployment.constants import default_constants
 from ojp_sizing.deployment.deployment import ClientPool, Database, Deployment, ServerSettings
 from ojp_sizing.simulation.simulate import simulate
-from ojp_sizing.theory.offered import bare_latency_s, mean_load, one_way_mean_s
+from ojp_sizing.theory.offered import UnitLoad, bare_latency_s, load_of, mean_load, one_way_mean_s
 from ojp_sizing.theory.queues import erlang_b, erlang_c, mg1_wait_s, mmc_wait_s, processor_sharing_s, servers_for
 
 Draw = Callable[[Generator, int], np.ndarray]
@@ -70,6 +72,13 @@ def updates(
         health_phase_s=np.full(1, 0.5),
         typical_ms=np.array([1000 * SERVICE_S]),
         typical_rows=np.zeros(1),
+        calls=zero,
+        xa=zero,
+        keeps=zero,
+        called=zero,
+        fetches=zero,
+        gap_s=np.zeros(units),
+        chances=np.full(1, 0.5),
     )
 
 
@@ -265,6 +274,84 @@ def test_mean_load_is_what_a_run_without_waits_uses(units: tuple[UnitOfWork, ...
     cpu_s = load.spread_cpu_s + replicas * load.every_pod_cpu_s
     cpu_s += heartbeats * deployment.constants.small_rpc_cpu_s / rate
     assert use == pytest.approx([cpu_s, load.database_s, load.hold_s], rel=0.03)
+
+
+def by_pencil(unit: UnitOfWork, **statement: Any) -> tuple[UnitLoad, float]:
+    """A unit of one statement's load and bare latency on 3 pods, with times that can be told apart in a sum."""
+    only = StatementClass("s", "s", database_time=Duration(100.0), **({"kind": "write", "rows": 0} | statement))
+    unit = replace(unit, statements=("s",), think=Duration(7.0))
+    workload = Workload("w", (only,), (unit,), network=Network(1.0, 0.0))
+    constants = replace(no_cost(0.25), statement_cpu_s=0.02, small_rpc_cpu_s=0.003, commit_database_s=0.5)
+    latency_s = bare_latency_s(workload, unit, "fast", 3, constants)
+    assert latency_s is not None
+    return mean_load(workload, constants), latency_s
+
+
+def test_loads_by_pencil() -> None:
+    """Reference 1.3 to 1.5, RPC by RPC: a flight takes 1 s, thinking 7 s, the database 100 s or 0.5 s for a commit."""
+    one = UnitOfWork("u", 1)
+    # Each: CPU in all, per pod, database, held, fast slots, slow slots, RPCs of statements, thinking, held by XA.
+    load, latency_s = by_pencil(replace(one, calls=2))
+    held_s = 1 + 2.003 + (1 + 0.02 + 100 + 1) + 7 + 1.003
+    assert astuple(load) == pytest.approx((0.029, 0.003, 100, held_s, 100.01, 0, 1, 7, 0))
+    assert latency_s == pytest.approx((3 + 2) * 2.003 + 102.02)
+    load, latency_s = by_pencil(replace(one, calls=1, transaction=True))
+    held_s = 1 + 2.003 + (1 + 0.02 + 100 + 1) + 7 + 2.503 + 1.003
+    assert astuple(load) == pytest.approx((0.032, 0.003, 100.5, held_s, 100.01, 0, 1, 7, 0))
+    assert latency_s == pytest.approx((3 + 3) * 2.003 + 0.5 + 102.02)
+    load, latency_s = by_pencil(one, session=True)
+    held_s = 100.01 + 1 + 7 + 1.003
+    assert astuple(load) == pytest.approx((0.023, 0.003, 100, held_s, 100.01, 0, 1, 7, 0))
+    load, latency_s = by_pencil(one, kind="call")
+    assert astuple(load) == pytest.approx((0.023, 0.003, 100, held_s, 0, 0, 1, 7, 0))
+    assert latency_s == pytest.approx(3 * 2.003 + 102.02)
+    load, latency_s = by_pencil(one, kind="batch", additions=3)
+    held_s = (0.01 + 1) + 2 * (1 + 0.02 + 1) + (1 + 0.02 + 100 + 1) + 7 + 1.003
+    assert astuple(load) == pytest.approx((0.083, 0.003, 100, held_s, 0.03, 0, 4, 7, 0))
+    assert latency_s == pytest.approx(3 * 2.003 + 3 * 2.02 + 102.02)
+    load, latency_s = by_pencil(one, kind="read", fetches=2)
+    held_s = 100.01 + 1 + 7 + 3 * 2.003 + 1.003
+    assert astuple(load) == pytest.approx((0.032, 0.003, 100, held_s, 100.01, 0, 1, 7, 0))
+    assert latency_s == pytest.approx(3 * 2.003 + 102.02 + 3 * 2.003)
+    load, latency_s = by_pencil(replace(one, xa=True))
+    held_s = 0.25 + 1 + 2.003 + (1 + 0.02 + 100 + 1) + 7 + 2.003 + 2 * 2.503 + 1.003
+    assert astuple(load) == pytest.approx((0.038, 0, 101, 0, 0, 0, 1, 7, held_s))
+    assert latency_s == pytest.approx(0.25 + 5 * 2.003 + 1 + 102.02)
+
+
+def test_a_batch_loads_like_its_rpcs() -> None:
+    """Additions like updates that keep a session and do nothing in the database, the execution like a call."""
+    zero = Duration(0.0, family="constant")
+    statements = (
+        StatementClass("batch", "b", "batch", Duration(0.03), share=1, rows=4, additions=5),
+        StatementClass("add", "a", "write", zero, rows=0, session=True),
+        StatementClass("execute", "e", "call", Duration(0.03), rows=4),
+        StatementClass("point", "p", "read", Duration(0.002), share=1, rows=4),
+    )
+    for before in ((), ("point",)):
+        whole, parts = (
+            UnitOfWork("u", 1, (*before, *names), think=zero)
+            for names in (("batch", "point"), (*("add",) * 5, "execute", "point"))
+        )
+        workload = Workload("w", statements, (whole,))
+        loads = [load_of(workload, unit, default_constants()) for unit in (whole, parts)]
+        assert astuple(loads[0]) == pytest.approx(astuple(loads[1]))
+
+
+def test_drawn_statements_load_like_the_mean_of_what_may_be_drawn() -> None:
+    statements = (
+        StatementClass("batch", "b", "batch", Duration(0.03), share=1, additions=2),
+        StatementClass("mark", "m", "write", Duration(0.004), share=3, rows=0),
+        StatementClass("call", "c", "call", Duration(0.01), share=1),
+    )
+    names, shares = [s.name for s in statements], [0.2, 0.6, 0.2]
+    workload = Workload("w", statements, (UnitOfWork("drawn", 1, 3),))
+    expected = np.zeros(len(UnitLoad.__dataclass_fields__))
+    for picks in product(range(3), repeat=3):
+        unit = UnitOfWork("u", 1, tuple(names[i] for i in picks))
+        load = load_of(workload, unit, default_constants())
+        expected += np.prod([shares[i] for i in picks]) * np.array(astuple(load))
+    assert astuple(mean_load(workload, default_constants())) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("unit", [ONE_QUERY, ONE_UPDATE, QUERIES, ORDER, READ_ORDER], ids=lambda unit: unit.name)

@@ -7,6 +7,7 @@ import numpy as np
 
 from ojp_sizing.behaviour.world import World
 from ojp_sizing.demand.trace import Trace
+from ojp_sizing.demand.workload import Patience
 from ojp_sizing.deployment.constants import Constants, default_constants
 from ojp_sizing.deployment.deployment import ClientPool, Database, Deployment, ServerSettings
 from ojp_sizing.deployment.disruption import Disruption, PodLoss
@@ -28,6 +29,9 @@ class Statement:
     writes: bool = False
     fails: bool = False
     rows: int = 0
+    keeps: bool = False
+    called: bool = False
+    fetches: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,9 @@ class Unit:
     statements: tuple[Statement, ...]
     transaction: bool = False
     jvm: int = 0
+    calls: int = 0
+    xa: bool = False
+    gap_s: float = 0.0
 
 
 def select(database_s: float = 0.0, think_s: float = 0.0, text: int = 0, *, fails: bool = False) -> Statement:
@@ -56,6 +63,9 @@ def trace_of(
     typical_ms: Sequence[float] = (20.0,),
     one_way_s: float = 0.0,
     health_phase: float = LATE,
+    pools: int = 1,
+    closed: bool = False,
+    patience: Patience | None = None,
 ) -> Trace:
     """A trace with constant times; units in order of arrival."""
     statements = [statement for unit in units for statement in unit.statements]
@@ -82,10 +92,20 @@ def trace_of(
         rows=whole([s.rows for s in statements]),
         database_s=np.array([s.database_s for s in statements], np.float64),
         think_s=np.array([s.think_s for s in statements], np.float64),
-        latencies_s=np.full(7, one_way_s),
+        latencies_s=np.full(8, one_way_s),
         health_phase_s=np.full(jvms, health_phase),
         typical_ms=np.array(typical_ms, np.float64),
         typical_rows=np.zeros(len(typical_ms)),
+        calls=whole([unit.calls for unit in units]),
+        xa=whole([unit.xa for unit in units]),
+        keeps=whole([s.keeps for s in statements]),
+        called=whole([s.called for s in statements]),
+        fetches=whole([s.fetches for s in statements]),
+        gap_s=np.array([unit.gap_s for unit in units]),
+        chances=np.full(8, 0.5),
+        closed=closed,
+        pools=pools,
+        patience=patience or Patience(),
     )
 
 
@@ -99,6 +119,7 @@ def no_cost(connection_open_s: float = 1.0) -> Constants:
         commit_database_s=0.0,
         connection_open_s=connection_open_s,
         connection_pause_s=0.0,
+        pool_build_s=connection_open_s,
     )
 
 

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from ojp_sizing.behaviour.driver import health_tick, rpc_returns, thought, unit_arrives, unit_begins
+from ojp_sizing.behaviour.driver import (
+    attempt_due,
+    health_tick,
+    patience_ends,
+    rpc_returns,
+    thought,
+    unit_arrives,
+    unit_begins,
+)
 from ojp_sizing.behaviour.pod import (
     connection_granted,
     connection_timer,
@@ -13,25 +21,31 @@ from ojp_sizing.behaviour.pod import (
     settle_pod,
     slot_granted,
     slot_timer,
+    xa_opened,
 )
 from ojp_sizing.behaviour.pool import connection_opened
 from ojp_sizing.behaviour.sharing import settle_station
+from ojp_sizing.behaviour.slots import slot_handed
 from ojp_sizing.behaviour.transition import transition
 from ojp_sizing.behaviour.world import (
+    ATTEMPT_DUE,
     CONNECTION_GRANTED,
     CONNECTION_OPENED,
     CONNECTION_TIMER,
     CPU_TIMER,
     DATABASE_TIMER,
     HEALTH_TICK,
+    PATIENCE_ENDS,
     POOL_BUILT,
     RPC_REACHES_POD,
     RPC_RETURNS,
     SLOT_GRANTED,
+    SLOT_HANDED,
     SLOT_TIMER,
     THOUGHT,
     UNIT_ARRIVES,
     UNIT_BEGINS,
+    XA_OPENED,
     World,
 )
 
@@ -62,12 +76,21 @@ def happen(w: World, kind: int, subject: int) -> None:
     elif kind == CONNECTION_TIMER:
         connection_timer(w, subject)
     elif kind == CONNECTION_OPENED:
-        settle_pod(w, subject)
+        settle_pod(w, w.pools[subject].pod)
         connection_opened(w, subject)
     elif kind == POOL_BUILT:
         pool_built(w, subject)
     elif kind == HEALTH_TICK:
         health_tick(w, subject)
+    elif kind == ATTEMPT_DUE:
+        attempt_due(w, subject)
+    elif kind == PATIENCE_ENDS:
+        patience_ends(w, subject)
+    elif kind == SLOT_HANDED:
+        settle_pod(w, w.pools[subject // 2].pod)
+        slot_handed(w, subject)
+    elif kind == XA_OPENED:
+        xa_opened(w, subject)
 
 
 @transition

@@ -1,34 +1,36 @@
 """The circuit breaker: one per SQL text in the memory of each pod (reference section 4, CODE+RUN).
 
-It counts consecutive failures without a time window; any success forgets them, also while it is open; when its open
-time is over every request passes until the next failure, which opens it for a whole period again.
+It is shared by all kinds of clients of the pod. It counts consecutive failures without a time window; any success forgets
+them, also while it is open; when its open time is over every request passes until the next failure, which opens it for a
+whole period again.
 """
 
 from __future__ import annotations
 
 from ojp_sizing.behaviour.transition import transition
-from ojp_sizing.behaviour.world import World
+from ojp_sizing.behaviour.world import BREAKER_OPENED, World, note
 
 
 @transition
-def breaker_is_open(w: World, memory: int) -> bool:
+def breaker_is_open(w: World, breaker: int) -> bool:
     """Whether a request for this text is turned away now (the last instant of the open time included)."""
-    m = w.memories[memory]
-    return m.failures >= w.settings[0].breaker_threshold and w.state[0].now <= m.open_until_s
+    b = w.breakers[breaker]
+    return b.failures >= w.settings[0].breaker_threshold and w.state[0].now <= b.open_until_s
 
 
 @transition
-def breaker_succeeds(w: World, memory: int) -> None:
+def breaker_succeeds(w: World, breaker: int) -> None:
     """A success erases the record."""
-    w.memories[memory].failures = 0
+    w.breakers[breaker].failures = 0
 
 
 @transition
-def breaker_fails(w: World, memory: int) -> None:
+def breaker_fails(w: World, breaker: int) -> None:
     """A failure of any kind; from the threshold on it opens, or opens again. While it is open, failures change nothing."""
-    if breaker_is_open(w, memory):
+    if breaker_is_open(w, breaker):
         return
-    m = w.memories[memory]
-    m.failures += 1
-    if m.failures >= w.settings[0].breaker_threshold:
-        m.open_until_s = w.state[0].now + w.settings[0].breaker_open_s
+    b = w.breakers[breaker]
+    b.failures += 1
+    if b.failures >= w.settings[0].breaker_threshold:
+        b.open_until_s = w.state[0].now + w.settings[0].breaker_open_s
+        note(w, BREAKER_OPENED)

@@ -1,7 +1,7 @@
-"""The slow/fast classifier of one pod (reference section 3.1, CODE+RUN).
+"""The slow/fast classifier of a pod, one for each of its pools (reference section 3.1, CODE+RUN).
 
 A text's average moves by a fifth towards each measured time (whole milliseconds of the wall clock, from the slot to
-the last row, the wait for a connection included). The pod's overall average is the unweighted mean of the texts'
+the last row, the wait for a connection included). The overall average is the unweighted mean of the texts'
 averages, made anew when a text is first seen and otherwise every 300 s; a text is slow at twice the overall average.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 from math import floor
 
 from ojp_sizing.behaviour.transition import transition
-from ojp_sizing.behaviour.world import World
+from ojp_sizing.behaviour.world import EVERYTHING_SLOW, World, note
 
 #: Below this overall average nothing is slow (reference 3.1).
 LEAST_OVERALL_MS = 1.0
@@ -24,39 +24,50 @@ def wall_clock_ms(w: World) -> float:
 
 
 @transition
-def is_slow(w: World, pod: int, text: int) -> bool:
-    """Whether the pod sends this text to the slow lane now."""
-    overall_ms = w.pods[pod].overall_ms
-    memory = w.memories[pod * w.settings[0].texts + text]
+def is_slow(w: World, pool: int, text: int) -> bool:
+    """Whether the pool sends this text to the slow lane now."""
+    overall_ms = w.pools[pool].overall_ms
+    memory = w.memories[pool * w.settings[0].texts + text]
     if memory.seen == 0 or overall_ms <= LEAST_OVERALL_MS:
         return False
     return memory.average_ms >= SLOW_RATIO * overall_ms
 
 
 @transition
-def record_time(w: World, pod: int, text: int, elapsed_ms: float) -> None:
+def record_time(w: World, pool: int, text: int, elapsed_ms: float) -> None:
     """Learn one execution, failed ones too."""
-    texts = w.settings[0].texts
-    memory = w.memories[pod * texts + text]
+    memory = w.memories[pool * w.settings[0].texts + text]
     first = memory.seen == 0
+    slow_before = is_slow(w, pool, text)
     memory.average_ms = elapsed_ms if first else (memory.average_ms * 4.0 + elapsed_ms) / 5.0
     memory.seen = 1
     # Java compares whole seconds of its clock, so that the interval can end up to a second early.
-    since_s = floor(w.state[0].now) - floor(w.pods[pod].overall_at_s)
-    if first or since_s >= w.settings[0].global_average_s:
-        refresh_overall(w, pod)
+    since_s = floor(w.state[0].now) - floor(w.pools[pool].overall_at_s)
+    if first or since_s >= w.pools[pool].global_average_s:
+        refresh_overall(w, pool)
+    elif not slow_before and is_slow(w, pool, text) and _everything_is_slow(w, pool):
+        note(w, EVERYTHING_SLOW)
 
 
 @transition
-def refresh_overall(w: World, pod: int) -> None:
-    """Make the pod's overall average anew from the texts seen."""
+def refresh_overall(w: World, pool: int) -> None:
+    """Make the overall average anew from the texts seen."""
     texts = w.settings[0].texts
     total_ms = 0.0
     seen = 0
     for text in range(texts):
-        memory = w.memories[pod * texts + text]
+        memory = w.memories[pool * texts + text]
         if memory.seen == 1:
             total_ms += memory.average_ms
             seen += 1
-    w.pods[pod].overall_ms = total_ms / seen if seen > 0 else 0.0
-    w.pods[pod].overall_at_s = w.state[0].now
+    w.pools[pool].overall_ms = total_ms / seen if seen > 0 else 0.0
+    w.pools[pool].overall_at_s = w.state[0].now
+
+
+@transition
+def _everything_is_slow(w: World, pool: int) -> bool:
+    """The metastable trap: no text that was seen is left in the fast lane (reference 3.1)."""
+    for text in range(w.settings[0].texts):
+        if w.memories[pool * w.settings[0].texts + text].seen == 1 and not is_slow(w, pool, text):
+            return False
+    return True

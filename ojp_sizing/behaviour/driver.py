@@ -6,31 +6,48 @@ pod; a statement without a session goes to the pod of its turn; a session stays 
 
 from __future__ import annotations
 
+from math import inf
+
 from ojp_sizing.behaviour.queues import dequeue, enqueue
 from ojp_sizing.behaviour.transition import transition
 from ojp_sizing.behaviour.world import (
     AT_CLIENT,
+    ATTEMPT_DUE,
+    CALL,
+    CALL_STATEMENT,
     CLOSE_RESULT,
     COMMIT,
     CONNECT,
+    DATABASE_FULL,
+    DATABASE_MARKS_POD_DOWN,
+    FETCH,
     FLYING,
+    GIVEN_UP,
     HEALTH_TICK,
     HEARTBEAT,
     NO_POD,
     NOBODY,
     OK,
+    ONE_POD_LEFT,
+    PATIENCE_ENDS,
     QUERY,
+    ROLLBACK,
     RPC_REACHES_POD,
     SESSION_LOST,
     START_TRANSACTION,
     TERMINATE,
     THOUGHT,
     UNAVAILABLE,
+    UNFINISHED,
     UNIT_ARRIVES,
     UNIT_BEGINS,
+    UP,
     UPDATE,
+    XA_END,
+    XA_START,
     World,
     latency_s,
+    note,
     post,
 )
 
@@ -48,6 +65,8 @@ def _mark_down(w: World, jvm: int, pod: int) -> None:
         link.sessions = 0
         w.jvms[jvm].up -= 1
         w.jvms[jvm].belief ^= w.pods[pod].key
+        if w.jvms[jvm].up <= 1 and w.settings[0].replicas > 1:
+            note(w, ONE_POD_LEFT)
 
 
 @transition
@@ -68,15 +87,22 @@ def _worth_a_try(w: World, jvm: int, pod: int) -> bool:
 
 @transition
 def _choose_pod(w: World, jvm: int) -> int:
-    """The pod for a request without a session: round robin, or the fewest sessions where the driver counts them."""
+    """The pod for a request without a session: round robin, or the fewest sessions where the driver counts them.
+
+    Where no pod is believed up, those that failed long enough ago are taken for up again (reference 6, CODE).
+    """
     s = w.settings[0]
     j = w.jvms[jvm]
+    base = jvm * s.replicas
+    if j.up == 0:
+        for pod in range(s.replicas):
+            if _worth_a_try(w, jvm, pod):
+                _mark_up(w, jvm, pod)
     if j.up == 0:
         return NOBODY
-    base = jvm * s.replicas
     fewest = NOBODY
     even = True
-    if s.tracks_sessions == 1:
+    if s.tracks_sessions > 0:
         for pod in range(s.replicas):
             link = w.links[base + pod]
             if link.up == 1:
@@ -103,6 +129,8 @@ def _send(w: World, caller: int, rpc: int, pod: int) -> None:
     c = w.callers[caller]
     c.rpc = rpc
     c.pod = pod
+    s = w.settings[0]
+    c.pool = pod * s.sources + (s.xa_source if c.xa == 1 else w.jvms[c.jvm].kind)
     c.place = FLYING
     c.belief = w.jvms[c.jvm].belief
     c.belief_up = w.jvms[c.jvm].up
@@ -114,13 +142,22 @@ def _send(w: World, caller: int, rpc: int, pod: int) -> None:
 
 @transition
 def unit_arrives(w: World, unit: int) -> None:
-    """A unit of work is due; it needs a worker thread of its JVM."""
-    if unit + 1 < len(w.units):
+    """A unit of work is due for the first time."""
+    if unit + 1 < w.settings[0].units:
         post(w, w.units[unit + 1].arrival_s, UNIT_ARRIVES, unit + 1)
     w.state[0].arrived = unit + 1
+    attempt_due(w, unit)
+
+
+@transition
+def attempt_due(w: World, unit: int) -> None:
+    """An attempt at a unit of work needs a worker thread of its JVM; its user's patience begins."""
+    w.units[unit].arrival_s = w.state[0].now
+    if w.settings[0].timeout_s < inf:
+        post(w, w.state[0].now + w.settings[0].timeout_s, PATIENCE_ENDS, unit)
     jvm = w.jvms[w.units[unit].jvm]
     if jvm.idle == NOBODY:
-        enqueue(w.units, jvm, unit)
+        enqueue(w, w.units, jvm, unit)
     else:
         thread = jvm.idle
         jvm.idle = w.callers[thread].next
@@ -138,6 +175,10 @@ def unit_begins(w: World, thread: int) -> None:
     c.first = unit.first
     c.count = unit.count
     c.transaction = unit.transaction
+    c.xa = unit.xa
+    c.calls = unit.calls
+    c.begun = 0
+    c.ended = 0
     c.thought_s = 0.0
     c.outcome = OK
     c.at = 0
@@ -147,7 +188,38 @@ def unit_begins(w: World, thread: int) -> None:
     c.lane = NOBODY
     c.holds = 0
     c.probe = 0
-    _connect_onward(w, thread)
+    jvm = w.jvms[c.jvm]
+    if w.settings[0].checks_in_connect == 1 and w.state[0].now - jvm.checked_s >= w.settings[0].health_interval_s:
+        # 0.3.1 has no thread for it: the first getConnection() after 5 s checks the health of all (CODE).
+        jvm.checked_s = w.state[0].now
+        c.checking = 1
+        c.round = 0
+        _health_onward(w, thread)
+    else:
+        _connect(w, thread)
+
+
+@transition
+def _connect(w: World, thread: int) -> None:
+    c = w.callers[thread]
+    c.probe = 0
+    if c.xa == 1:
+        # An XA connection is made on one pod only (0.3.1, CODE).
+        pod = _choose_pod(w, c.jvm)
+        if pod == NOBODY:
+            _end_unconnected(w, thread, NO_POD)
+        else:
+            _send(w, thread, CONNECT, pod)
+    else:
+        _connect_onward(w, thread)
+
+
+@transition
+def _end_unconnected(w: World, thread: int, ending: int) -> None:
+    c = w.callers[thread]
+    c.outcome = ending
+    c.closed_s = w.state[0].now
+    _end(w, thread)
 
 
 @transition
@@ -161,13 +233,9 @@ def _connect_onward(w: World, thread: int) -> None:
             return
         c.probe += 1
     if c.connected == 0:
-        c.outcome = NO_POD
-        c.closed_s = w.state[0].now
-        _end(w, thread)
-    elif c.transaction == 1:
-        _send_or_fail(w, thread, START_TRANSACTION)
+        _end_unconnected(w, thread, NO_POD)
     else:
-        _next_statement(w, thread)
+        _onward(w, thread)
 
 
 @transition
@@ -195,11 +263,28 @@ def _session_reachable(w: World, thread: int) -> bool:
 
 
 @transition
-def _next_statement(w: World, thread: int) -> None:
+def _onward(w: World, thread: int) -> None:
+    """The next RPC of a connected unit: calls on the connection, begin, statements, end, close (reference 1.4)."""
     c = w.callers[thread]
-    if c.at < c.count:
-        _send_or_fail(w, thread, UPDATE if w.statements[c.first + c.at].writes == 1 else QUERY)
-    elif c.transaction == 1:
+    if c.calls > 0:
+        c.calls -= 1
+        _send_or_fail(w, thread, CALL)
+    elif c.begun == 0 and (c.transaction == 1 or c.xa == 1):
+        c.begun = 1
+        _send_or_fail(w, thread, XA_START if c.xa == 1 else START_TRANSACTION)
+    elif c.at < c.count:
+        statement = w.statements[c.first + c.at]
+        c.fetched = 0
+        if statement.called == 1:
+            _send_or_fail(w, thread, CALL_STATEMENT)
+        else:
+            _send_or_fail(w, thread, UPDATE if statement.writes == 1 else QUERY)
+    elif c.xa == 1 and c.ended < 3:
+        # XA_END, XA_PREPARE, XA_COMMIT
+        c.ended += 1
+        _send_or_fail(w, thread, XA_END + c.ended - 1)
+    elif c.transaction == 1 and c.ended == 0:
+        c.ended = 1
         _send_or_fail(w, thread, COMMIT)
     else:
         _close(w, thread)
@@ -211,15 +296,25 @@ def _pin(w: World, thread: int) -> None:
     if c.pinned == NOBODY:
         c.pinned = c.pod
         link = w.links[c.jvm * w.settings[0].replicas + c.pod]
-        link.sessions += 1
+        link.sessions += _is_tracked(w, thread)
         c.epoch = link.epoch
 
 
 @transition
+def _is_tracked(w: World, thread: int) -> int:
+    """1 where the driver counts this session when it chooses a pod: in 0.3.1 only XA's (reference 6, CODE)."""
+    return 1 if w.settings[0].tracks_sessions == 2 or w.callers[thread].xa == 1 else 0
+
+
+@transition
 def _fail(w: World, thread: int, ending: int) -> None:
-    """The application sees the error and closes the connection; nothing is retried (reference 6, CODE)."""
-    w.callers[thread].outcome = ending
-    _close(w, thread)
+    """The application sees the error, rolls back and closes; the driver retries nothing (reference 6, CODE)."""
+    c = w.callers[thread]
+    c.outcome = ending
+    if (c.transaction == 1 or c.xa == 1) and c.pinned != NOBODY and _session_reachable(w, thread):
+        _send(w, thread, ROLLBACK, c.pinned)
+    else:
+        _close(w, thread)
 
 
 @transition
@@ -236,7 +331,10 @@ def _close(w: World, thread: int) -> None:
         _terminate_onward(w, thread)
     elif _session_reachable(w, thread):
         link = w.links[c.jvm * w.settings[0].replicas + c.pinned]
-        link.sessions -= 1
+        link.sessions -= _is_tracked(w, thread)
+        _send(w, thread, TERMINATE, c.pinned)
+    elif w.pods[c.pinned].incarnation == c.incarnation and w.pods[c.pinned].state == UP:
+        # The driver has forgotten the session's pod, which lives, and tries them all (0.3.1, CODE): one has it.
         _send(w, thread, TERMINATE, c.pinned)
     else:
         _end(w, thread)
@@ -258,18 +356,64 @@ def _terminate_onward(w: World, thread: int) -> None:
 def _end(w: World, thread: int) -> None:
     c = w.callers[thread]
     unit = w.units[c.unit]
-    unit.finished_s = c.closed_s
-    unit.thought_s = c.thought_s
-    unit.outcome = c.outcome
+    if unit.outcome == UNFINISHED:
+        unit.finished_s = c.closed_s
+        unit.thought_s = c.thought_s
     unit.pod = c.pod
+    if unit.outcome == UNFINISHED:
+        unit.outcome = c.outcome
+        if c.outcome != OK:
+            _try_again(w, c.unit)
     jvm = w.jvms[c.jvm]
-    if jvm.waiting > 0:
+    if w.settings[0].closed == 1:
+        _take_next_unit(w, thread)
+    elif jvm.waiting > 0:
         c.unit = dequeue(w.units, jvm)
         post(w, w.state[0].now, UNIT_BEGINS, thread)
     else:
         c.next = jvm.idle
         jvm.idle = thread
         jvm.free += 1
+
+
+@transition
+def _take_next_unit(w: World, thread: int) -> None:
+    """Closed loop: the same client begins another unit after its pause."""
+    c = w.callers[thread]
+    unit = w.state[0].arrived
+    if unit < w.settings[0].units:
+        w.state[0].arrived += 1
+        c.unit = unit
+        w.units[unit].jvm = c.jvm
+        w.units[unit].arrival_s = w.state[0].now + w.units[unit].gap_s
+        post(w, w.units[unit].arrival_s, UNIT_BEGINS, thread)
+
+
+@transition
+def _try_again(w: World, unit: int) -> None:
+    """An attempt has failed or was given up; the next one is due after a back-off that doubles, with a jitter.
+
+    Attempts are rows of their own, ``attempt * units + unit``: the thread of the last one may still be busy with it.
+    """
+    s = w.settings[0]
+    attempt = unit // s.units
+    if attempt < s.retries:
+        jitter = w.chances[(unit * 7919) & (len(w.chances) - 1)]
+        pause_s = s.back_off_s * (0.5 + 0.5 * jitter)
+        for _ in range(attempt):
+            pause_s *= s.back_off_factor
+        post(w, w.state[0].now + pause_s, ATTEMPT_DUE, unit + s.units)
+
+
+@transition
+def patience_ends(w: World, unit: int) -> None:
+    """The user has waited long enough. The driver has no deadline (reference 1.1): the attempt goes on, and holds what it has."""
+    u = w.units[unit]
+    if u.outcome == UNFINISHED:
+        u.outcome = GIVEN_UP
+        u.finished_s = w.state[0].now
+        u.thought_s = 0.0
+        _try_again(w, unit)
 
 
 @transition
@@ -282,13 +426,23 @@ def _think_then(w: World, thread: int) -> None:
 
 @transition
 def thought(w: World, thread: int) -> None:
-    """The application has processed a statement's result: close a query's result set, or go on."""
+    """The application has processed a statement's result: fetch more of it, close a query's result set, or go on."""
     c = w.callers[thread]
-    if c.rpc == QUERY:
-        _send_or_fail(w, thread, CLOSE_RESULT)
+    if c.rpc == QUERY or c.rpc == FETCH:
+        _read_on(w, thread)
     else:
         c.at += 1
-        _next_statement(w, thread)
+        _onward(w, thread)
+
+
+@transition
+def _read_on(w: World, thread: int) -> None:
+    c = w.callers[thread]
+    if c.fetched < w.statements[c.first + c.at].fetches:
+        c.fetched += 1
+        _send_or_fail(w, thread, FETCH)
+    else:
+        _send_or_fail(w, thread, CLOSE_RESULT)
 
 
 @transition
@@ -303,32 +457,46 @@ def rpc_returns(w: World, caller: int) -> None:
         if c.status == OK:
             c.connected = 1
         else:
+            if c.status == DATABASE_FULL:
+                # The error of the database comes with a code that the driver takes for a lost connection (reference 6, CODE).
+                note(w, DATABASE_MARKS_POD_DOWN)
             _mark_down(w, c.jvm, c.pod)
-        c.probe += 1
-        _connect_onward(w, caller)
+        if c.xa == 1:
+            if c.status == OK:
+                _pin(w, caller)
+                _onward(w, caller)
+            else:
+                _end_unconnected(w, caller, c.status)
+        else:
+            c.probe += 1
+            _connect_onward(w, caller)
     elif rpc == TERMINATE:
         if c.pinned == NOBODY:
             c.probe += 1
             _terminate_onward(w, caller)
         else:
             _end(w, caller)
+    elif rpc == ROLLBACK:
+        _close(w, caller)
     elif c.status != OK:
-        if rpc == CLOSE_RESULT and c.status == UNAVAILABLE:
-            # callResource is among the RPCs whose failure marks the pod (reference 6); statements are not.
+        if c.status == UNAVAILABLE and (rpc == CLOSE_RESULT or rpc >= CALL):
+            # callResource, fetches and XA are the RPCs whose failure marks the pod (reference 6); statements, start and
+            # commit are not.
             _mark_down(w, c.jvm, c.pod)
         _fail(w, caller, c.status)
-    elif rpc == START_TRANSACTION:
-        _pin(w, caller)
-        _next_statement(w, caller)
-    elif rpc == COMMIT:
-        _close(w, caller)
     elif rpc == CLOSE_RESULT:
         c.at += 1
-        _next_statement(w, caller)
+        _onward(w, caller)
+    elif rpc == FETCH:
+        _read_on(w, caller)
     else:
-        if rpc == QUERY:
+        if c.holds == 1:
+            # The reply carries the session that was made.
             _pin(w, caller)
-        _think_then(w, caller)
+        if rpc == QUERY or rpc == UPDATE or rpc == CALL_STATEMENT:
+            _think_then(w, caller)
+        else:
+            _onward(w, caller)
 
 
 # Health checks ----------------------------------------------------------------------------------------------------
@@ -358,6 +526,10 @@ def _health_onward(w: World, thread: int) -> None:
             c.probe += 1
         c.round += 1
         c.probe = 0
+    if c.checking == 1:
+        c.checking = 0
+        _connect(w, thread)
+        return
     post(w, max(w.state[0].now, c.began_s + s.health_interval_s), HEALTH_TICK, c.jvm)
 
 

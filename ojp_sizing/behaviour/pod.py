@@ -10,7 +10,17 @@ from math import inf
 
 from ojp_sizing.behaviour.breaker import breaker_fails, breaker_is_open, breaker_succeeds
 from ojp_sizing.behaviour.classifier import is_slow, record_time, wall_clock_ms
-from ojp_sizing.behaviour.pool import borrow_connection, build_pool, drop_pool, learn_view, return_connection
+from ojp_sizing.behaviour.pool import (
+    borrow_connection,
+    build_pool,
+    count_connections,
+    database_refuses,
+    drop_pool,
+    leak_connection,
+    learn_view,
+    orphan_pool,
+    return_connection,
+)
 from ojp_sizing.behaviour.queues import dequeue, enqueue, take_overdue, wait_timer_fired
 from ojp_sizing.behaviour.sharing import clear_station, join, take_finished, timer_fired
 from ojp_sizing.behaviour.slots import acquire_slot, release_slot
@@ -18,16 +28,24 @@ from ojp_sizing.behaviour.transition import transition
 from ojp_sizing.behaviour.world import (
     BREAKER_OPEN,
     BUILDING,
+    CALL,
+    CALL_HANGS,
+    CALL_STATEMENT,
     COMMIT,
     CONNECT,
     CONNECTION_TIMEOUT,
     CONNECTION_TIMER,
+    CONVOY,
     CPU_TIMER,
     DATABASE_ERROR,
+    DATABASE_FULL,
     DATABASE_TIMER,
     DOWN,
     FAST,
     IN_DATABASE,
+    LOCKED,
+    LOST,
+    MISSING_DATASOURCE,
     NO_DATASOURCE,
     NOBODY,
     OK,
@@ -36,6 +54,7 @@ from ojp_sizing.behaviour.world import (
     QUERY,
     QUEUED,
     RETURNING,
+    ROLLBACK,
     RPC_RETURNS,
     SESSION_LOST,
     SLOT_TIMEOUT,
@@ -47,30 +66,41 @@ from ojp_sizing.behaviour.world import (
     UNAVAILABLE,
     UP,
     UPDATE,
+    XA_COMMIT,
+    XA_OPENED,
+    XA_PREPARE,
+    XA_START,
     World,
+    chance,
     latency_s,
+    note,
     post,
 )
 
 #: A statement's CPU is spent half before the database and half after it (project assumption; only the sum has a source).
 CPU_BEFORE_DATABASE = 0.5
+#: A pool that can't get its first connection gives up after this, and the connect with it (Hikari's fail-fast time in
+#: OJP's settings, reference 1.1, CODE); it tries once a second (GENERAL).
+POOL_GIVES_UP_S, POOL_TRIES_S = 10.0, 1.0
 
 
 @transition
 def settle_pod(w: World, pod: int) -> None:
     """Bring the pod's integrals of busy threads, slots and connections to the present."""
     p = w.pods[pod]
-    pool = w.pools[pod]
-    fast = w.lanes[2 * pod]
-    slow = w.lanes[2 * pod + 1]
+    s = w.settings[0]
     elapsed_s = w.state[0].now - p.settled_s
     p.settled_s = w.state[0].now
-    p.thread_s += elapsed_s * (w.settings[0].threads - p.threads_free)
+    p.thread_s += elapsed_s * (s.threads - p.threads_free)
     p.queue_s += elapsed_s * p.waiting
-    p.connection_s += elapsed_s * pool.in_use
-    p.waiter_s += elapsed_s * pool.waiting
-    p.fast_slot_s += elapsed_s * (fast.total - fast.free)
-    p.slow_slot_s += elapsed_s * (slow.total - slow.free)
+    for index in range(pod * s.sources, (pod + 1) * s.sources):
+        pool = w.pools[index]
+        fast = w.lanes[2 * index]
+        slow = w.lanes[2 * index + 1]
+        p.connection_s += elapsed_s * pool.in_use
+        p.waiter_s += elapsed_s * pool.waiting
+        p.fast_slot_s += elapsed_s * (fast.total - fast.free)
+        p.slow_slot_s += elapsed_s * (slow.total - slow.free)
 
 
 # The executor -----------------------------------------------------------------------------------------------------
@@ -78,9 +108,17 @@ def settle_pod(w: World, pod: int) -> None:
 
 @transition
 def rpc_reaches_pod(w: World, caller: int) -> None:
-    """An RPC arrives. A pod that is down or stopping refuses it at once (reference 7.1)."""
+    """An RPC arrives. A pod that is down or stopping refuses it at once (reference 7.1); a lost node never answers.
+
+    Nobody waits for ever: the user or TCP ends the call; a channel that was made anew fails to connect sooner (reference 6,
+    GENERAL).
+    """
     c = w.callers[caller]
     pod = w.pods[c.pod]
+    if pod.state == LOST:
+        anew = w.links[c.jvm * w.settings[0].replicas + c.pod].failed_s >= pod.lost_s
+        _hang(w, caller, w.settings[0].connect_hang_s if anew else w.settings[0].call_hang_s)
+        return
     if pod.state != UP:
         reply(w, caller, UNAVAILABLE)
         return
@@ -91,8 +129,20 @@ def rpc_reaches_pod(w: World, caller: int) -> None:
     if pod.threads_free > 0:
         _begin(w, caller)
     else:
+        if c.holds == 1 and w.pools[c.pool].waiting > 0:
+            # It would free what others wait for, and they hold all threads (reference 1.3, INFER).
+            note(w, CONVOY)
         c.place = QUEUED
-        enqueue(w.callers, pod, caller)
+        enqueue(w, w.callers, pod, caller)
+
+
+@transition
+def _hang(w: World, caller: int, for_s: float) -> None:
+    c = w.callers[caller]
+    note(w, CALL_HANGS)
+    c.status = UNAVAILABLE
+    c.place = RETURNING
+    post(w, w.state[0].now + for_s, RPC_RETURNS, caller)
 
 
 @transition
@@ -102,7 +152,7 @@ def _begin(w: World, caller: int) -> None:
     w.pods[c.pod].threads_free -= 1
     c.place = ON_CPU
     c.responding = 0
-    statement = c.rpc == QUERY or c.rpc == UPDATE
+    statement = c.rpc == QUERY or c.rpc == UPDATE or c.rpc == CALL_STATEMENT
     cpu_s = s.statement_cpu_s * CPU_BEFORE_DATABASE if statement else s.small_rpc_cpu_s
     join(w, c.pod, CPU_TIMER, caller, 0, cpu_s)
 
@@ -139,45 +189,51 @@ def cpu_timer(w: World, pod: int) -> None:
         caller, _ = take_finished(w, pod, CPU_TIMER)
         if caller == NOBODY:
             break
-        if w.callers[caller].responding == 1:
-            _statement_succeeds(w, caller)
-        else:
+        if w.callers[caller].responding == 0:
             _handle(w, caller)
+        elif w.callers[caller].rpc == CALL_STATEMENT:
+            _open_session(w, caller)
+            finish(w, caller, OK)
+        else:
+            _statement_succeeds(w, caller)
 
 
 @transition
 def _handle(w: World, caller: int) -> None:
     c = w.callers[caller]
     rpc = c.rpc
-    if rpc >= QUERY and rpc != TERMINATE:
-        # Every RPC but connect, heartbeat and terminate carries the client's view of the cluster (reference 5, CODE).
+    if rpc >= QUERY and rpc != TERMINATE and rpc < XA_START:
+        # Every RPC but connect, heartbeat, terminate and XA's own carries the client's view of the cluster (reference 5, CODE).
         learn_view(w, caller)
     if c.pinned != NOBODY and c.incarnation != w.pods[c.pod].incarnation:
         # The pod that had the session died; the one in its place knows nothing of it. A statement finds that out behind
         # the breaker, where it counts as a failure.
         if rpc == QUERY or rpc == UPDATE:
-            if breaker_is_open(w, _memory(w, caller)):
+            if breaker_is_open(w, _breaker(w, caller)):
                 finish(w, caller, BREAKER_OPEN)
                 return
-            breaker_fails(w, _memory(w, caller))
+            breaker_fails(w, _breaker(w, caller))
         finish(w, caller, OK if rpc == TERMINATE else SESSION_LOST)
+    elif rpc == CONNECT and c.xa == 1:
+        # XA has no pool in 0.3.1: each connect opens a database connection, on its thread (CODE).
+        w.pools[c.pool].created = 1
+        w.pools[c.pool].direct += 1
+        count_connections(w, 1)
+        _build(w, caller, w.settings[0].connection_open_s, XA_OPENED)
     elif rpc == CONNECT:
-        if w.pools[c.pod].created == 1:
+        if w.pools[c.pool].created == 1:
             finish(w, caller, OK)
         else:
-            c.place = BUILDING
-            c.token += 1
-            c.deadline_s = w.state[0].now + w.settings[0].connection_open_s
-            post(w, c.deadline_s, POOL_BUILT, caller)
+            c.give_up_s = w.state[0].now + POOL_GIVES_UP_S
+            _build(w, caller, w.settings[0].pool_build_s, POOL_BUILT)
     elif rpc == QUERY or rpc == UPDATE:
         _admit(w, caller)
-    elif rpc == START_TRANSACTION:
-        if w.pools[c.pod].created == 0:
+    elif rpc == START_TRANSACTION or rpc == CALL or rpc == CALL_STATEMENT:
+        if c.holds == 0 and w.pools[c.pool].created == 0:
             finish(w, caller, NO_DATASOURCE)
-        elif borrow_connection(w, caller):
-            _open_session(w, caller)
-            finish(w, caller, OK)
-    elif rpc == COMMIT:
+        elif c.holds == 1 or borrow_connection(w, caller):
+            _with_session(w, caller)
+    elif rpc == COMMIT or rpc == ROLLBACK or rpc == XA_PREPARE or rpc == XA_COMMIT:
         _enter_database(w, caller, w.settings[0].commit_database_s)
     else:
         if rpc == TERMINATE and c.holds == 1:
@@ -186,14 +242,59 @@ def _handle(w: World, caller: int) -> None:
 
 
 @transition
-def pool_built(w: World, caller: int) -> None:
-    """The thread of the first ``connect`` has built the pool; of several at once the first one counts."""
+def _build(w: World, caller: int, for_s: float, kind: int) -> None:
+    """The handler's thread is busy with the database for so long; an event of this kind ends it."""
     c = w.callers[caller]
-    if c.place != BUILDING or c.deadline_s != w.state[0].now:
+    c.place = BUILDING
+    c.token += 1
+    c.deadline_s = w.state[0].now + for_s
+    post(w, c.deadline_s, kind, caller)
+
+
+@transition
+def _is_building(w: World, caller: int) -> bool:
+    """Whether the event that ends a ``_build`` is still the caller's (its pod may have died)."""
+    c = w.callers[caller]
+    return c.place == BUILDING and c.deadline_s == w.state[0].now
+
+
+@transition
+def pool_built(w: World, caller: int) -> None:
+    """The thread of a ``connect`` has built the pool; of several at once the first one counts.
+
+    A database that refuses makes the connect fail after 10 s, which its client takes for a failed pod (reference 6, CODE).
+    """
+    if not _is_building(w, caller):
         return
+    c = w.callers[caller]
     settle_pod(w, c.pod)
-    if w.pools[c.pod].created == 0:
-        build_pool(w, c.pod)
+    count_connections(w, 1)
+    refused = database_refuses(w)
+    count_connections(w, -1)
+    if refused and w.state[0].now < c.give_up_s:
+        _build(w, caller, min(POOL_TRIES_S, c.give_up_s - w.state[0].now), POOL_BUILT)
+        return
+    if not refused and w.pools[c.pool].created == 0:
+        build_pool(w, c.pool)
+    elif not refused:
+        orphan_pool(w, c.pool)
+    finish(w, caller, DATABASE_FULL if refused else OK)
+
+
+@transition
+def xa_opened(w: World, caller: int) -> None:
+    """An XA connect has its database connection, and with it its session; or the database refused."""
+    if not _is_building(w, caller):
+        return
+    c = w.callers[caller]
+    settle_pod(w, c.pod)
+    if database_refuses(w):
+        w.pools[c.pool].direct -= 1
+        count_connections(w, -1)
+        finish(w, caller, DATABASE_FULL)
+        return
+    c.holds = 1
+    _open_session(w, caller)
     finish(w, caller, OK)
 
 
@@ -208,9 +309,9 @@ def _text(w: World, caller: int) -> int:
 
 
 @transition
-def _memory(w: World, caller: int) -> int:
-    memory: int = w.callers[caller].pod * w.settings[0].texts + _text(w, caller)
-    return memory
+def _breaker(w: World, caller: int) -> int:
+    breaker: int = w.callers[caller].pod * w.settings[0].texts + _text(w, caller)
+    return breaker
 
 
 @transition
@@ -224,12 +325,14 @@ def _admit(w: World, caller: int) -> None:
     """Breaker, datasource, classifier, slot: in the server's order."""
     c = w.callers[caller]
     c.timed = 0
-    if breaker_is_open(w, _memory(w, caller)):
+    if breaker_is_open(w, _breaker(w, caller)):
         finish(w, caller, BREAKER_OPEN)
-    elif w.pools[c.pod].created == 0:
+    elif w.pools[c.pool].created == 0:
+        note(w, MISSING_DATASOURCE)
         _statement_fails(w, caller, NO_DATASOURCE)
-    elif w.settings[0].segregation == 1:
-        side = SLOW if is_slow(w, c.pod, _text(w, caller)) else FAST
+    elif w.settings[0].segregation == 1 or c.xa == 1:
+        # XA statements take slots also where segregation is off (0.3.1, CODE).
+        side = SLOW if is_slow(w, c.pool, _text(w, caller)) else FAST
         if acquire_slot(w, caller, side):
             _with_slot(w, caller)
     else:
@@ -256,11 +359,20 @@ def _with_slot(w: World, caller: int) -> None:
 def connection_granted(w: World, caller: int) -> None:
     """A waiter's thread wakes with its connection."""
     settle_pod(w, w.callers[caller].pod)
-    if w.callers[caller].rpc == START_TRANSACTION:
+    if w.callers[caller].rpc == QUERY or w.callers[caller].rpc == UPDATE:
+        _with_connection(w, caller)
+    else:
+        _with_session(w, caller)
+
+
+@transition
+def _with_session(w: World, caller: int) -> None:
+    """startTransaction and callResource have their connection, past slots, classifier and breaker (reference 1.5, CODE)."""
+    if w.callers[caller].rpc == CALL_STATEMENT:
+        _with_connection(w, caller)
+    else:
         _open_session(w, caller)
         finish(w, caller, OK)
-    else:
-        _with_connection(w, caller)
 
 
 @transition
@@ -274,7 +386,8 @@ def _enter_database(w: World, caller: int, work_s: float) -> None:
     c = w.callers[caller]
     c.place = IN_DATABASE
     c.token += 1
-    join(w, w.settings[0].replicas, DATABASE_TIMER, caller, c.token, work_s)
+    # What begins while the database is slow takes so many times as long.
+    join(w, w.settings[0].replicas, DATABASE_TIMER, caller, c.token, work_s * w.state[0].database_slowdown)
 
 
 @transition
@@ -296,10 +409,14 @@ def database_timer(w: World) -> None:
 @transition
 def _database_done(w: World, caller: int) -> None:
     c = w.callers[caller]
-    if c.rpc == COMMIT:
+    if c.rpc == COMMIT or c.rpc == ROLLBACK or c.rpc == XA_PREPARE or c.rpc == XA_COMMIT:
         finish(w, caller, OK)
         return
     statement = w.statements[c.first + c.at]
+    if statement.fails == 1 and c.rpc == CALL_STATEMENT:
+        _release_unless_leaked(w, caller)
+        finish(w, caller, DATABASE_ERROR)
+        return
     if statement.fails == 1:
         _statement_fails(w, caller, DATABASE_ERROR)
         return
@@ -312,13 +429,16 @@ def _database_done(w: World, caller: int) -> None:
 
 @transition
 def _statement_succeeds(w: World, caller: int) -> None:
-    """Last row handed over. A query made a session that keeps the connection until close (reference 1.3, CODE)."""
+    """Last row handed over. A query made a session that keeps the connection until close (reference 1.3, CODE).
+
+    So do updates with generated keys, temporary tables or SET.
+    """
     c = w.callers[caller]
-    record_time(w, c.pod, _text(w, caller), wall_clock_ms(w) - c.clock_ms)
+    record_time(w, c.pool, _text(w, caller), wall_clock_ms(w) - c.clock_ms)
     if c.lane != NOBODY:
         release_slot(w, caller)
-    breaker_succeeds(w, _memory(w, caller))
-    if c.rpc == QUERY:
+    breaker_succeeds(w, _breaker(w, caller))
+    if c.rpc == QUERY or w.statements[c.first + c.at].keeps == 1:
         _open_session(w, caller)
     elif c.pinned == NOBODY:
         return_connection(w, caller)
@@ -327,19 +447,26 @@ def _statement_succeeds(w: World, caller: int) -> None:
 
 @transition
 def _statement_fails(w: World, caller: int, status: int) -> None:
-    """Any failure counts for the breaker; times of failures are learned too, but not of a slot time-out (reference 3, 4).
-
-    The suspected leak of the connection (reference 1.6) is left out: a sessionless one is returned.
-    """
+    """Any failure counts for the breaker; times of failures are learned too, but not of a slot time-out (reference 3, 4)."""
     c = w.callers[caller]
     if c.timed == 1:
-        record_time(w, c.pod, _text(w, caller), wall_clock_ms(w) - c.clock_ms)
+        record_time(w, c.pool, _text(w, caller), wall_clock_ms(w) - c.clock_ms)
     if c.lane != NOBODY:
         release_slot(w, caller)
-    breaker_fails(w, _memory(w, caller))
-    if c.holds == 1 and c.pinned == NOBODY:
-        return_connection(w, caller)
+    breaker_fails(w, _breaker(w, caller))
+    _release_unless_leaked(w, caller)
     finish(w, caller, status)
+
+
+@transition
+def _release_unless_leaked(w: World, caller: int) -> None:
+    """A failed statement's connection: a session's stays; else it goes back, or is lost (reference 1.6, off by default)."""
+    c = w.callers[caller]
+    if c.holds == 1 and c.pinned == NOBODY:
+        if chance(w, caller) < w.settings[0].leak_probability:
+            leak_connection(w, caller)
+        else:
+            return_connection(w, caller)
 
 
 @transition
@@ -348,7 +475,7 @@ def slot_timer(w: World, lane_index: int) -> None:
     lane = w.lanes[lane_index]
     if not wait_timer_fired(w, lane):
         return
-    settle_pod(w, lane_index // 2)
+    settle_pod(w, w.pools[lane_index // 2].pod)
     while True:
         caller = take_overdue(w, lane, SLOT_TIMER, lane_index)
         if caller == NOBODY:
@@ -358,20 +485,34 @@ def slot_timer(w: World, lane_index: int) -> None:
 
 
 @transition
-def connection_timer(w: World, pod: int) -> None:
+def connection_timer(w: World, index: int) -> None:
     """Waiters for a connection may have waited their 10 s."""
-    pool = w.pools[pod]
+    pool = w.pools[index]
     if not wait_timer_fired(w, pool):
         return
-    settle_pod(w, pod)
+    settle_pod(w, pool.pod)
     while True:
-        caller = take_overdue(w, pool, CONNECTION_TIMER, pod)
+        caller = take_overdue(w, pool, CONNECTION_TIMER, index)
         if caller == NOBODY:
             break
-        if w.callers[caller].rpc == START_TRANSACTION:
-            finish(w, caller, CONNECTION_TIMEOUT)
-        else:
+        if w.callers[caller].rpc == QUERY or w.callers[caller].rpc == UPDATE:
+            if w.callers[caller].lane != NOBODY and _is_locked(w, index):
+                note(w, LOCKED)
             _statement_fails(w, caller, CONNECTION_TIMEOUT)
+        else:
+            finish(w, caller, CONNECTION_TIMEOUT)
+
+
+@transition
+def _is_locked(w: World, index: int) -> bool:
+    """Whether somebody holds a connection of this pool and waits for a slot of it (reference 1.2, INFER)."""
+    for lane in range(2 * index, 2 * index + 2):
+        member = w.lanes[lane].head
+        for _ in range(w.lanes[lane].waiting):
+            if w.callers[member].holds == 1:
+                return True
+            member = w.callers[member].next
+    return False
 
 
 # Birth and death --------------------------------------------------------------------------------------------------
@@ -388,27 +529,44 @@ def pod_stops(w: World, pod: int) -> None:
 @transition
 def pod_dies(w: World, pod: int) -> None:
     """The process is gone: every RPC inside fails at its client, and all memory is lost."""
+    _end_process(w, pod, DOWN)
+
+
+@transition
+def pod_vanishes(w: World, pod: int) -> None:
+    """The node is gone without a word: callers hear nothing, and the database keeps the connections (reference 6)."""
+    w.pods[pod].lost_s = w.state[0].now
+    _end_process(w, pod, LOST)
+
+
+@transition
+def _end_process(w: World, pod: int, state: int) -> None:
     settle_pod(w, pod)
     p = w.pods[pod]
-    p.state = DOWN
+    sources = w.settings[0].sources
+    p.state = state
     for caller in range(len(w.callers)):
         c = w.callers[caller]
         if c.pod == pod and c.place >= QUEUED and c.place < RETURNING:
             c.lane = NOBODY
             c.holds = 0
-            reply(w, caller, UNAVAILABLE)
+            if state == LOST:
+                _hang(w, caller, w.settings[0].call_hang_s)
+            else:
+                reply(w, caller, UNAVAILABLE)
     clear_station(w, pod)
     p.inside = 0
     p.waiting = 0
     p.threads_free = w.settings[0].threads
-    for side in range(2):
-        lane = w.lanes[2 * pod + side]
+    for index in range(2 * pod * sources, 2 * (pod + 1) * sources):
+        lane = w.lanes[index]
         lane.free = lane.total
         lane.borrowed = 0
         lane.used = 0
         lane.waiting = 0
         lane.timer_due = inf
-    drop_pool(w, pod)
+    for index in range(pod * sources, (pod + 1) * sources):
+        drop_pool(w, index, state == DOWN)
 
 
 @transition
@@ -418,10 +576,8 @@ def pod_listens(w: World, pod: int) -> None:
     p = w.pods[pod]
     p.state = UP
     p.incarnation += 1
-    p.overall_ms = 0.0
-    p.overall_at_s = w.state[0].now
-    texts = w.settings[0].texts
-    for text in range(texts):
-        memory = w.memories[pod * texts + text]
-        memory.seen = 0
-        memory.failures = 0
+    s = w.settings[0]
+    for text in range(pod * s.texts, (pod + 1) * s.texts):
+        w.breakers[text].failures = 0
+    for text in range(pod * s.sources * s.texts, (pod + 1) * s.sources * s.texts):
+        w.memories[text].seen = 0

@@ -1,4 +1,8 @@
-"""A pod's Hikari pool: its size by the clients' word, its single adder, its waiters (reference section 5)."""
+"""A pod's Hikari pool: its size by the clients' word, its single adder, its waiters (reference section 5).
+
+A pod has one pool for each kind of client (connHash: URL order, credentials, datasource name, JDBC parameters), each of full
+size; functions that take ``index`` mean ``w.pools[index]``.
+"""
 
 from __future__ import annotations
 
@@ -9,93 +13,145 @@ from ojp_sizing.behaviour.queues import dequeue, wait
 from ojp_sizing.behaviour.transition import transition
 from ojp_sizing.behaviour.world import (
     CONNECTION_GRANTED,
+    CONNECTION_LEAKED,
     CONNECTION_OPENED,
     CONNECTION_TIMER,
+    CONNECTIONS_OVERSHOOT,
     HAS_CONNECTION,
+    POOL_EMPTIED,
+    POOL_FLAPS,
+    POOL_OF_ONE,
+    POOL_ORPHANED,
+    SLOTS_BELOW_POOL,
     WAITS_FOR_CONNECTION,
     World,
+    note,
     post,
 )
 
+#: Pause of Hikari's adder after a connection that the database refused: doubled from the first to the last (GENERAL).
+FIRST_BACK_OFF_S, LAST_BACK_OFF_S = 0.01, 5.0
+
 
 @transition
-def _count_open(w: World, pool: Any, change: int) -> None:
-    pool.open += change
+def count_connections(w: World, change: int) -> None:
+    """Connections open at the database, those under way included."""
+    s = w.settings[0]
     state = w.state[0]
+    kinds = s.sources - 1 if s.xa_source >= 0 else s.sources
+    shared_out = s.replicas * kinds * -(-s.pool_size // s.replicas)
+    if state.connections <= shared_out < state.connections + change:
+        note(w, CONNECTIONS_OVERSHOOT)
     state.connections += change
     state.connections_peak = max(state.connections_peak, state.connections)
 
 
 @transition
-def add_if_wanted(w: World, pod: int) -> None:
+def _count_open(w: World, pool: Any, change: int) -> None:
+    pool.open += change
+    count_connections(w, change)
+
+
+@transition
+def database_refuses(w: World) -> bool:
+    """Whether the connection that is being opened, and counted already, is one too many."""
+    state = w.state[0]
+    return state.database_full == 1 or state.connections > w.settings[0].connection_limit
+
+
+@transition
+def add_if_wanted(w: World, index: int) -> None:
     """Start opening a connection, while somebody waits or too few are idle (Hikari, GENERAL).
 
     One adder opens them one at a time, and sleeps after each.
     """
-    pool = w.pools[pod]
+    pool = w.pools[index]
     wanted = pool.waiting > 0 or pool.idle < pool.minimum
     if pool.opening_due == inf and pool.open < pool.maximum and wanted:
         _count_open(w, pool, 1)
         pool.opening_due = max(w.state[0].now, pool.rests_until) + w.settings[0].connection_open_s
-        post(w, pool.opening_due, CONNECTION_OPENED, pod)
+        post(w, pool.opening_due, CONNECTION_OPENED, index)
 
 
 @transition
-def build_pool(w: World, pod: int) -> None:
+def build_pool(w: World, index: int) -> None:
     """The first ``connect`` after a start builds the pool for N endpoints, whatever is up (reference 5, CODE+RUN)."""
     s = w.settings[0]
-    pool = w.pools[pod]
+    pool = w.pools[index]
     pool.created = 1
     pool.maximum = -(-s.pool_size // s.replicas)
     pool.minimum = min(pool.maximum, -(-s.pool_idle // s.replicas))
-    _count_open(w, pool, 1)
     pool.idle = 1
-    add_if_wanted(w, pod)
+    _count_open(w, pool, 1)
+    add_if_wanted(w, index)
+
+
+@transition
+def orphan_pool(w: World, index: int) -> None:
+    """A ``connect`` that began before the first one had built the pool builds another; nobody ever closes it.
+
+    There is no lock around check and creation (reference 1.1, CODE). Its connections stay idle at the database until
+    the pod stops: the consequence is INFER.
+    """
+    pool = w.pools[index]
+    idle = max(1, pool.minimum)
+    pool.orphaned += idle
+    note(w, POOL_ORPHANED)
+    count_connections(w, idle)
 
 
 @transition
 def learn_view(w: World, caller: int) -> None:
     """Compare the health string that the RPC carries with the last one; resize where it differs (reference 5, CODE).
 
-    A string that comes before the pool exists is remembered and not applied.
+    A string that comes before the pool exists is remembered and not applied. XA has no pool to resize (0.3.1, CODE).
     """
     c = w.callers[caller]
-    pool = w.pools[c.pod]
+    pool = w.pools[c.pool]
     if pool.belief_known == 1 and pool.belief == c.belief:
         return
     pool.belief_known = 1
     pool.belief = c.belief
-    if pool.created == 1:
-        resize_pool(w, c.pod, c.belief_up)
+    if pool.created == 1 and c.xa == 0:
+        resize_pool(w, c.pool, c.belief_up)
 
 
 @transition
-def resize_pool(w: World, pod: int, healthy: int) -> None:
+def resize_pool(w: World, index: int, healthy: int) -> None:
     """Divide the pool among the pods believed healthy.
 
     Where the maximum or the least idle number falls, all idle connections are evicted now and busy ones on return; a
     growth opens none by itself, the next borrow does (OJP's ConnectionPoolConfigurer, CODE; Hikari, GENERAL).
     """
     s = w.settings[0]
-    pool = w.pools[pod]
+    pool = w.pools[index]
     sharers = max(1, min(s.replicas, healthy))
     maximum = -(-s.pool_size // sharers)
     minimum = min(maximum, -(-s.pool_idle // sharers))
+    if maximum != pool.maximum:
+        if w.state[0].now - pool.resized_s < s.health_interval_s:
+            note(w, POOL_FLAPS)
+        pool.resized_s = w.state[0].now
+        if maximum == 1:
+            note(w, POOL_OF_ONE)
+        if s.segregation == 1 and maximum > w.lanes[2 * index].total + w.lanes[2 * index + 1].total:
+            note(w, SLOTS_BELOW_POOL)
     shrinks = maximum < pool.maximum or minimum < pool.minimum
     pool.maximum = maximum
     pool.minimum = minimum
     if shrinks:
+        note(w, POOL_EMPTIED)
         pool.generation += 1
         _count_open(w, pool, -pool.idle)
         pool.idle = 0
-        add_if_wanted(w, pod)
+        add_if_wanted(w, index)
 
 
 @transition
 def borrow_connection(w: World, caller: int) -> bool:
-    """Ask the caller's pod for a connection. False: the caller now waits for it."""
+    """Ask the caller's pool for a connection. False: the caller now waits for it."""
     c = w.callers[caller]
-    pool = w.pools[c.pod]
+    pool = w.pools[c.pool]
     if pool.idle > 0:
         pool.idle -= 1
         pool.in_use += 1
@@ -103,15 +159,15 @@ def borrow_connection(w: World, caller: int) -> bool:
         c.holds = 1
         return True
     c.place = WAITS_FOR_CONNECTION
-    wait(w, pool, caller, w.settings[0].connection_timeout_s, CONNECTION_TIMER, c.pod)
-    add_if_wanted(w, c.pod)
+    wait(w, pool, caller, w.settings[0].connection_timeout_s, CONNECTION_TIMER, c.pool)
+    add_if_wanted(w, c.pool)
     return False
 
 
 @transition
-def _hand_over(w: World, pod: int) -> None:
+def _hand_over(w: World, index: int) -> None:
     """A connection is free: the longest waiter gets it, or it is idle."""
-    pool = w.pools[pod]
+    pool = w.pools[index]
     if pool.waiting > 0:
         heir = dequeue(w.callers, pool)
         pool.in_use += 1
@@ -125,39 +181,70 @@ def _hand_over(w: World, pod: int) -> None:
 
 @transition
 def return_connection(w: World, caller: int) -> None:
-    """Give the caller's connection back; one that was evicted meanwhile, or is over the maximum, is closed."""
+    """Give the caller's connection back; one that was evicted meanwhile, or is over the maximum, is closed.
+
+    An XA session's connection is none of the pool's: it is closed (0.3.1, CODE).
+    """
     c = w.callers[caller]
-    pool = w.pools[c.pod]
+    pool = w.pools[c.pool]
     c.holds = 0
+    if c.xa == 1:
+        pool.direct -= 1
+        count_connections(w, -1)
+        return
     pool.in_use -= 1
     if c.generation < pool.generation or pool.open > pool.maximum:
         _count_open(w, pool, -1)
-        add_if_wanted(w, c.pod)
+        add_if_wanted(w, c.pool)
     else:
-        _hand_over(w, c.pod)
+        _hand_over(w, c.pool)
 
 
 @transition
-def connection_opened(w: World, pod: int) -> None:
-    """The adder has a new connection, unless the pool died meanwhile."""
-    pool = w.pools[pod]
-    if w.state[0].now != pool.opening_due:
+def leak_connection(w: World, caller: int) -> None:
+    """A failed statement's connection that nobody can give back any more (reference 1.6, CODE, not run)."""
+    c = w.callers[caller]
+    c.holds = 0
+    w.pools[c.pool].leaked += 1
+    note(w, CONNECTION_LEAKED)
+
+
+@transition
+def connection_opened(w: World, index: int) -> None:
+    """The adder has a new connection, or was refused one, unless the pool died meanwhile."""
+    pool = w.pools[index]
+    now = w.state[0].now
+    if now != pool.opening_due:
         return
     pool.opening_due = inf
-    pool.rests_until = w.state[0].now + w.settings[0].connection_pause_s
-    if pool.open > pool.maximum:
+    if database_refuses(w):
         _count_open(w, pool, -1)
+        pool.back_off_s = min(LAST_BACK_OFF_S, max(FIRST_BACK_OFF_S, 2.0 * pool.back_off_s))
+        pool.rests_until = now + pool.back_off_s
     else:
-        _hand_over(w, pod)
-    add_if_wanted(w, pod)
+        pool.back_off_s = 0.0
+        pool.rests_until = now + w.settings[0].connection_pause_s
+        if pool.open > pool.maximum:
+            _count_open(w, pool, -1)
+        else:
+            _hand_over(w, index)
+    add_if_wanted(w, index)
 
 
 @transition
-def drop_pool(w: World, pod: int) -> None:
-    """The process died: its sockets close, and the database ends the sessions behind them."""
-    pool = w.pools[pod]
-    _count_open(w, pool, -pool.open)
+def drop_pool(w: World, index: int, noticed: bool) -> None:
+    """The process is gone. Where its sockets closed (``noticed``), the database ends the sessions behind them."""
+    pool = w.pools[index]
+    connections = pool.open + pool.direct + pool.orphaned
+    if noticed:
+        count_connections(w, -connections)
+    else:
+        w.state[0].unnoticed += connections
     pool.created = 0
+    pool.open = 0
+    pool.direct = 0
+    pool.orphaned = 0
+    pool.leaked = 0
     pool.in_use = 0
     pool.idle = 0
     pool.waiting = 0
@@ -166,5 +253,8 @@ def drop_pool(w: World, pod: int) -> None:
     pool.generation = 0
     pool.opening_due = inf
     pool.rests_until = 0.0
+    pool.back_off_s = 0.0
     pool.timer_due = inf
     pool.belief_known = 0
+    pool.overall_ms = 0.0
+    pool.overall_at_s = w.state[0].now

@@ -15,9 +15,10 @@ from ojp_sizing.behaviour.world import NOBODY, World, post
 
 
 @transition
-def enqueue(members: Any, queue: Any, member: int) -> None:
+def enqueue(w: World, members: Any, queue: Any, member: int) -> None:
     """Put a member at the end."""
     members[member].next = NOBODY
+    members[member].queued_s = w.state[0].now
     if queue.waiting == 0:
         queue.head = member
     else:
@@ -40,7 +41,7 @@ def wait(w: World, queue: Any, caller: int, limit_s: float, timer: int, subject:
     """Queue with a limit; ``timer`` events about ``subject`` will tell when somebody's is over."""
     c = w.callers[caller]
     c.deadline_s = w.state[0].now + limit_s
-    enqueue(w.callers, queue, caller)
+    enqueue(w, w.callers, queue, caller)
     if queue.timer_due == inf:
         queue.timer_due = c.deadline_s
         post(w, c.deadline_s, timer, subject)

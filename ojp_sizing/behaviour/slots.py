@@ -1,32 +1,38 @@
 """The slots of a pod: two lanes that lend to each other (reference section 2, CODE+RUN).
 
-An acquire is one atomic event here, so that the 100 ms borrow stage of the server is never entered (reference 2), and
-a released permit goes to the longest waiter at once: barging is left out (see docs/model.md).
+Each pool of a pod has lanes of its own; an XA pool too. An acquire is one atomic event here, so that the 100 ms borrow
+stage of the server is never entered (reference 2). A released permit goes to the longest waiter at once, or, where
+``slot_handover_s`` is above 0, only after that time, while a newcomer may pass (barging, reference 2, CODE+RUN).
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 from ojp_sizing.behaviour.queues import dequeue, wait
 from ojp_sizing.behaviour.transition import transition
 from ojp_sizing.behaviour.world import (
     HAS_SLOT,
+    LANE_WITHOUT_SLOT,
     NOBODY,
     SLOT_GRANTED,
+    SLOT_HANDED,
     SLOT_TIMER,
     SLOW,
     WAITS_FOR_SLOT,
     World,
+    note,
     post,
 )
 
 
 @transition
 def acquire_slot(w: World, caller: int, side: int) -> bool:
-    """Ask for a slot of lane ``side`` on the caller's pod. False: the caller now waits for it."""
+    """Ask for a slot of lane ``side`` of the caller's pool. False: the caller now waits for it."""
     c = w.callers[caller]
     now = w.state[0].now
-    own = w.lanes[2 * c.pod + side]
-    other = w.lanes[2 * c.pod + 1 - side]
+    own = w.lanes[2 * c.pool + side]
+    other = w.lanes[2 * c.pool + 1 - side]
     own.used = 1
     own.last_arrival_s = now
     c.lane = side
@@ -35,13 +41,15 @@ def acquire_slot(w: World, caller: int, side: int) -> bool:
     if own.free > 0:
         own.free -= 1
         return True
-    if other.free > 0 and other.used == 1 and now - other.last_arrival_s >= w.settings[0].idle_timeout_s:
+    if other.free > 0 and other.used == 1 and now - other.last_arrival_s >= w.pools[c.pool].idle_timeout_s:
         other.free -= 1
         own.borrowed += 1
         w.pods[c.pod].borrowed += 1
         return True
+    if own.total == 0:
+        note(w, LANE_WITHOUT_SLOT)
     c.place = WAITS_FOR_SLOT
-    wait(w, own, caller, own.timeout_s, SLOT_TIMER, 2 * c.pod + side)
+    wait(w, own, caller, own.timeout_s, SLOT_TIMER, 2 * c.pool + side)
     return False
 
 
@@ -49,14 +57,31 @@ def acquire_slot(w: World, caller: int, side: int) -> bool:
 def release_slot(w: World, caller: int) -> None:
     """End the use of a slot. While the lane owes permits they go to the lender first, whoever borrowed them."""
     c = w.callers[caller]
-    lane = w.lanes[2 * c.pod + c.lane]
-    if lane.borrowed > 0:
-        lane.borrowed -= 1
-        lane = w.lanes[2 * c.pod + 1 - c.lane]
+    index = 2 * c.pool + c.lane
+    if w.lanes[index].borrowed > 0:
+        w.lanes[index].borrowed -= 1
+        index = 2 * c.pool + 1 - c.lane
     c.lane = NOBODY
+    lane = w.lanes[index]
+    lane.free += 1
     if lane.waiting > 0:
-        heir = dequeue(w.callers, lane)
-        w.callers[heir].place = HAS_SLOT
-        post(w, w.state[0].now, SLOT_GRANTED, heir)
-    else:
-        lane.free += 1
+        if w.settings[0].slot_handover_s > 0.0:
+            post(w, w.state[0].now + w.settings[0].slot_handover_s, SLOT_HANDED, index)
+        else:
+            _grant(w, lane)
+
+
+@transition
+def _grant(w: World, lane: Any) -> None:
+    lane.free -= 1
+    heir = dequeue(w.callers, lane)
+    w.callers[heir].place = HAS_SLOT
+    post(w, w.state[0].now, SLOT_GRANTED, heir)
+
+
+@transition
+def slot_handed(w: World, index: int) -> None:
+    """The longest waiter wakes for a released permit, unless a newcomer has taken it meanwhile."""
+    lane = w.lanes[index]
+    if lane.waiting > 0 and lane.free > 0:
+        _grant(w, lane)

@@ -28,6 +28,10 @@ CONNECTION_OPENED = 10
 POOL_BUILT = 11
 THOUGHT = 12
 HEALTH_TICK = 13
+ATTEMPT_DUE = 14
+PATIENCE_ENDS = 15
+SLOT_HANDED = 16
+XA_OPENED = 17
 
 # Kinds of RPCs ------------------------------------------------------------------------------------------------
 CONNECT = 0
@@ -38,6 +42,14 @@ START_TRANSACTION = 4
 COMMIT = 5
 CLOSE_RESULT = 6
 TERMINATE = 7
+ROLLBACK = 8
+CALL = 9
+CALL_STATEMENT = 10
+FETCH = 11
+XA_START = 12
+XA_END = 13
+XA_PREPARE = 14
+XA_COMMIT = 15
 
 # Where a caller's RPC is. Places from QUEUED to BUILDING are inside a pod ------------------------------------------
 AT_CLIENT = 0
@@ -63,6 +75,8 @@ BREAKER_OPEN = 5
 SLOT_TIMEOUT = 6
 CONNECTION_TIMEOUT = 7
 DATABASE_ERROR = 8
+DATABASE_FULL = 9
+GIVEN_UP = 10
 ENDINGS = (
     "ok",
     "pod unavailable",
@@ -73,16 +87,38 @@ ENDINGS = (
     "slot timeout",
     "connection timeout",
     "database error",
+    "database refuses connections",
+    "given up by its user",
 )
 
 # States of a pod ------------------------------------------------------------------------------------------------
 UP = 0
 STOPPING = 1
 DOWN = 2
+LOST = 3
 
 FAST = 0
 SLOW = 1
 NOBODY = -1
+
+# Traps of OJP (reference section 11) that a run can meet; ``data/hazards.csv`` says what each is and its mend ------------
+BREAKER_OPENED = 0
+EVERYTHING_SLOW = 1
+LANE_WITHOUT_SLOT = 2
+POOL_OF_ONE = 3
+POOL_EMPTIED = 4
+POOL_FLAPS = 5
+SLOTS_BELOW_POOL = 6
+CONVOY = 7
+LOCKED = 8
+MISSING_DATASOURCE = 9
+CONNECTIONS_OVERSHOOT = 10
+ONE_POD_LEFT = 11
+DATABASE_MARKS_POD_DOWN = 12
+CONNECTION_LEAKED = 13
+CALL_HANGS = 14
+POOL_ORPHANED = 15
+HAZARDS = 16
 
 _f, _i, _s = np.float64, np.int64, np.int32
 _QUEUE = [("head", _i), ("tail", _i), ("waiting", _i)]
@@ -96,46 +132,55 @@ LAYOUTS: dict[str, np.dtype[Any]] = {
     # Constants of one run; times in s, CPU in core seconds
     "settings": _layout(
         [
-            ("replicas", _i), ("texts", _i), ("segregation", _i), ("tracks_sessions", _i),
-            ("threads", _i), ("pool_size", _i), ("pool_idle", _i), ("fast_slots", _i), ("slow_slots", _i),
-            ("idle_timeout_s", _f), ("fast_slot_timeout_s", _f), ("slow_slot_timeout_s", _f),
-            ("connection_timeout_s", _f), ("connection_open_s", _f), ("connection_pause_s", _f), ("global_average_s", _f),
+            ("replicas", _i), ("texts", _i), ("units", _i), ("sources", _i), ("xa_source", _i),
+            ("segregation", _i), ("tracks_sessions", _i), ("checks_in_connect", _i),
+            ("threads", _i), ("pool_size", _i), ("pool_idle", _i), ("connection_limit", _f),
+            ("connection_timeout_s", _f), ("connection_open_s", _f), ("connection_pause_s", _f), ("pool_build_s", _f),
             ("breaker_threshold", _i), ("breaker_open_s", _f), ("health_interval_s", _f),
             ("statement_cpu_s", _f), ("small_rpc_cpu_s", _f), ("row_cpu_s", _f), ("commit_database_s", _f),
+            ("slot_handover_s", _f), ("leak_probability", _f), ("call_hang_s", _f), ("connect_hang_s", _f),
+            ("closed", _i), ("timeout_s", _f), ("retries", _i), ("back_off_s", _f), ("back_off_factor", _f),
         ]
     ),
     # The instant, the posts of the transition under way, and what the control plane waits for
     "state": _layout(
-        [("now", _f), ("posted", _i), ("drained", _i), ("arrived", _i), ("connections", _i), ("connections_peak", _i)]
+        [
+            ("now", _f), ("posted", _i), ("drained", _i), ("arrived", _i), ("connections", _i), ("connections_peak", _i),
+            ("unnoticed", _i), ("database_full", _i), ("database_slowdown", _f),
+        ]
     ),
     "posts": _layout([("time", _f), ("kind", _i), ("subject", _i)]),
     # One server process: its executor, and integrals over time of what is busy in it
     "pods": _layout(
         [
             ("state", _i), ("incarnation", _i), ("threads_free", _i), ("inside", _i), *_QUEUE,
-            ("overall_ms", _f), ("overall_at_s", _f), ("key", _i),
+            ("key", _i), ("lost_s", _f),
             ("settled_s", _f), ("thread_s", _f), ("queue_s", _f), ("connection_s", _f), ("waiter_s", _f),
-            ("fast_slot_s", _f), ("slow_slot_s", _f), ("rpcs", _i), ("inside_peak", _i), ("classed_slow",
-            _i), ("borrowed", _i),
+            ("fast_slot_s", _f), ("slow_slot_s", _f), ("rpcs", _i), ("inside_peak", _i), ("classed_slow", _i),
+            ("borrowed", _i),
         ]
     ),
-    # A pod's Hikari pool for the one datasource of the model
+    # What a pod keeps for one kind of client (connHash, reference 5): its Hikari pool (none for XA), and what its
+    # classifier holds for all texts; ``pod * sources + kind``
     "pools": _layout(
         [
-            ("created", _i), ("maximum", _i), ("minimum", _i), ("open", _i), ("in_use", _i), ("idle", _i),
+            ("pod", _i), ("created", _i), ("maximum", _i), ("minimum", _i), ("open", _i), ("in_use", _i), ("idle", _i),
             ("generation", _i), ("opening_due", _f), ("rests_until", _f), ("timer_due", _f), ("belief", _i),
-            ("belief_known", _i), *_QUEUE,
+            ("belief_known", _i), *_QUEUE, ("back_off_s", _f), ("resized_s", _f), ("leaked", _i), ("orphaned", _i),
+            ("direct", _i), ("idle_timeout_s", _f), ("global_average_s", _f), ("overall_ms", _f), ("overall_at_s", _f),
         ]
     ),
-    # A lane of a pod's slots; lane ``2 * pod + (FAST or SLOW)``
+    # A lane of a pool's slots; lane ``2 * pool + (FAST or SLOW)``
     "lanes": _layout(
         [
             ("total", _i), ("free", _i), ("borrowed", _i), ("used", _i), ("last_arrival_s", _f), ("timeout_s", _f),
             ("timer_due", _f), *_QUEUE,
         ]
     ),
-    # What a pod remembers of one SQL text; ``pod * texts + text``
-    "memories": _layout([("seen", _i), ("average_ms", _f), ("failures", _i), ("open_until_s", _f)]),
+    # What a classifier has learned of one SQL text; ``pool * texts + text``
+    "memories": _layout([("seen", _i), ("average_ms", _f)]),
+    # The breaker of one SQL text, shared by all kinds of clients; ``pod * texts + text``
+    "breakers": _layout([("failures", _i), ("open_until_s", _f)]),
     # A processor-sharing server: a pod's CPU under its limit, or (the last one) the database's cores
     "stations": _layout(
         [("cores", _f), ("virtual_s", _f), ("settled_s", _f), ("due_s", _f), ("count", _i), ("offset", _i),
@@ -143,18 +188,22 @@ LAYOUTS: dict[str, np.dtype[Any]] = {
     ),
     "jobs": _layout([("finish_s", _f), ("caller", _i), ("token", _i)]),
     # A client process: its idle threads (a stack), its units that wait for one, its turn and its view of the pods
-    "jvms": _layout([("free", _i), ("idle", _i), *_QUEUE, ("turn", _i), ("belief", _i), ("up", _i)]),
+    "jvms": _layout(
+        [("free", _i), ("idle", _i), *_QUEUE, ("turn", _i), ("belief", _i), ("up", _i), ("kind", _i), ("checked_s", _f)]
+    ),
     # What a client process believes of a pod; ``jvm * replicas + pod``
     "links": _layout([("up", _i), ("epoch", _i), ("sessions", _i), ("failed_s", _f)]),
-    # The trace: units of work with how they ended, and their statements
+    # The trace: units of work with how they ended, attempt after attempt (``attempt * units + unit``), and their statements
     "units": _layout(
         [
             ("arrival_s", _f), ("began_s", _f), ("finished_s", _f), ("thought_s", _f), ("first", _s), ("count", _s),
-            ("jvm", _s), ("transaction", _s), ("outcome", _s), ("pod", _s), ("next", _i),
+            ("jvm", _s), ("transaction", _s), ("outcome", _s), ("pod", _s), ("next", _i), ("calls", _s), ("xa", _s),
+            ("gap_s", _f), ("queued_s", _f),
         ]
     ),
     "statements": _layout(
-        [("database_s", _f), ("think_s", _f), ("text", _s), ("rows", _s), ("writes", _s), ("fails", _s)]
+        [("database_s", _f), ("think_s", _f), ("text", _s), ("rows", _s), ("writes", _s), ("fails", _s),
+         ("keeps", _s), ("called", _s), ("fetches", _s)]
     ),
     # A client thread, with at most one RPC under way: ``jvm * threads + thread``, and behind them a health thread per JVM
     "callers": _layout(
@@ -162,11 +211,15 @@ LAYOUTS: dict[str, np.dtype[Any]] = {
             ("jvm", _i), ("unit", _i), ("first", _i), ("count", _i), ("transaction", _i), ("began_s", _f),
             ("thought_s", _f), ("closed_s", _f), ("outcome", _i), ("at", _i), ("probe", _i), ("round", _i),
             ("connected", _i), ("sends", _i),
-            ("rpc", _i), ("pod", _i), ("status", _i), ("place", _i), ("next", _i), ("deadline_s", _f),
+            ("calls", _i), ("begun", _i), ("ended", _i), ("xa", _i), ("fetched", _i), ("checking", _i),
+            ("rpc", _i), ("pod", _i), ("pool", _i), ("status", _i), ("place", _i), ("next", _i), ("deadline_s", _f),
+            ("give_up_s", _f), ("queued_s", _f),
             ("responding", _i), ("pinned", _i), ("epoch", _i), ("incarnation", _i), ("lane", _i), ("holds", _i),
             ("generation", _i), ("clock_ms", _f), ("timed", _i), ("belief", _i), ("belief_up", _i), ("token", _i),
         ]
     ),
+    # How often a trap of OJP was met, and when
+    "hazards": _layout([("count", _i), ("first_s", _f), ("last_s", _f)]),
 }  # fmt: skip
 
 
@@ -180,6 +233,7 @@ class World(NamedTuple):
     pools: Sequence[Any]
     lanes: Sequence[Any]
     memories: Sequence[Any]
+    breakers: Sequence[Any]
     stations: Sequence[Any]
     jobs: Sequence[Any]
     jvms: Sequence[Any]
@@ -187,7 +241,9 @@ class World(NamedTuple):
     units: Sequence[Any]
     statements: Sequence[Any]
     callers: Sequence[Any]
+    hazards: Sequence[Any]
     latencies_s: Sequence[float]
+    chances: Sequence[float]
 
 
 @transition
@@ -198,6 +254,22 @@ def post(w: World, time_s: float, kind: int, subject: int) -> None:
     entry.kind = kind
     entry.subject = subject
     w.state[0].posted += 1
+
+
+@transition
+def note(w: World, hazard: int) -> None:
+    """A trap of OJP was met now."""
+    met = w.hazards[hazard]
+    met.count += 1
+    met.first_s = min(met.first_s, w.state[0].now)
+    met.last_s = w.state[0].now
+
+
+@transition
+def chance(w: World, caller: int) -> float:
+    """A uniform draw of the trace's table, the same for the same statement of a unit."""
+    c = w.callers[caller]
+    return w.chances[(c.unit * 7919 + c.at * 104729) & (len(w.chances) - 1)]
 
 
 @transition

@@ -11,9 +11,9 @@ import difflib
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError, model_validator
 from ruamel.yaml import YAML
@@ -28,7 +28,9 @@ from ruamel.yaml.events import (
 )
 
 from ojp_sizing.data_files import data_path
-from ojp_sizing.demand.workload import Clients, Duration, Lane, Network, StatementClass, UnitOfWork, Workload
+from ojp_sizing.demand.arrivals import Arrivals, Bursts, Closed, DailyProfile, Poisson, Replay
+from ojp_sizing.demand.recording import MOST_RECORDING_BYTES, parse_recording
+from ojp_sizing.demand.workload import Clients, Duration, Lane, Network, Patience, StatementClass, UnitOfWork, Workload
 from ojp_sizing.errors import InputError
 from ojp_sizing.quantities import (
     format_bytes,
@@ -263,16 +265,30 @@ class _Duration(_Edge):
 class _Statement(_Edge):
     name: _Name
     sql: Annotated[str, PlainValidator(_sql)]
-    kind: Literal["read", "write"]
+    kind: Literal["read", "write", "batch", "call"]
     database_time: _Duration
     share: _Fraction = 0.0
     rows: Annotated[int, _whole(0, 1_000_000)] = 1
     lane: Lane | None = None
     error_share: _Fraction = 0.0
+    session: Annotated[bool, PlainValidator(_flag)] = False
+    additions: Annotated[int, _whole(0, 1000)] = 0
+    fetches: Annotated[int, _whole(0, 10_000)] = 0
 
     def statement(self) -> StatementClass:
-        time = self.database_time.duration("lognormal")
-        return StatementClass(self.name, self.sql, self.kind, time, self.share, self.rows, self.lane, self.error_share)
+        return StatementClass(
+            self.name,
+            self.sql,
+            self.kind,
+            self.database_time.duration("lognormal"),
+            self.share,
+            self.rows,
+            self.lane,
+            self.error_share,
+            self.session,
+            self.additions,
+            self.fetches,
+        )
 
 
 class _Unit(_Edge):
@@ -281,15 +297,104 @@ class _Unit(_Edge):
     statements: Annotated[tuple[str, ...] | int, PlainValidator(_steps)] = 1
     transaction: Annotated[bool, PlainValidator(_flag)] = False
     think: _Duration = _Duration(mean="2ms")  # type: ignore[arg-type]  # text, as in the file
+    calls: Annotated[int, _whole(0, 1000)] = 0
+    xa: Annotated[bool, PlainValidator(_flag)] = False
 
     def unit(self) -> UnitOfWork:
         think = self.think.duration("exponential")
-        return UnitOfWork(self.name, self.share, self.statements, self.transaction, think)
+        return UnitOfWork(self.name, self.share, self.statements, self.transaction, think, self.calls, self.xa)
+
+
+MOST_PROFILE = 24 * 60
+
+
+def _profile(value: object) -> tuple[tuple[float, float], ...]:
+    """Factors of the peak rate by time of day, in order."""
+    if not isinstance(value, dict) or not 1 <= len(value) <= MOST_PROFILE:
+        mend = 'write for example {"00:00": 20%, "11:00": 100%, "18:00": 60%}'
+        raise InputError("", f"not a mapping of 1 to {MOST_PROFILE:,} times of day to factors", mend)
+    points = []
+    for key, factor in value.items():
+        if not re.fullmatch(r"([01][0-9]|2[0-3]):[0-5][0-9]", key):
+            raise InputError(_join("", key), "not a time of day", "write for example 09:30, from 00:00 to 23:59")
+        if not isinstance(factor, str):
+            raise InputError(_join("", key), "empty or not a single value", "write a factor from 0 to 1")
+        points.append((60.0 * (60 * int(key[:2]) + int(key[3:])), parse_fraction(factor, _join("", key))))
+    highest = max(factor for _, factor in points)
+    if highest != 1:
+        raise InputError("", f"the highest factor is {highest:.7g}, not 1", "divide each factor by it")
+    return tuple(sorted(points))
+
+
+def _file(value: object) -> str:
+    text = _line(value)
+    if not text:
+        raise InputError("", "no file is named", "write its name, as seen from the workload file")
+    return text
+
+
+class _Bursts(_Edge):
+    dispersion: Annotated[float, _number(1e6)]
+    mean: _Time
+    share: _Fraction
+
+
+class _Closed(_Edge):
+    pause: _Time | None = None
+
+
+class _Poisson(_Edge):
+    pass
+
+
+class _Arrivals(_Edge):
+    """One of them. The recording is read when units and JVMs are known to be right."""
+
+    poisson: _Poisson | None = None
+    bursts: _Bursts | None = None
+    profile: Annotated[tuple[tuple[float, float], ...] | None, PlainValidator(_profile)] = None
+    replay: Annotated[str | None, PlainValidator(_file)] = None
+    closed: _Closed | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_of_them(cls, data: object) -> object:
+        if data in ("poisson", "closed"):
+            return {data: {}}
+        if isinstance(data, str):
+            mend = "write poisson, closed, or a mapping with bursts, profile, replay or closed"
+            raise InputError("", f"{shown(data)} is not known here", mend)
+        if isinstance(data, dict) and sum(value is not None for value in data.values()) != 1:
+            raise InputError("", "not one kind of arrivals", "write bursts, profile, replay or closed, with its value")
+        return data
+
+    def arrivals(self) -> Arrivals:
+        if self.bursts is not None:
+            return Bursts(self.bursts.dispersion, self.bursts.mean, self.bursts.share)
+        if self.closed is not None:
+            return Closed(self.closed.pause)
+        return Poisson() if self.profile is None else DailyProfile(self.profile)
 
 
 class _Clients(_Edge):
     jvms: Annotated[int, _whole(1, 10_000)] = Clients().jvms
     threads: Annotated[int, _whole(1, 100_000)] = Clients().threads
+    pools: Annotated[int, _whole(1, 100)] = Clients().pools
+    timeout: _Time | None = None
+    retries: Annotated[int, _whole(0, 10)] = Patience().retries
+    back_off: _Time = Patience().back_off_s
+    factor: Annotated[float, _number(10.0)] = Patience().factor
+
+    @model_validator(mode="after")
+    def _used(self) -> Self:
+        for key in ("back_off", "factor"):
+            if key in self.model_fields_set and not self.retries:
+                raise InputError(key, "without retries it does nothing", "write for example 'retries: 2', or remove it")
+        return self
+
+    def patience(self) -> Patience:
+        timeout_s = math.inf if self.timeout is None else self.timeout
+        return Patience(timeout_s, self.retries, self.back_off, self.factor)
 
 
 class _Network(_Edge):
@@ -303,20 +408,22 @@ class _Workload(_Edge):
     source: _Line = ""
     statements: list[_Statement] = Field(min_length=1, max_length=MOST_ENTRIES)
     units: list[_Unit] = Field(min_length=1, max_length=MOST_ENTRIES)
-    arrivals: Literal["poisson"] = "poisson"
+    arrivals: _Arrivals = _Arrivals.model_validate("poisson")
     clients: _Clients = _Clients()
     network: _Network = _Network()
 
     def workload(self) -> Workload:
+        """All but a recording of arrivals."""
         return Workload(
             name=self.name,
             statements=tuple(s.statement() for s in self.statements),
             units=tuple(u.unit() for u in self.units),
             description=self.description,
             source=self.source,
-            arrivals=self.arrivals,
-            clients=Clients(self.clients.jvms, self.clients.threads),
+            arrivals=self.arrivals.arrivals(),
+            clients=Clients(self.clients.jvms, self.clients.threads, self.clients.pools),
             network=Network(self.network.one_way, self.network.sigma),
+            patience=self.clients.patience(),
         )
 
 
@@ -379,10 +486,49 @@ def _check(workload: Workload, place: str) -> None:
     _check_unlike((normalised_sql(s.sql) for s in statements), "statements[{}].sql".format, place, "SQL text", merge)
     for index, statement in enumerate(statements):
         _check_time(statement.database_time, _at(place, f"statements[{index}].database_time"), least="1us")
+        _check_kind(statement, _at(place, f"statements[{index}]"))
     for index, unit in enumerate(units):
         _check_time(unit.think, _at(place, f"units[{index}].think"))
+        if unit.xa and unit.transaction:
+            mend = "an XA unit is a transaction already: remove 'transaction'"
+            raise InputError(_at(place, f"units[{index}].xa"), "xa and transaction exclude each other", mend)
     _check_sum((u.share for u in units), place, "units[].share")
     _check_steps(workload, place)
+    _check_arrivals(workload.arrivals, _at(place, "arrivals"))
+    _check_clients(workload, _at(place, "clients"))
+
+
+def _check_kind(statement: StatementClass, place: str) -> None:
+    """What only one kind of statement has."""
+    if statement.kind == "batch" and not statement.additions:
+        raise InputError(f"{place}.additions", "a batch of 0 additions", "write 1 to 1000")
+    for key, kind in (("additions", "batch"), ("session", "write"), ("fetches", "read")):
+        if getattr(statement, key) and statement.kind != kind:
+            raise InputError(f"{place}.{key}", f"a {statement.kind} has none", f"remove it, or write 'kind: {kind}'")
+
+
+def _check_arrivals(arrivals: Arrivals, place: str) -> None:
+    if isinstance(arrivals, Bursts):
+        if arrivals.dispersion < 1:
+            mend = "write 1 (Poisson) or more"
+            raise InputError(f"{place}.bursts.dispersion", "below 1 nothing bursts", mend)
+        if arrivals.mean_s == 0:
+            raise InputError(f"{place}.bursts.mean", "a mean of 0", "write 1us or more")
+        if not 0 < arrivals.share < 1:
+            raise InputError(f"{place}.bursts.share", "bursts never or always", "write more than 0 and less than 1")
+    if isinstance(arrivals, Closed) and arrivals.pause_s == 0:
+        mend = "write 1us or more, or leave it out: it then follows from the clients and the rate"
+        raise InputError(f"{place}.closed.pause", "clients without a pause have no rate", mend)
+
+
+def _check_clients(workload: Workload, place: str) -> None:
+    clients, patience = workload.clients, workload.patience
+    if clients.pools > clients.jvms:
+        raise InputError(f"{place}.pools", f"more kinds than the {clients.jvms} JVMs", f"write at most {clients.jvms}")
+    if patience.timeout_s == 0:
+        raise InputError(f"{place}.timeout", "a timeout of 0", "write 1us or more, or leave it out to wait for ever")
+    if patience.factor < 1:
+        raise InputError(f"{place}.factor", "the pauses between attempts shrink", "write 1 or more")
 
 
 def _check_time(time: Duration, place: str, least: str = "") -> None:
@@ -415,19 +561,26 @@ def _check_steps(workload: Workload, place: str) -> None:
 # --- the doors ------------------------------------------------------------------------------------------------------
 
 
-def workload_from_tree(tree: dict[str, object], place: str) -> Workload:
-    """A workload from what ``load_tree`` gives (all values text)."""
+def workload_from_tree(tree: dict[str, object], place: str, folder: Path = Path()) -> Workload:
+    """A workload from what ``load_tree`` gives (all values text); a recording of arrivals is looked for from ``folder``."""
     try:
-        workload = _Workload.model_validate(tree).workload()
+        edge = _Workload.model_validate(tree)
     except ValidationError as error:
         raise _input_error(error, place) from error
+    workload = edge.workload()
     _check(workload, place)
-    return workload
+    return workload if edge.arrivals.replay is None else _with_recording(workload, edge.arrivals.replay, folder)
 
 
-def parse_workload(text: str, place: str = "workload") -> Workload:
-    """A workload from YAML text. ``place`` (a file name) begins every message."""
-    return workload_from_tree(load_tree(text, place), place)
+def _with_recording(workload: Workload, file: str, folder: Path) -> Workload:
+    text, place = read_text(folder / file, "a recording is looked for beside its workload", MOST_RECORDING_BYTES)
+    names = [unit.name for unit in workload.units]
+    return replace(workload, arrivals=parse_recording(text, place, file, names, workload.clients.jvms))
+
+
+def parse_workload(text: str, place: str = "workload", folder: Path = Path()) -> Workload:
+    """A workload from YAML text. ``place`` (a file name) begins every message; a recording is looked for from ``folder``."""
+    return workload_from_tree(load_tree(text, place), place, folder)
 
 
 def preset_names() -> list[str]:
@@ -439,7 +592,8 @@ def read_workload(path_or_preset: str | Path) -> Workload:
     """A workload from a YAML file, or a preset by its name."""
     if isinstance(path_or_preset, str) and path_or_preset in preset_names():
         path_or_preset = data_path("workloads", f"{path_or_preset}.yaml")
-    return parse_workload(*read_text(Path(path_or_preset), _did_you_mean(str(path_or_preset), preset_names())))
+    path = Path(path_or_preset)
+    return parse_workload(*read_text(path, _did_you_mean(str(path_or_preset), preset_names())), path.parent)
 
 
 def read_text(path: Path, mend_missing: str = "check the path", most_bytes: int = MOST_FILE_BYTES) -> tuple[str, str]:
@@ -492,6 +646,11 @@ def _yaml_statement(statement: StatementClass) -> Iterator[str]:
         yield f"    lane: {statement.lane}"
     if statement.error_share:
         yield f"    error_share: {format_number(statement.error_share)}"
+    if statement.session:
+        yield "    session: true"
+    for key in ("additions", "fetches"):
+        if getattr(statement, key):
+            yield f"    {key}: {getattr(statement, key)}"
 
 
 def _yaml_unit(unit: UnitOfWork) -> Iterator[str]:
@@ -501,6 +660,38 @@ def _yaml_unit(unit: UnitOfWork) -> Iterator[str]:
     yield f"    statements: {steps if isinstance(steps, int) else '[' + ', '.join(map(_yaml_text, steps)) + ']'}"
     yield f"    transaction: {str(unit.transaction).lower()}"
     yield f"    think: {_yaml_duration(unit.think)}"
+    if unit.calls:
+        yield f"    calls: {unit.calls}"
+    if unit.xa:
+        yield "    xa: true"
+
+
+def _yaml_arrivals(arrivals: Arrivals) -> str:
+    if isinstance(arrivals, Bursts):
+        mean, share = format_duration(arrivals.mean_s), format_number(arrivals.share)
+        return f"{{bursts: {{dispersion: {format_number(arrivals.dispersion)}, mean: {mean}, share: {share}}}}}"
+    if isinstance(arrivals, DailyProfile):
+        points = (
+            f'"{int(at_s) // 3600:02}:{int(at_s) % 3600 // 60:02}": {format_number(f)}' for at_s, f in arrivals.points
+        )
+        return f"{{profile: {{{', '.join(points)}}}}}"
+    if isinstance(arrivals, Replay):
+        return f"{{replay: {_yaml_text(arrivals.file)}}}"
+    if isinstance(arrivals, Closed):
+        return "closed" if arrivals.pause_s is None else f"{{closed: {{pause: {format_duration(arrivals.pause_s)}}}}}"
+    return "poisson"
+
+
+def _yaml_clients(clients: Clients, patience: Patience) -> str:
+    words = [f"jvms: {clients.jvms}", f"threads: {clients.threads}"]
+    if clients.pools != 1:
+        words.append(f"pools: {clients.pools}")
+    if patience.timeout_s < math.inf:
+        words.append(f"timeout: {format_duration(patience.timeout_s)}")
+    if patience.retries:
+        back_off, factor = format_duration(patience.back_off_s), format_number(patience.factor)
+        words += [f"retries: {patience.retries}", f"back_off: {back_off}", f"factor: {factor}"]
+    return f"{{{', '.join(words)}}}"
 
 
 def _yaml_lines(workload: Workload) -> Iterator[str]:
@@ -517,8 +708,8 @@ def _yaml_lines(workload: Workload) -> Iterator[str]:
     yield "units:"
     for unit in workload.units:
         yield from _yaml_unit(unit)
-    yield f"arrivals: {workload.arrivals}"
-    yield f"clients: {{jvms: {workload.clients.jvms}, threads: {workload.clients.threads}}}"
+    yield f"arrivals: {_yaml_arrivals(workload.arrivals)}"
+    yield f"clients: {_yaml_clients(workload.clients, workload.patience)}"
     yield "# Between client and pod: median one way, and the standard deviation of its logarithm."
     one_way = format_duration(workload.network.one_way_s)
     yield f"network: {{one_way: {one_way}, sigma: {format_number(workload.network.sigma)}}}"

@@ -41,6 +41,11 @@ class Constants:
     commit_database_s: float
     connection_open_s: float
     connection_pause_s: float
+    pool_build_s: float
+    slot_handover_s: float
+    error_leak_probability: float
+    call_hang_s: float
+    connect_hang_s: float
     health_interval_s: float
     pod_start_s: float
     pod_start_spread: float
@@ -49,6 +54,9 @@ class Constants:
     schedule_warm_s: float
     schedule_cold_s: float
     stop_grace_s: float
+    node_removal_s: float
+    database_trouble_s: float
+    database_slowdown: float
     heap_base_bytes: float
     heap_per_connection_bytes: float
     heap_per_request_bytes: float

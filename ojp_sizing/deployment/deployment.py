@@ -7,9 +7,10 @@ from math import inf
 
 from ojp_sizing.deployment.constants import Constants, default_constants
 
-#: Servers whose behaviour the model follows ("era A" of the reference), and whether their driver counts
-#: the sessions that it opened on each pod (reference section 6: 0.3.1-beta does not, for non-XA connections).
-SERVER_VERSIONS = {"0.3.0-beta": False, "0.3.1-beta": False, "0.3.2-snapshot": True}
+#: Servers whose behaviour the model follows ("era A" of the reference); whether their driver counts the sessions that it
+#: opened on each pod (0.3.1-beta does so for XA only), and whether it checks the pods' health inside getConnection() or
+#: in a thread of its own (reference section 6, CODE).
+SERVER_VERSIONS = {"0.3.0-beta": (False, True), "0.3.1-beta": (False, True), "0.3.2-snapshot": (True, False)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +30,16 @@ class ServerSettings:
 
 @dataclass(frozen=True, slots=True)
 class ClientPool:
-    """``ojp.properties`` of the clients; sizes are for the whole cluster and are divided among the pods (reference 5)."""
+    """``ojp.properties`` of the clients; sizes are for the whole cluster and are divided among the pods (reference 5).
+
+    XA has no pool in 0.3.x, but ``xa_transactions`` slots; their wait is ``xa_start_timeout_s`` where segregation is off.
+    """
 
     maximum_size: int = 20
     minimum_idle: int = 5
     connection_timeout_s: float = 10.0
+    xa_transactions: int = 50
+    xa_start_timeout_s: float = 60.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,8 @@ Times are seconds from the start of the simulation.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from numpy.random import Generator
@@ -15,9 +16,12 @@ from ojp_sizing.deployment.deployment import Deployment
 
 @dataclass(frozen=True, slots=True)
 class PodLoss:
-    """``pod``'s process dies at ``at_s``; a new one listens ``absent_s`` later and is Ready ``ready_s`` after that.
+    """``pod``'s process ends at ``at_s``; a new one listens ``absent_s`` later and is Ready ``ready_s`` after that.
 
-    Clients can reach it ``endpoint_s`` after it is Ready: a Service leads to Ready pods only (Kubernetes, GENERAL).
+    ``killed``: it dies at once and its sockets close. ``stopped``: SIGTERM, and after ``grace_s`` at the latest SIGKILL
+    (reference 7.1). ``vanished``: the node is lost without a word, callers hang and the database keeps the connections
+    (reference 6). Clients can reach the new one ``endpoint_s`` after it is Ready: a Service leads to Ready pods only
+    (Kubernetes, GENERAL).
     """
 
     pod: int
@@ -25,6 +29,8 @@ class PodLoss:
     absent_s: float
     ready_s: float
     endpoint_s: float = 1.0
+    how: Literal["killed", "stopped", "vanished"] = "killed"
+    grace_s: float = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +50,31 @@ class RollingUpdate:
     endpoint_s: float = 1.0
 
 
-Disruption = PodLoss | RollingUpdate | None
+@dataclass(frozen=True, slots=True)
+class DatabaseTrouble:
+    """From ``at_s`` for ``for_s``: statements that begin take ``slowdown`` times as long; ``full``: no new connection opens."""
+
+    at_s: float
+    for_s: float
+    slowdown: float = 1.0
+    full: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Several:
+    """More than one disruption in a run; the window is from the first one's begin to the last one's end."""
+
+    parts: tuple[PodLoss | RollingUpdate | DatabaseTrouble, ...]
+
+
+Disruption = PodLoss | RollingUpdate | DatabaseTrouble | Several | None
+
+
+def parts_of(disruption: Disruption) -> tuple[PodLoss | RollingUpdate | DatabaseTrouble, ...]:
+    """The single disruptions."""
+    if disruption is None:
+        return ()
+    return disruption.parts if isinstance(disruption, Several) else (disruption,)
 
 
 def _start_s(deployment: Deployment, rng: Generator, size: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
@@ -61,6 +91,27 @@ def sample_pod_loss(deployment: Deployment, at_s: float, rng: Generator) -> PodL
     start_s = float(_start_s(deployment, rng, 1)[0])
     ready_s = float(rng.uniform(0, constants.readiness_period_s))
     return PodLoss(pod, at_s, constants.schedule_cold_s + start_s, ready_s, constants.endpoint_delay_s)
+
+
+def sample_pod_stop(deployment: Deployment, at_s: float, rng: Generator) -> PodLoss:
+    """A pod (any) is deleted: it stops with grace, and is replaced on the node where it was."""
+    loss = sample_pod_loss(deployment, at_s, rng)
+    constants = deployment.constants
+    absent_s = loss.absent_s - constants.schedule_cold_s + constants.schedule_warm_s
+    return replace(loss, how="stopped", absent_s=absent_s, grace_s=constants.stop_grace_s)
+
+
+def sample_node_loss(deployment: Deployment, at_s: float, rng: Generator) -> PodLoss:
+    """A node (any pod's) is lost silently; a StatefulSet's pod is replaced only once somebody has removed the node."""
+    loss = sample_pod_loss(deployment, at_s, rng)
+    return replace(loss, how="vanished", absent_s=loss.absent_s + deployment.constants.node_removal_s)
+
+
+def sample_two_losses(deployment: Deployment, at_s: float, rng: Generator) -> Several:
+    """Two pods (any) die at the same instant, and are rebuilt on other nodes; of one pod only one."""
+    losses = tuple(sample_pod_loss(deployment, at_s, rng) for _ in range(min(2, deployment.replicas)))
+    pods = rng.permutation(deployment.replicas)
+    return Several(tuple(replace(loss, pod=int(pod)) for loss, pod in zip(losses, pods, strict=False)))
 
 
 def sample_rolling_update(deployment: Deployment, at_s: float, rng: Generator) -> RollingUpdate:

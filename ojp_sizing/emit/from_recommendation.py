@@ -208,6 +208,8 @@ def record(recommendation: Recommendation, release: Release | None) -> dict[str,
                         for j in result.judgements
                     ],
                     "measures": _estimates(result.measures),
+                    "failures": dict(result.failures),
+                    "hazards": [_plain(asdict(hazard)) for hazard in result.hazards],
                 }
                 for situation, result in evaluation.results.items()
             },

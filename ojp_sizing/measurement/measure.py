@@ -9,12 +9,12 @@ from math import inf, nan
 import numpy as np
 from numpy.typing import NDArray
 
-from ojp_sizing.behaviour.world import OK, UNFINISHED
+from ojp_sizing.behaviour.world import ENDINGS, OK, UNFINISHED
 from ojp_sizing.deployment.deployment import Deployment
 from ojp_sizing.measurement.intervals import Estimate, mean_estimate, share_estimate
 from ojp_sizing.measurement.objectives import Objectives, Situation
 from ojp_sizing.measurement.warmup import warm_up_s
-from ojp_sizing.simulation.outcomes import Outcomes
+from ojp_sizing.simulation.outcomes import Hazard, Outcomes
 
 #: The least time that a run goes on after the last unit that is measured.
 LEAST_TAIL_S = 2.0
@@ -36,11 +36,15 @@ def run_on_s(recovery_s: float, tail_s: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Replication:
-    """What one run gives: plain measures by name, and the counts behind its shares ``(hits, total)``."""
+    """What one run gives: plain measures by name, the counts behind its shares ``(hits, total)``, how units failed in the
+    window, and the traps of OJP that the run met.
+    """
 
     values: Mapping[str, float]
     counts: Mapping[str, tuple[int, int]]
     units: int
+    failures: Mapping[str, int]
+    hazards: tuple[Hazard, ...]
 
 
 def _percentiles(latency_s: NDArray[np.float64], name: str) -> dict[str, float]:
@@ -51,12 +55,24 @@ def _percentiles(latency_s: NDArray[np.float64], name: str) -> dict[str, float]:
     return {f"{name}_p{p}_s": float(value) for p, value in zip(PERCENTILES, found, strict=True)}
 
 
+def _window(outcomes: Outcomes, begin_s: float, end_s: float) -> slice:
+    """The units that are due in [begin, end)."""
+    first, last = np.searchsorted(outcomes.arrival_s, (begin_s, end_s))
+    return slice(int(first), int(min(last, outcomes.arrived)))
+
+
+def _failures(outcomes: Outcomes, begin_s: float, end_s: float) -> dict[str, int]:
+    """How many units that arrive in a window end in each way but well, the most frequent first."""
+    outcome = outcomes.outcome[_window(outcomes, begin_s, end_s)]
+    counts = np.bincount(outcome[outcome > OK], minlength=len(ENDINGS))
+    return {ENDINGS[ending]: int(counts[ending]) for ending in np.argsort(-counts, kind="stable") if counts[ending]}
+
+
 def _of_units(
     outcomes: Outcomes, begin_s: float, end_s: float, prefix: str
 ) -> tuple[dict[str, float], tuple[int, int]]:
     """Latency percentiles of the units that arrive in a window and don't fail, and how many fail."""
-    first, last = np.searchsorted(outcomes.arrival_s, (begin_s, end_s))
-    window = slice(int(first), int(min(last, outcomes.arrived)))
+    window = _window(outcomes, begin_s, end_s)
     outcome, slow = outcomes.outcome[window], outcomes.slow[window]
     latency_s = outcomes.latency_s[window]
     kept = (outcome == OK) | (outcome == UNFINISHED)
@@ -107,6 +123,8 @@ def _of_resources(outcomes: Outcomes, deployment: Deployment, begin_s: float, en
     values["database_use"] = values["database_cores"] / deployment.database.cores
     values["executor_queue"] = float((np.diff(pods["queue_s"][[first, last]], axis=0)).sum() / elapsed_s)
     values["inside_peak"] = float(pods["inside_peak"][last].max())
+    attempts = outcomes.attempts[_window(outcomes, begin_s, end_s)]
+    values["attempts_per_unit"] = float(attempts.mean()) if len(attempts) else nan
     values["open_connections"] = float(outcomes.samples["state"]["connections_peak"][last].max())
     return values
 
@@ -127,7 +145,8 @@ def measure_replication(
         values, failed = _of_units(outcomes, begin_s, last_s, "")
         values |= _of_resources(outcomes, deployment, begin_s, last_s)
         values |= {"warm_up_s": begin_s, "stationary": float(warm_s < inf), "drift": _drift(outcomes, begin_s, last_s)}
-        return Replication(values, {"failed_share": failed}, failed[1])
+        failures = _failures(outcomes, begin_s, last_s)
+        return Replication(values, {"failed_share": failed}, failed[1], failures, outcomes.hazards)
     if outcomes.window_s is None or outcomes.window_s[1] == inf:
         raise ValueError("the trace ended before the disruption did")
     begin_s, ready_s = outcomes.window_s
@@ -137,7 +156,7 @@ def measure_replication(
     recovered, recovered_failed = _of_units(outcomes, max(ready_s, back_s - RECOVERED_S), back_s, "recovered_")
     values |= recovered | {"window_s": ready_s - begin_s}
     counts = {"failed_share": failed, "recovered_failed_share": recovered_failed}
-    return Replication(values, counts, outcomes.arrived)
+    return Replication(values, counts, outcomes.arrived, _failures(outcomes, begin_s, ready_s), outcomes.hazards)
 
 
 def measure(replications: Sequence[Replication]) -> dict[str, Estimate]:

@@ -19,11 +19,16 @@ class Verdict(StrEnum):
 
 
 class Situation(StrEnum):
-    """The three situations in which a deployment is judged."""
+    """In what a deployment is judged: the first three always, the others where they are asked for."""
 
     STEADY = "steady peak"
     POD_LOST = "one pod lost"
     ROLLING_UPDATE = "rolling update"
+    POD_STOPPED = "one pod stopped"
+    NODE_LOST = "node lost silently"
+    TWO_LOST = "two pods lost"
+    DATABASE_SLOW = "database slow"
+    DATABASE_FULL = "database full"
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from ojp_sizing.emit.release import Release
 from ojp_sizing.emit.writing import Written
 from ojp_sizing.measurement.objectives import Situation, Verdict, objectives_of
 from ojp_sizing.quantities import format_bytes, format_cores
+from ojp_sizing.report.hazards import hazards_by_name
 from ojp_sizing.report.words import finding, held_back, shown_number, with_interval
 from ojp_sizing.sizing.recommendation import Recommendation
 from ojp_sizing.sizing.search import describe
@@ -119,8 +120,8 @@ def database_table(recommendation: Recommendation) -> Table:
             ("database cores", f"{need.cores:g} ({cores}); {shown_number(need.busy_cores)} busy at steady peak"),
             (
                 "max_connections",
-                f"{need.max_connections} or more ({connections}): {need.open_connections} at the worst instant of an update,"
-                " and a reserve",
+                f"{need.max_connections} or more ({connections}): {need.open_connections} at the worst instant,"
+                f" and a reserve; the pools' shares alone make {need.shared_connections}",
             ),
         ]
     )
@@ -132,11 +133,12 @@ def measures_table(recommendation: Recommendation) -> Table:
     results = recommendation.evaluation.results
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="Predicted, value [95 % interval]", title_justify="left")
     table.add_column("latency is that of the unit of work")
-    for situation in Situation:
+    shown = [situation for situation in Situation if situation in results]
+    for situation in shown:
         table.add_column(situation.value, justify="right", no_wrap=True)
     limits = {
         (situation, objective.measure): objective.limit
-        for situation in Situation
+        for situation in shown
         for objective in objectives_of(recommendation.objectives, situation)
     }
     segregation = recommendation.deployment.server.segregation
@@ -145,7 +147,7 @@ def measures_table(recommendation: Recommendation) -> Table:
         if all(isnan(value) for value in known) or ("_slots_" in measure and not segregation):
             continue
         cells: list[str] = []
-        for situation in Situation:
+        for situation in shown:
             estimate = results[situation].measures.get(measure)
             limit = limits.get((situation, measure))
             cell = with_interval(estimate, scale) if estimate else ""
@@ -179,6 +181,30 @@ def notes(recommendation: Recommendation) -> Table:
             ),
         ]
     )
+
+
+def failures_table(recommendation: Recommendation) -> Table:
+    """How the failed units of all runs failed."""
+    assert recommendation.evaluation is not None  # noqa: S101
+    rows = [
+        (situation.value, ", ".join(f"{count:,} {ending}" for ending, count in result.failures.items()))
+        for situation, result in recommendation.evaluation.results.items()
+        if result.failures
+    ]
+    return _pairs(rows or [("none", "in no run of any situation")])
+
+
+def hazards_table(recommendation: Recommendation) -> Table:
+    """The traps of OJP that the runs met, with their mend."""
+    assert recommendation.evaluation is not None  # noqa: S101
+    rows: list[tuple[str, str]] = []
+    for text, met in hazards_by_name(recommendation.evaluation):
+        where = "; ".join(
+            f"{situation.value}: {hazard.count:,} in {hazard.runs} of {runs} runs, first at {hazard.first_s:.1f} s"
+            for situation, runs, hazard in met
+        )
+        rows += [(text.title, where), ("", f"{text.what} ({text.source})"), ("", f"mend: {text.mend}")]
+    return _pairs(rows or [("none", "in no run of any situation")])
 
 
 def smaller_table(recommendation: Recommendation) -> Table:
@@ -215,6 +241,8 @@ def print_answer(
         ("Deploy", deploy_table(recommendation)),
         ("Database", database_table(recommendation)),
         ("", measures_table(recommendation)),
+        ("How units failed, all runs", failures_table(recommendation)),
+        ("Traps of OJP that the runs met", hazards_table(recommendation)),
         ("Why not smaller", smaller_table(recommendation)),
         ("How to read it", notes(recommendation)),
         ("Formulas in use today would say", folk_table(recommendation)),

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ojp_sizing.behaviour.world import LAYOUTS, NOBODY, UNFINISHED, World
+from ojp_sizing.behaviour.world import HAZARDS, LAYOUTS, NOBODY, UNFINISHED, World
 from ojp_sizing.demand.trace import Trace, trace_columns
-from ojp_sizing.deployment.deployment import SERVER_VERSIONS, Deployment
+from ojp_sizing.deployment.deployment import SERVER_VERSIONS, Deployment, share_of_pool, split_slots
 
 Records = NDArray[np.void]
 #: From filled record arrays to what a clock works on.
@@ -47,6 +47,29 @@ def _view_keys(pods: int) -> NDArray[np.int64]:
     return ((x ^ (x >> np.uint64(31))) >> np.uint64(1)).astype(np.int64)
 
 
+def _lanes(deployment: Deployment, xa: bool) -> dict[str, float]:
+    """Slots and times of one pool's segregation; an XA pool has slots also where segregation is off.
+
+    Then its slow lane keeps one slot without any patience, and the classifier is made anew at every statement
+    (0.3.1, CODE).
+    """
+    server, pool = deployment.server, deployment.pool
+    fast, slow = deployment.slots_per_pod
+    times = {
+        "fast_timeout_s": server.fast_slot_timeout_s, "slow_timeout_s": server.slow_slot_timeout_s,
+        "idle_timeout_s": server.idle_timeout_s, "global_average_s": server.update_global_average_s,
+    }  # fmt: skip
+    if xa:
+        percentage = server.slow_slot_percentage if server.segregation else 0
+        fast, slow = split_slots(share_of_pool(pool.xa_transactions, deployment.replicas), percentage)
+        if not server.segregation:
+            times = {
+                "fast_timeout_s": pool.xa_start_timeout_s, "slow_timeout_s": 0.0, "idle_timeout_s": 0.0,
+                "global_average_s": 0.0,
+            }  # fmt: skip
+    return {"fast": fast, "slow": slow, **times}
+
+
 def build_world(trace: Trace, deployment: Deployment, storage: Storage, *, warm: bool = True) -> World:
     """A world at time 0, nobody inside.
 
@@ -55,7 +78,11 @@ def build_world(trace: Trace, deployment: Deployment, storage: Storage, *, warm:
     """
     constants, server, pool = deployment.constants, deployment.server, deployment.pool
     replicas, texts = deployment.replicas, len(trace.typical_ms)
-    fast_slots, slow_slots = deployment.slots_per_pod
+    has_xa = bool(trace.xa.any())
+    sources = trace.pools + has_xa
+    count = len(trace.arrival_s)
+    attempts = 1 + trace.patience.retries
+    tracks_all, checks_in_connect = SERVER_VERSIONS[deployment.version]
     threads_in_all = trace.jvms * trace.threads
 
     def new(name: str, size: int) -> Records:
@@ -63,50 +90,65 @@ def build_world(trace: Trace, deployment: Deployment, storage: Storage, *, warm:
 
     settings = new("settings", 1)
     values: dict[str, float] = {
-        "replicas": replicas, "texts": texts, "segregation": server.segregation,
-        "tracks_sessions": SERVER_VERSIONS[deployment.version], "threads": server.thread_pool_size,
-        "pool_size": pool.maximum_size, "pool_idle": pool.minimum_idle, "fast_slots": fast_slots,
-        "slow_slots": slow_slots, "idle_timeout_s": server.idle_timeout_s,
-        "fast_slot_timeout_s": server.fast_slot_timeout_s, "slow_slot_timeout_s": server.slow_slot_timeout_s,
+        "replicas": replicas, "texts": texts, "units": count, "sources": sources,
+        "xa_source": trace.pools if has_xa else NOBODY, "segregation": server.segregation,
+        "tracks_sessions": 2 if tracks_all else has_xa, "checks_in_connect": checks_in_connect,
+        "threads": server.thread_pool_size, "pool_size": pool.maximum_size, "pool_idle": pool.minimum_idle,
+        "connection_limit": deployment.database.max_connections,
         "connection_timeout_s": pool.connection_timeout_s, "connection_open_s": constants.connection_open_s,
-        "connection_pause_s": constants.connection_pause_s,
-        "global_average_s": server.update_global_average_s, "breaker_threshold": max(1, server.breaker_threshold),
+        "connection_pause_s": constants.connection_pause_s, "pool_build_s": constants.pool_build_s,
+        "breaker_threshold": max(1, server.breaker_threshold),
         "breaker_open_s": server.breaker_open_s, "health_interval_s": constants.health_interval_s,
         "statement_cpu_s": constants.statement_cpu_s, "small_rpc_cpu_s": constants.small_rpc_cpu_s,
         "row_cpu_s": constants.row_block_cpu_s / 100.0, "commit_database_s": constants.commit_database_s,
+        "slot_handover_s": constants.slot_handover_s, "leak_probability": constants.error_leak_probability,
+        "call_hang_s": constants.call_hang_s, "connect_hang_s": constants.connect_hang_s, "closed": trace.closed,
+        "timeout_s": trace.patience.timeout_s, "retries": trace.patience.retries,
+        "back_off_s": trace.patience.back_off_s, "back_off_factor": trace.patience.factor,
     }  # fmt: skip
     for field, value in values.items():
         settings[field] = value
 
     state = new("state", 1)
     state["drained"] = NOBODY
+    state["database_slowdown"] = 1.0
 
     pods = new("pods", replicas)
     pods["threads_free"] = server.thread_pool_size
     pods["key"] = _view_keys(replicas)
+    pods["lost_s"] = -inf
     whole_view = int(np.bitwise_xor.reduce(pods["key"]))
 
-    pools = new("pools", replicas)
+    pools = new("pools", replicas * sources)
+    pools["pod"] = np.arange(replicas * sources) // sources
     pools["opening_due"] = inf
     pools["timer_due"] = inf
+    pools["resized_s"] = -inf
+    pooled = np.arange(replicas * sources) % sources < trace.pools
 
-    lanes = new("lanes", 2 * replicas)
-    lanes["total"][0::2], lanes["total"][1::2] = fast_slots, slow_slots
-    lanes["free"] = lanes["total"]
-    lanes["timeout_s"][0::2], lanes["timeout_s"][1::2] = server.fast_slot_timeout_s, server.slow_slot_timeout_s
+    lanes = new("lanes", 2 * len(pools))
     lanes["timer_due"] = inf
+    for mine, slots in ((pooled, _lanes(deployment, False)), (~pooled, _lanes(deployment, True))):
+        pools["idle_timeout_s"][mine], pools["global_average_s"][mine] = (
+            slots["idle_timeout_s"],
+            slots["global_average_s"],
+        )
+        for side, lane in enumerate(("fast", "slow")):
+            lanes["total"][side::2][mine] = slots[lane]
+            lanes["timeout_s"][side::2][mine] = slots[f"{lane}_timeout_s"]
+    lanes["free"] = lanes["total"]
 
-    memories = new("memories", replicas * texts)
+    memories = new("memories", len(pools) * texts)
     if warm:
         pools["created"] = 1
-        pools["maximum"] = pools["open"] = pools["idle"] = deployment.pool_per_pod
-        pools["minimum"] = min(deployment.pool_per_pod, -(-pool.minimum_idle // replicas))
-        state["connections"] = state["connections_peak"] = replicas * deployment.pool_per_pod
+        pools["maximum"][pooled] = pools["open"][pooled] = pools["idle"][pooled] = deployment.pool_per_pod
+        pools["minimum"][pooled] = min(deployment.pool_per_pod, -(-pool.minimum_idle // replicas))
+        state["connections"] = state["connections_peak"] = pools["open"].sum()
         memories["seen"] = 1
         answer_cpu_s = constants.statement_cpu_s / 2 + trace.typical_rows * constants.row_block_cpu_s / 100
         learned_ms = trace.typical_ms + answer_cpu_s * 1000.0
-        memories["average_ms"] = np.tile(learned_ms, replicas)
-        pods["overall_ms"] = learned_ms.mean()
+        memories["average_ms"] = np.tile(learned_ms, len(pools))
+        pools["overall_ms"] = learned_ms.mean()
 
     stations = new("stations", replicas + 1)
     stations["cores"][:replicas] = deployment.limit_cores
@@ -121,6 +163,9 @@ def build_world(trace: Trace, deployment: Deployment, storage: Storage, *, warm:
     jvms = new("jvms", trace.jvms)
     jvms["free"] = trace.threads
     jvms["belief"], jvms["up"] = whole_view, replicas
+    jvms["kind"] = np.arange(trace.jvms) % trace.pools
+    # In the phase in which a thread for it would be, as after days of traffic.
+    jvms["checked_s"] = (trace.health_phase_s - 1.0) * constants.health_interval_s
     links = new("links", trace.jvms * replicas)
     links["up"] = 1
     links["failed_s"] = -inf
@@ -138,20 +183,35 @@ def build_world(trace: Trace, deployment: Deployment, storage: Storage, *, warm:
     jvms["idle"] = np.arange(trace.jvms) * trace.threads
 
     columns = trace_columns(trace)
-    units = new("units", len(trace.arrival_s))
+    units = new("units", attempts * count)
     statements = new("statements", len(trace.text))
-    for name, records in (("units", units), ("statements", statements)):
-        for field, column in columns[name].items():
-            records[field] = column
+    for field, column in columns["units"].items():
+        units[field] = np.tile(column, attempts)
+    for field, column in columns["statements"].items():
+        statements[field] = column
+    units["arrival_s"][count:] = inf
+    if trace.closed:
+        begin = min(count, threads_in_all)
+        callers["unit"][:begin] = np.arange(begin)
+        units["jvm"][:begin] = callers["jvm"][:begin]
+        units["arrival_s"] = inf
+        units["arrival_s"][:begin] = units["gap_s"][:begin]
+        state["arrived"] = begin
+        jvms["idle"], jvms["free"] = NOBODY, 0
     units["outcome"] = UNFINISHED
     units["began_s"] = units["finished_s"] = inf
     units["pod"] = NOBODY
+    hazards = new("hazards", HAZARDS)
+    hazards["first_s"], hazards["last_s"] = inf, -inf
 
     built = {
-        "settings": settings, "state": state, "posts": new("posts", len(callers) + 4 * replicas + 64), "pods": pods,
-        "pools": pools, "lanes": lanes, "memories": memories, "stations": stations,
+        "settings": settings, "state": state, "posts": new("posts", len(callers) + 4 * len(pools) + 64), "pods": pods,
+        "pools": pools, "lanes": lanes, "memories": memories, "breakers": new("breakers", replicas * texts),
+        "stations": stations,
         "jobs": new("jobs", int(stations["capacity"].sum())), "jvms": jvms, "links": links, "units": units,
-        "statements": statements, "callers": callers,
+        "statements": statements, "callers": callers, "hazards": hazards,
     }  # fmt: skip
-    latencies: Any = trace.latencies_s if storage is as_records else trace.latencies_s.tolist()
-    return World(**{name: storage(name, records) for name, records in built.items()}, latencies_s=latencies)
+    draws = {name: getattr(trace, name) for name in ("latencies_s", "chances")}
+    if storage is not as_records:
+        draws = {name: column.tolist() for name, column in draws.items()}
+    return World(**{name: storage(name, records) for name, records in built.items()}, **draws)

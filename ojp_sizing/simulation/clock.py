@@ -9,18 +9,28 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from heapq import heappush
 from math import inf
+from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 from simpy import Environment, Event
 from simpy.events import EventPriority
 
-from ojp_sizing.behaviour.world import NOBODY, OK, World
+from ojp_sizing.behaviour.world import (
+    HEALTH_TICK,
+    NOBODY,
+    OK,
+    UNIT_ARRIVES,
+    UNIT_BEGINS,
+    World,
+)
 from ojp_sizing.demand.trace import Trace
 from ojp_sizing.deployment.deployment import Deployment
-from ojp_sizing.deployment.disruption import Disruption, PodLoss
+from ojp_sizing.deployment.disruption import Disruption, PodLoss, RollingUpdate, parts_of
 from ojp_sizing.simulation.building import Records, Storage, build_world
-from ojp_sizing.simulation.outcomes import Outcomes, PodChange
-from ojp_sizing.simulation.rollout import lose_pod, rolling_update, watch
+from ojp_sizing.simulation.invariants import audit
+from ojp_sizing.simulation.outcomes import Outcomes, PodChange, hazards_of
+from ojp_sizing.simulation.rollout import lose_pod, rolling_update, trouble_database, watch
 
 #: Later than SimPy's own URGENT (0) and NORMAL (1), at which the control plane runs.
 REQUESTS = EventPriority(2)
@@ -40,8 +50,11 @@ class Clock(ABC):
 
     name: str
     storage: Storage
+    #: Whether every run checks the laws of ``invariants`` as it goes: slower, and on in all tests.
+    checked: ClassVar[bool] = False
 
-    def __init__(self, trace: Trace, deployment: Deployment, *, warm: bool = True) -> None:
+    def __init__(self, trace: Trace, deployment: Deployment, *, warm: bool = True, checked: bool | None = None) -> None:
+        self.audits = self.checked if checked is None else checked
         self.env = Calendar()
         self.replicas = deployment.replicas
         self.trace = trace
@@ -51,6 +64,7 @@ class Clock(ABC):
         self._sample_s: list[float] = []
         self._samples: dict[str, list[Records]] = {name: [] for name in SAMPLED}
         self._window = [inf, inf]
+        self._disruptions_ahead = 0
         self._drained: dict[int, Event] = {}
 
     # What a clock does in its own way ----------------------------------------------------------------------------
@@ -60,8 +74,8 @@ class Clock(ABC):
         """Post the first arrival and the first health ticks."""
 
     @abstractmethod
-    def _act(self, action: str, pod: int) -> None:
-        """Let ``pod_stops``, ``pod_dies``, ``pod_listens`` or ``settle_all`` happen now."""
+    def _act(self, action: str, subject: float) -> None:
+        """Let a transition of the control plane happen now (``pod_stops`` ... ``settle_all``), to a pod or by a factor."""
 
     @abstractmethod
     def _advance(self, until_s: float) -> bool:
@@ -82,6 +96,16 @@ class Clock(ABC):
         self._drained.pop(pod, None)
         self._act("pod_dies", pod)
 
+    def vanish(self, pod: int) -> None:
+        self._changes.append(PodChange(self.env.now, pod, "lost"))
+        self._act("pod_vanishes", pod)
+
+    def slow_database(self, factor: float) -> None:
+        self._act("database_slows", factor)
+
+    def fill_database(self, full: bool) -> None:
+        self._act("database_fills", int(full))
+
     def started(self, pod: int) -> None:
         self._changes.append(PodChange(self.env.now, pod, "listening"))
 
@@ -95,13 +119,17 @@ class Clock(ABC):
         return self._drained.setdefault(pod, Event(self.env))
 
     def disruption_begins(self) -> None:
-        self._window[0] = self.env.now
+        self._window[0] = min(self._window[0], self.env.now)
 
     def disruption_ends(self) -> None:
-        self._window[1] = self.env.now
+        self._disruptions_ahead -= 1
+        if self._disruptions_ahead == 0:
+            self._window[1] = self.env.now
 
     def sample(self) -> None:
         self._act("settle_all", NOBODY)
+        if self.audits:
+            audit(self._records)
         self._sample_s.append(self.env.now)
         for name in SAMPLED:
             self._samples[name].append(self._records(name))
@@ -122,42 +150,73 @@ class Clock(ABC):
         """Run to the end of the trace, or to ``recovery_s`` after the end of the disruption if that is earlier."""
         env = self.env
         env.process(watch(self, sample_every_s))
-        if isinstance(disruption, PodLoss):
-            env.process(lose_pod(self, disruption))
-        elif disruption is not None:
-            env.process(rolling_update(self, disruption))
+        parts = parts_of(disruption)
+        self._disruptions_ahead = len(parts)
+        for part in parts:
+            if isinstance(part, PodLoss):
+                env.process(lose_pod(self, part))
+            elif isinstance(part, RollingUpdate):
+                env.process(rolling_update(self, part))
+            else:
+                env.process(trouble_database(self, part))
         self._prepare()
         end_s = self.trace.duration_s
         while self._advance(end_s):
             end_s = min(self.trace.duration_s, self._window[1] + recovery_s)
+        if self.audits:
+            audit(self._records)
         # Events on the agenda refer to this clock; without them its memory is free as soon as the caller drops it.
         env._queue.clear()
         return self._outcomes(end_s)
 
     def _outcomes(self, end_s: float) -> Outcomes:
-        units = self._records("units")
+        attempts = self._records("units").reshape(1 + self.trace.patience.retries, -1)
+        units, attempt = _last_attempts(attempts)
+        due_s, arrived, slow = attempts["arrival_s"][0], int(self._records("state")["arrived"][0]), self.trace.slow
+        if self.trace.closed:
+            # Units were taken in another order than they are due, and the last ones may be due after the end.
+            order = np.argsort(due_s, kind="stable")
+            units, attempt, due_s, slow = units[order], attempt[order], due_s[order], slow[order]
+            arrived = int(np.searchsorted(due_s, end_s))
         finished = units["outcome"] >= OK
-        latency_s = np.where(finished, units["finished_s"] - units["arrival_s"] - units["thought_s"], inf)
+        latency_s = np.full(len(units), inf)
+        latency_s[finished] = units["finished_s"][finished] - due_s[finished] - units["thought_s"][finished]
         begin_s, ready_s = self._window
         return Outcomes(
             engine=self.name,
             end_s=end_s,
-            arrived=int(self._records("state")["arrived"][0]),
-            arrival_s=units["arrival_s"].copy(),
+            arrived=arrived,
+            arrival_s=due_s.copy(),
             began_s=units["began_s"].copy(),
             latency_s=latency_s,
             outcome=units["outcome"].copy(),
-            slow=self.trace.slow,
+            slow=slow,
             pod=units["pod"].copy(),
+            attempts=attempt + 1,
             sample_s=np.array(self._sample_s),
             samples={name: np.stack(rows) for name, rows in self._samples.items()},
             changes=tuple(self._changes),
             window_s=None if begin_s == inf else (begin_s, ready_s),
+            hazards=hazards_of(self._records("hazards")),
             events=self.events,
         )
 
 
-def first_posts(trace: Trace, health_interval_s: float) -> tuple[float, list[float]]:
-    """Instants of the first arrival (inf: none) and of each JVM's first health tick."""
-    first_s = float(trace.arrival_s[0]) if len(trace.arrival_s) else inf
-    return first_s, (trace.health_phase_s * health_interval_s).tolist()
+def _last_attempts(attempts: Records) -> tuple[Records, NDArray[np.int32]]:
+    """Of each unit (attempts: A by U) the attempt that succeeded, else the last one, and its number."""
+    begun = (attempts["arrival_s"][1:] < inf).sum(axis=0)
+    return attempts[begun, np.arange(attempts.shape[1])], begun.astype(np.int32)
+
+
+def first_posts(trace: Trace, settings: Any) -> list[tuple[float, int, int]]:
+    """What is due at first, by (time, kind, subject): the first arrival, or each closed-loop client's, and health ticks."""
+    posts: list[tuple[float, int, int]] = []
+    if trace.closed:
+        clients = min(len(trace.arrival_s), trace.jvms * trace.threads)
+        posts += [(float(trace.gap_s[client]), UNIT_BEGINS, client) for client in range(clients)]
+    elif len(trace.arrival_s):
+        posts.append((float(trace.arrival_s[0]), UNIT_ARRIVES, 0))
+    if not settings["checks_in_connect"]:
+        ticks_s = trace.health_phase_s * float(settings["health_interval_s"])
+        posts += [(tick_s, HEALTH_TICK, jvm) for jvm, tick_s in enumerate(ticks_s.tolist())]
+    return posts

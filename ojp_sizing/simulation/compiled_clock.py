@@ -5,14 +5,14 @@ Before each event of the control plane the kernel runs the requests' agenda up t
 
 from __future__ import annotations
 
-from math import inf
 from typing import Any
 
 import numpy as np
 
 from ojp_sizing.behaviour.agenda import happen, settle_all
-from ojp_sizing.behaviour.pod import pod_dies, pod_listens, pod_stops
-from ojp_sizing.behaviour.world import HEALTH_TICK, NOBODY, UNIT_ARRIVES
+from ojp_sizing.behaviour.database import database_fills, database_slows
+from ojp_sizing.behaviour.pod import pod_dies, pod_listens, pod_stops, pod_vanishes
+from ojp_sizing.behaviour.world import NOBODY
 from ojp_sizing.demand.trace import Trace
 from ojp_sizing.deployment.deployment import Deployment
 from ojp_sizing.simulation.building import Records, as_records
@@ -20,16 +20,19 @@ from ojp_sizing.simulation.clock import Clock, first_posts
 from ojp_sizing.simulation.compiled_world import CompiledWorld
 from ojp_sizing.simulation.kernel_cache import kernel
 
-#: An entry of the agenda: its time, and in one word, highest bits first, its sequence, kind (4 bits) and subject
+#: An entry of the agenda: its time, and in one word, highest bits first, its sequence, kind (5 bits) and subject
 #: (24 bits), so that at equal times the words are in the order of posting.
 ENTRY = np.dtype([("time", np.float64), ("word", np.int64)])
-SUBJECT_BITS, KIND_BITS = 24, 4
+SUBJECT_BITS, KIND_BITS = 24, 5
 SUBJECT_MASK, KIND_MASK = (1 << SUBJECT_BITS) - 1, (1 << KIND_BITS) - 1
 AGENDA_HEAD = np.dtype([("count", np.int64), ("sequence", np.int64), ("events", np.int64)])
 
 DONE, DRAINED, FULL = 0, 1, 2
-STOPS, DIES, LISTENS, SETTLES = 0, 1, 2, 3
-ACTIONS = {"pod_stops": STOPS, "pod_dies": DIES, "pod_listens": LISTENS, "settle_all": SETTLES}
+STOPS, DIES, VANISHES, LISTENS, SLOWS, FILLS, SETTLES = 0, 1, 2, 3, 4, 5, 6
+ACTIONS = {
+    "pod_stops": STOPS, "pod_dies": DIES, "pod_vanishes": VANISHES, "pod_listens": LISTENS,
+    "database_slows": SLOWS, "database_fills": FILLS, "settle_all": SETTLES,
+}  # fmt: skip
 
 
 @kernel
@@ -105,14 +108,20 @@ def _advance(w: Any, heap: Any, head: Any, until_s: float) -> int:
 
 
 @kernel
-def _act(w: Any, heap: Any, head: Any, now_s: float, action: int, pod: int) -> None:
+def _act(w: Any, heap: Any, head: Any, now_s: float, action: int, subject: float) -> None:
     w.state[0].now = now_s
     if action == STOPS:
-        pod_stops(w, pod)
+        pod_stops(w, int(subject))
     elif action == DIES:
-        pod_dies(w, pod)
+        pod_dies(w, int(subject))
+    elif action == VANISHES:
+        pod_vanishes(w, int(subject))
     elif action == LISTENS:
-        pod_listens(w, pod)
+        pod_listens(w, int(subject))
+    elif action == SLOWS:
+        database_slows(w, subject)
+    elif action == FILLS:
+        database_fills(w, int(subject))
     else:
         settle_all(w)
     _put_posts(w, heap, head)
@@ -124,23 +133,22 @@ class CompiledClock(Clock):
     name = "compiled"
     storage = staticmethod(as_records)
 
-    def __init__(self, trace: Trace, deployment: Deployment, *, warm: bool = True) -> None:
-        super().__init__(trace, deployment, warm=warm)
-        if max(len(trace.arrival_s), len(self.world.callers)) > SUBJECT_MASK:
+    def __init__(self, trace: Trace, deployment: Deployment, *, warm: bool = True, checked: bool | None = None) -> None:
+        super().__init__(trace, deployment, warm=warm, checked=checked)
+        if max(len(self.world.units), len(self.world.callers)) > SUBJECT_MASK:
             raise OverflowError(f"a run has at most {SUBJECT_MASK:,} units of work")
         self._compiled = CompiledWorld(self.world)
         self._heap: Records = np.zeros(4 * len(self.world.posts) + 4096, ENTRY)
         self._head: Records = np.zeros(1, AGENDA_HEAD)
 
     def _prepare(self) -> None:
-        first_s, ticks_s = first_posts(self.trace, float(self.world.settings["health_interval_s"][0]))  # type: ignore[call-overload]
-        if first_s < inf:
-            _push(self._heap, self._head, first_s, UNIT_ARRIVES, 0)
-        for jvm, tick_s in enumerate(ticks_s):
-            _push(self._heap, self._head, tick_s, HEALTH_TICK, jvm)
+        first = first_posts(self.trace, self._records("settings")[0])
+        self._heap = np.zeros(len(self._heap) + len(first), ENTRY)
+        for time_s, kind, subject in first:
+            _push(self._heap, self._head, time_s, kind, subject)
 
-    def _act(self, action: str, pod: int) -> None:
-        _act(self._compiled, self._heap, self._head, self.env.now, ACTIONS[action], pod)
+    def _act(self, action: str, subject: float) -> None:
+        _act(self._compiled, self._heap, self._head, self.env.now, ACTIONS[action], float(subject))
         self._hear_drained()
 
     def _hear_drained(self) -> None:

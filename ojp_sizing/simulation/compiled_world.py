@@ -25,7 +25,7 @@ from numba.np.numpy_support import from_dtype
 
 from ojp_sizing.behaviour.world import LAYOUTS, World
 
-_COLUMNS: dict[str, np.dtype[Any]] = {**LAYOUTS, "latencies_s": np.dtype(np.float64)}
+_COLUMNS: dict[str, np.dtype[Any]] = {**LAYOUTS, "latencies_s": np.dtype(np.float64), "chances": np.dtype(np.float64)}
 
 
 class CompiledWorld:

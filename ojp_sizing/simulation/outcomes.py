@@ -11,11 +11,51 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True)
 class PodChange:
-    """A pod's state changed: ``stopping``, ``down``, ``listening`` or ``ready``."""
+    """A pod's state changed: ``stopping``, ``down``, ``lost``, ``listening`` or ``ready``."""
 
     time_s: float
     pod: int
     state: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hazard:
+    """A trap of OJP that a run met: its name in ``data/hazards.csv``, how often, and when first and last."""
+
+    name: str
+    count: int
+    first_s: float
+    last_s: float
+
+
+#: Names by the numbers of ``behaviour.world``.
+HAZARD_NAMES = (
+    "breaker_opened",
+    "everything_slow",
+    "lane_without_slot",
+    "pool_of_one",
+    "pool_emptied",
+    "pool_flaps",
+    "slots_below_pool",
+    "convoy",
+    "locked",
+    "missing_datasource",
+    "connections_overshoot",
+    "one_pod_left",
+    "database_marks_pod_down",
+    "connection_leaked",
+    "call_hangs",
+    "pool_orphaned",
+)
+
+
+def hazards_of(records: NDArray[Any]) -> tuple[Hazard, ...]:
+    """Those that were met."""
+    return tuple(
+        Hazard(name, int(row["count"]), float(row["first_s"]), float(row["last_s"]))
+        for name, row in zip(HAZARD_NAMES, records, strict=True)
+        if row["count"] > 0
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -24,7 +64,8 @@ class Outcomes:
 
     Per unit (length U): ``outcome`` is an index of ``behaviour.world.ENDINGS`` or -1 where the run ended first;
     ``latency_s`` runs from the instant at which the unit is due to the close of its connection, less client think
-    time (inf where unfinished). ``arrived`` units had arrived by ``end_s``. ``samples`` holds, for the tables pods,
+    time (inf where unfinished); where users try again, they are those of the last attempt, ``attempts`` in all, from the
+    first one's due time. ``arrived`` units had arrived by ``end_s``. ``samples`` holds, for the tables pods,
     pools, lanes, stations, jvms and state, record arrays of shape (K, rows) at the instants ``sample_s`` (K).
     ``window_s`` is the disruption's begin and end (to the last pod's Ready), or None.
     """
@@ -42,4 +83,6 @@ class Outcomes:
     samples: dict[str, NDArray[Any]]
     changes: tuple[PodChange, ...]
     window_s: tuple[float, float] | None
+    attempts: NDArray[np.int32]
+    hazards: tuple[Hazard, ...]
     events: int

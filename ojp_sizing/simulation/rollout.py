@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from simpy import Environment, Event
 
-from ojp_sizing.deployment.disruption import PodLoss, RollingUpdate
+from ojp_sizing.deployment.disruption import DatabaseTrouble, PodLoss, RollingUpdate
 
 Process = Generator[Event, Any, None]
 
@@ -30,6 +30,15 @@ class Plane(Protocol):
     def kill(self, pod: int) -> None:
         """The process is gone."""
 
+    def vanish(self, pod: int) -> None:
+        """The node is gone without a word."""
+
+    def slow_database(self, factor: float) -> None:
+        """Statements take so many times as long from now on."""
+
+    def fill_database(self, full: bool) -> None:
+        """The database refuses new connections, or takes them again."""
+
     def started(self, pod: int) -> None:
         """A new process listens; its Service doesn't lead there before it is Ready."""
 
@@ -43,21 +52,28 @@ class Plane(Protocol):
         """Succeeds when a stopping pod has no RPC left inside."""
 
     def disruption_begins(self) -> None:
-        """The window of the disruption opens."""
+        """The window of a disruption opens."""
 
     def disruption_ends(self) -> None:
-        """The last pod is Ready."""
+        """A disruption is over: its last pod is Ready, the database is as usual."""
 
     def sample(self) -> None:
         """Keep the state of the cluster."""
 
 
 def lose_pod(plane: Plane, loss: PodLoss) -> Process:
-    """A pod's process dies at once; another comes up elsewhere."""
+    """A pod's process ends; another comes up."""
     env = plane.env
     yield env.timeout(loss.at_s)
     plane.disruption_begins()
-    plane.kill(loss.pod)
+    if loss.how == "vanished":
+        plane.vanish(loss.pod)
+    else:
+        if loss.how == "stopped":
+            drained = plane.drained(loss.pod)
+            plane.stop(loss.pod)
+            yield drained | env.timeout(loss.grace_s)
+        plane.kill(loss.pod)
     yield env.timeout(loss.absent_s)
     plane.started(loss.pod)
     yield env.timeout(loss.ready_s)
@@ -84,6 +100,19 @@ def rolling_update(plane: Plane, update: RollingUpdate) -> Process:
         yield env.timeout(update.ready_s[pod])
         plane.ready(pod)
         env.process(_join_service(plane, pod, update.endpoint_s))
+    plane.disruption_ends()
+
+
+def trouble_database(plane: Plane, trouble: DatabaseTrouble) -> Process:
+    """The database is slow or full for a while."""
+    env = plane.env
+    yield env.timeout(trouble.at_s)
+    plane.disruption_begins()
+    plane.slow_database(trouble.slowdown)
+    plane.fill_database(trouble.full)
+    yield env.timeout(trouble.for_s)
+    plane.slow_database(1.0)
+    plane.fill_database(False)
     plane.disruption_ends()
 
 

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 from simpy import Event
 
 from ojp_sizing.behaviour.agenda import happen, settle_all
-from ojp_sizing.behaviour.pod import pod_dies, pod_listens, pod_stops
-from ojp_sizing.behaviour.world import HEALTH_TICK, LAYOUTS, NOBODY, UNIT_ARRIVES
+from ojp_sizing.behaviour.database import database_fills, database_slows
+from ojp_sizing.behaviour.pod import pod_dies, pod_listens, pod_stops, pod_vanishes
+from ojp_sizing.behaviour.world import LAYOUTS, NOBODY, World
 from ojp_sizing.simulation.building import Records, as_objects
 from ojp_sizing.simulation.clock import REQUESTS, Clock, first_posts
+from ojp_sizing.simulation.invariants import InvariantError, audit
+
+ACTIONS: dict[str, Callable[[World, Any], None]] = {
+    transition.__name__: transition
+    for transition in (pod_stops, pod_dies, pod_vanishes, pod_listens, database_slows, database_fills)
+}
+
+
+#: A checked run looks at every so many events; each look reads the whole world.
+AUDIT_EVERY = 500
 
 
 class Happening(Event):
@@ -31,18 +45,20 @@ class SimpyClock(Clock):
     storage = staticmethod(as_objects)
 
     def _prepare(self) -> None:
-        first_s, ticks_s = first_posts(self.trace, self.world.settings[0].health_interval_s)
-        self.env.schedule_at(Happening(self, UNIT_ARRIVES, 0), first_s, REQUESTS)
-        for jvm, tick_s in enumerate(ticks_s):
-            self.env.schedule_at(Happening(self, HEALTH_TICK, jvm), tick_s, REQUESTS)
+        for time_s, kind, subject in first_posts(self.trace, self._records("settings")[0]):
+            self.env.schedule_at(Happening(self, kind, subject), time_s, REQUESTS)
 
     def on_happening(self, event: Event) -> None:
         """One event of the requests."""
         assert isinstance(event, Happening)  # noqa: S101 - a type for the checker; only Happening has this callback
         state = self.world.state[0]
+        if self.env.now < state.now:
+            raise InvariantError(f"at {state.now!r} s: the clock goes back to {self.env.now!r} s")
         state.now = self.env.now
         happen(self.world, event.kind, event.subject)
         self.events += 1
+        if self.audits and self.events % AUDIT_EVERY == 0:
+            audit(self._records)
         self._put_posts()
         if state.drained != NOBODY:
             pod, state.drained = state.drained, NOBODY
@@ -55,13 +71,13 @@ class SimpyClock(Clock):
             self.env.schedule_at(Happening(self, entry.kind, entry.subject), entry.time, REQUESTS)
         state.posted = 0
 
-    def _act(self, action: str, pod: int) -> None:
+    def _act(self, action: str, subject: float) -> None:
         world, state = self.world, self.world.state[0]
         state.now = self.env.now
         if action == "settle_all":
             settle_all(world)
         else:
-            {"pod_stops": pod_stops, "pod_dies": pod_dies, "pod_listens": pod_listens}[action](world, pod)
+            ACTIONS[action](world, subject)
         self._put_posts()
         if state.drained != NOBODY:
             pod, state.drained = state.drained, NOBODY

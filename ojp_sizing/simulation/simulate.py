@@ -38,10 +38,14 @@ def simulate(
     sample_every_s: float = 1.0,
     recovery_s: float = 60.0,
     warm: bool = True,
+    checked: bool | None = None,
 ) -> Outcomes:
     """Run the trace against the deployment.
 
     The run ends with the trace, or ``recovery_s`` after the disruption's end if that is earlier. ``warm`` starts
-    with pools open and classifiers that have learned (see ``build_world``).
+    with pools open and classifiers that have learned (see ``build_world``). ``checked`` holds the model's own laws against
+    the run as it goes (``invariants``), and raises InvariantError where one is broken.
     """
-    return clock_class(engine)(trace, deployment, warm=warm).run(disruption, sample_every_s, recovery_s)
+    return clock_class(engine)(trace, deployment, warm=warm, checked=checked).run(
+        disruption, sample_every_s, recovery_s
+    )

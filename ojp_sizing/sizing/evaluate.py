@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from math import inf
 
-from numpy.random import SeedSequence, default_rng
+from numpy.random import Generator, SeedSequence, default_rng
 
 from ojp_sizing.behaviour.transition import COMPILER
 from ojp_sizing.demand.trace import sample_trace
 from ojp_sizing.demand.workload import Workload
 from ojp_sizing.deployment.deployment import Deployment
-from ojp_sizing.deployment.disruption import Disruption, PodLoss, RollingUpdate, sample_pod_loss, sample_rolling_update
+from ojp_sizing.deployment.disruption import (
+    DatabaseTrouble,
+    Disruption,
+    RollingUpdate,
+    parts_of,
+    sample_node_loss,
+    sample_pod_loss,
+    sample_pod_stop,
+    sample_rolling_update,
+    sample_two_losses,
+)
 from ojp_sizing.measurement.intervals import Estimate
 from ojp_sizing.measurement.measure import Replication, measure, measure_replication, run_on_s, tail_of
 from ojp_sizing.measurement.objectives import (
@@ -27,6 +38,7 @@ from ojp_sizing.measurement.objectives import (
     objectives_of,
     overall,
 )
+from ojp_sizing.simulation.outcomes import HAZARD_NAMES
 from ojp_sizing.simulation.simulate import Engine, simulate
 
 #: A disruption begins this long after the start, by when the warm start has settled.
@@ -47,8 +59,13 @@ NEXT_INTERVAL = 0.58
 SCOUTS = ((1, 0, 2), (2, 0, 2), (2, 2, 4))
 #: A scout passes below this part of the limit.
 SCOUT_MARGIN = 0.85
-#: The longest first, so that workers end together.
+#: In what every deployment is judged; the longest first, so that workers end together.
 SITUATIONS = (Situation.ROLLING_UPDATE, Situation.POD_LOST, Situation.STEADY)
+
+
+def situations_with(also: Sequence[Situation]) -> tuple[Situation, ...]:
+    """Those in which every deployment is judged, and others that are asked for."""
+    return tuple(dict.fromkeys((*SITUATIONS, *also)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +86,16 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
+class HazardMet:
+    """A trap of OJP over the runs of a situation: in how many of them, how often in all, and its earliest instant."""
+
+    name: str
+    runs: int
+    count: int
+    first_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class SituationResult:
     """Measures and judgements of one situation."""
 
@@ -77,6 +104,8 @@ class SituationResult:
     judgements: tuple[Judgement, ...]
     replications: int
     units: int
+    failures: Mapping[str, int]
+    hazards: tuple[HazardMet, ...]
 
     @property
     def verdict(self) -> Verdict:
@@ -91,6 +120,7 @@ class Evaluation:
     """A deployment and what its simulations showed. Situations that were not reached are missing."""
 
     deployment: Deployment
+    situations: tuple[Situation, ...]
     results: dict[Situation, SituationResult] = field(default_factory=dict)
 
     @property
@@ -99,7 +129,7 @@ class Evaluation:
         if Verdict.NOT_MET in verdicts:
             return Verdict.NOT_MET
         verdict = Verdict.UNDECIDED if Verdict.UNDECIDED in verdicts else Verdict.MET
-        return Verdict.UNDECIDED if verdict is Verdict.MET and len(self.results) < len(SITUATIONS) else verdict
+        return Verdict.UNDECIDED if verdict is Verdict.MET and len(self.results) < len(self.situations) else verdict
 
 
 def steady_duration_s(workload: Workload, rate: float, tail_s: float) -> float:
@@ -118,12 +148,40 @@ def steady_duration_s(workload: Workload, rate: float, tail_s: float) -> float:
 
 def expected_end_s(disruption: Disruption) -> float:
     """When a disruption will be over, stops not counted."""
-    if isinstance(disruption, PodLoss):
-        return disruption.at_s + disruption.absent_s + disruption.ready_s
-    if isinstance(disruption, RollingUpdate):
-        last = len(disruption.restart_s) - disruption.pods
-        return disruption.at_s + sum(disruption.restart_s[last:]) + sum(disruption.ready_s[last:])
-    return 0.0
+    end_s = 0.0
+    for part in parts_of(disruption):
+        if isinstance(part, RollingUpdate):
+            last = len(part.restart_s) - part.pods
+            lasts_s = sum(part.restart_s[last:]) + sum(part.ready_s[last:])
+        elif isinstance(part, DatabaseTrouble):
+            lasts_s = part.for_s
+        else:
+            lasts_s = part.absent_s + part.ready_s
+        end_s = max(end_s, part.at_s + lasts_s)
+    return end_s
+
+
+def sample_disruption(situation: Situation, deployment: Deployment, rng: Generator) -> Disruption:
+    """The disruption of a situation, ``LEAD_S`` after the start."""
+    constants = deployment.constants
+    trouble = DatabaseTrouble(LEAD_S, constants.database_trouble_s)
+    match situation:
+        case Situation.POD_LOST:
+            return sample_pod_loss(deployment, LEAD_S, rng)
+        case Situation.ROLLING_UPDATE:
+            return sample_rolling_update(deployment, LEAD_S, rng)
+        case Situation.POD_STOPPED:
+            return sample_pod_stop(deployment, LEAD_S, rng)
+        case Situation.NODE_LOST:
+            return sample_node_loss(deployment, LEAD_S, rng)
+        case Situation.TWO_LOST:
+            return sample_two_losses(deployment, LEAD_S, rng)
+        case Situation.DATABASE_SLOW:
+            return replace(trouble, slowdown=constants.database_slowdown)
+        case Situation.DATABASE_FULL:
+            return replace(trouble, full=True)
+        case _:
+            return None
 
 
 def run_task(task: Task) -> Replication:
@@ -131,13 +189,10 @@ def run_task(task: Task) -> Replication:
     key = (list(Situation).index(task.situation), task.replication)
     trace_seed = SeedSequence(task.seed, spawn_key=(*key, 0))
     disruption_rng = default_rng(SeedSequence(task.seed, spawn_key=(*key, 1)))
-    disruption: Disruption = None
     duration_s = steady_duration_s(task.workload, task.rate, task.tail_s)
-    if task.situation is Situation.POD_LOST:
-        disruption = sample_pod_loss(task.deployment, LEAD_S, disruption_rng)
-    elif task.situation is Situation.ROLLING_UPDATE:
-        update = sample_rolling_update(task.deployment, LEAD_S, disruption_rng)
-        disruption = replace(update, pods=min(task.pods, update.pods)) if task.pods else update
+    disruption = sample_disruption(task.situation, task.deployment, disruption_rng)
+    if isinstance(disruption, RollingUpdate) and task.pods:
+        disruption = replace(disruption, pods=min(task.pods, disruption.pods))
     # A stop lasts as long as the longest RPC inside; a longer trace costs nothing, since the run ends by itself.
     stops_s = STOP_S * task.deployment.replicas
     after_s = run_on_s(task.recovery_s, task.tail_s)
@@ -192,6 +247,7 @@ class Bench:
     seed: int
     engine: Engine
     pool: Executor
+    situations: tuple[Situation, ...] = SITUATIONS
     progress: Progress = _silent
 
     def run(
@@ -262,7 +318,30 @@ def scout(bench: Bench, deployment: Deployment) -> Scouting:
 def _result(bench: Bench, situation: Situation, replications: Sequence[Replication]) -> SituationResult:
     measures = measure(replications)
     units = sum(replication.units for replication in replications)
-    return SituationResult(situation, measures, judge(measures, bench.objectives, situation), len(replications), units)
+    judgements = judge(measures, bench.objectives, situation)
+    failures: Counter[str] = Counter()
+    for replication in replications:
+        failures.update(replication.failures)
+    return SituationResult(
+        situation,
+        measures,
+        judgements,
+        len(replications),
+        units,
+        dict(failures.most_common()),
+        hazards_met(replications),
+    )
+
+
+def hazards_met(replications: Sequence[Replication]) -> tuple[HazardMet, ...]:
+    """The traps that any run met, in the order of their table."""
+    met: dict[str, HazardMet] = {}
+    for replication in replications:
+        for hazard in replication.hazards:
+            before = met.get(hazard.name, HazardMet(hazard.name, 0, 0, inf))
+            first_s = min(before.first_s, hazard.first_s)
+            met[hazard.name] = HazardMet(hazard.name, before.runs + 1, before.count + hazard.count, first_s)
+    return tuple(met[name] for name in HAZARD_NAMES if name in met)
 
 
 def _promising(result: SituationResult) -> bool:
@@ -279,11 +358,12 @@ def evaluate(bench: Bench, deployment: Deployment) -> Evaluation:
 
     It begins with the rolling update, where most candidates fail. A verdict of "met" rests on ``ENOUGH`` replications.
     """
-    runs: Runs = {situation: [] for situation in SITUATIONS}
+    situations = bench.situations
+    runs: Runs = {situation: [] for situation in situations}
     plans: tuple[dict[Situation, int], ...] = (
-        {Situation.ROLLING_UPDATE: FIRST},
-        dict.fromkeys(SITUATIONS, ENOUGH),
-        *(dict.fromkeys(SITUATIONS, step) for step in STEPS),
+        {situations[0]: FIRST},
+        dict.fromkeys(situations, ENOUGH),
+        *(dict.fromkeys(situations, step) for step in STEPS),
     )
     results: dict[Situation, SituationResult] = {}
     for plan in plans:
@@ -302,4 +382,4 @@ def evaluate(bench: Bench, deployment: Deployment) -> Evaluation:
         settled = [result for result in results.values() if result.replications >= ENOUGH]
         if any(_over(result.judgements) for result in results.values()) or not all(map(_promising, settled)):
             break
-    return Evaluation(deployment, results)
+    return Evaluation(deployment, situations, results)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import ceil, inf
 
@@ -13,7 +14,7 @@ from ojp_sizing.errors import InputError
 from ojp_sizing.measurement.objectives import Objectives, Situation, Verdict
 from ojp_sizing.simulation.simulate import Engine, clock_class
 from ojp_sizing.sizing.candidates import MOST_REPLICAS, Demand, candidates, cost_cores
-from ojp_sizing.sizing.evaluate import Bench, Evaluation, evaluate, workers
+from ojp_sizing.sizing.evaluate import Bench, Evaluation, evaluate, situations_with, workers
 from ojp_sizing.sizing.ledger import connections_at_most
 from ojp_sizing.sizing.resources import Resources, memory_of, request_cores
 from ojp_sizing.sizing.search import Listener, Rejection, SearchResult, Smaller, describe, search, unheard
@@ -25,11 +26,16 @@ LEAST_REPLICAS = 3
 
 @dataclass(frozen=True, slots=True)
 class DatabaseNeed:
-    """What the answer asks of the database. ``stated`` says whether each bound was given or is a demand."""
+    """What the answer asks of the database. ``stated`` says whether each bound was given or is a demand.
+
+    ``shared_connections`` are the pools' shares at the worst instant; ``open_connections`` the most that any run had open,
+    where that is more: pools that were built twice (reference 1.1) and XA connections are in no share.
+    """
 
     cores: float
     cores_stated: bool
     busy_cores: float
+    shared_connections: int
     open_connections: int
     max_connections: int
     connections_stated: bool
@@ -85,11 +91,14 @@ def database_need(demand: Demand, deployment: Deployment, evaluation: Evaluation
     """Cores and connections of the database behind an answer."""
     constants = deployment.constants
     steady = evaluation.results[Situation.STEADY].measures
-    open_connections = connections_at_most(deployment.pool.maximum_size, deployment.replicas)
+    shared = connections_at_most(deployment.pool.maximum_size, deployment.replicas)
+    seen = max(result.measures["open_connections"].high for result in evaluation.results.values())
+    open_connections = max(shared, ceil(seen))
     return DatabaseNeed(
         cores=deployment.database.cores,
         cores_stated=demand.database.cores < inf,
         busy_cores=steady["database_cores"].value,
+        shared_connections=shared,
         open_connections=open_connections,
         max_connections=open_connections + int(constants.database_reserve_connections),
         connections_stated=demand.database.max_connections < inf,
@@ -162,11 +171,13 @@ def size(
     most_replicas: int = MOST_REPLICAS,
     constants: Constants | None = None,
     budget_s: float = inf,
+    also: Sequence[Situation] = (),
     listener: Listener = unheard,
 ) -> Recommendation:
     """Size an OJP deployment for ``peak_rps`` units of work per second.
 
-    ``workload`` may be a preset's name. Raises InputError for limits below the bare service time.
+    ``workload`` may be a preset's name; ``also`` names situations to be judged beside the three. Raises InputError for limits
+    below the bare service time.
     """
     work = read_workload(workload) if isinstance(workload, str) else workload
     constants = constants or default_constants()
@@ -175,7 +186,7 @@ def size(
     check_objectives(work, objectives, least_replicas, constants)
     result = search(
         work, peak_rps, database, objectives, seed=seed, engine=engine, least_replicas=least_replicas,
-        most_replicas=most_replicas, constants=constants, budget_s=budget_s, listener=listener,
+        most_replicas=most_replicas, constants=constants, budget_s=budget_s, also=also, listener=listener,
     )  # fmt: skip
     answer = result.answer
     return Recommendation(
@@ -206,8 +217,10 @@ def check(
     objectives: Objectives | None = None,
     seed: int = 1,
     engine: Engine = "auto",
+    also: Sequence[Situation] = (),
 ) -> Evaluation:
-    """Evaluate one given deployment in the three situations."""
+    """Evaluate one given deployment in the three situations, and in those of ``also``."""
     work = read_workload(workload) if isinstance(workload, str) else workload
     with workers(engine) as pool:
-        return evaluate(Bench(work, peak_rps, objectives or Objectives(), seed, engine, pool), deployment)
+        bench = Bench(work, peak_rps, objectives or Objectives(), seed, engine, pool, situations_with(also))
+        return evaluate(bench, deployment)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from math import inf
@@ -11,7 +11,7 @@ from math import inf
 from ojp_sizing.demand.workload import Workload
 from ojp_sizing.deployment.constants import Constants, default_constants
 from ojp_sizing.deployment.deployment import Database, Deployment
-from ojp_sizing.measurement.objectives import Judgement, Objectives, Verdict
+from ojp_sizing.measurement.objectives import Judgement, Objectives, Situation, Verdict
 from ojp_sizing.simulation.simulate import Engine
 from ojp_sizing.sizing.candidates import (
     LEAST_POOL_PER_POD,
@@ -23,7 +23,7 @@ from ojp_sizing.sizing.candidates import (
     cost_cores,
     pod_cpu_cores,
 )
-from ojp_sizing.sizing.evaluate import Bench, Evaluation, Scouting, evaluate, scout, workers
+from ojp_sizing.sizing.evaluate import Bench, Evaluation, Scouting, evaluate, scout, situations_with, workers
 
 
 class Stage(StrEnum):
@@ -211,6 +211,7 @@ def search(
     most_replicas: int = MOST_REPLICAS,
     constants: Constants | None = None,
     budget_s: float = inf,
+    also: Sequence[Situation] = (),
     listener: Listener = unheard,
 ) -> SearchResult:
     """Find the cheapest deployment that is shown to meet every objective in every situation.
@@ -230,7 +231,10 @@ def search(
     tried = 0
 
     with workers(engine) as pool:
-        bench = Bench(workload, rate, objectives, seed, engine, pool, lambda what: listener(what, tried, len(found)))
+        situations = situations_with(also)
+        bench = Bench(
+            workload, rate, objectives, seed, engine, pool, situations, lambda what: listener(what, tried, len(found))
+        )
         state = _Search(bench)
         if segregated and segregation_survives(state, segregated):
             # At equal cost OJP's default comes first.

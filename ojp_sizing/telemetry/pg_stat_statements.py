@@ -67,7 +67,8 @@ def read_pg_stat_statements(path: str | Path, units: str | Path | None = None) -
     composition_text, composition_place = read_text(Path(units))
     composition = load_tree(composition_text, composition_place)
     classes = _explained(classes, composition, composition_place)
-    return workload_from_tree(_described() | composition | _statements(classes), composition_place)
+    tree = _described() | composition | _statements(classes)
+    return workload_from_tree(tree, composition_place, Path(units).parent)
 
 
 # --- the CSV --------------------------------------------------------------------------------------------------------

@@ -17,8 +17,10 @@ class UnitLoad:
     """The mean demand of one unit of work.
 
     ``spread_cpu_s`` is divided among the pods, ``every_pod_cpu_s`` is paid on each pod (connect, and terminate of
-    units without a session). ``hold_s`` is connection time, from grant to return; ``fast_slot_s`` and ``slow_slot_s``
-    are slot times. ``wire_s`` and ``small_rpcs`` serve the bare latency.
+    units without a session). ``hold_s`` is connection time, from grant to return; ``xa_hold_s`` that of XA connections,
+    which come from no pool, from the begin of their opening. ``fast_slot_s`` and ``slow_slot_s`` are slot times; statements
+    of XA units have slots of their own, which are left out. ``statements`` counts a batch's additions, too; ``think_s`` is
+    the client's own time.
     """
 
     spread_cpu_s: float
@@ -29,6 +31,7 @@ class UnitLoad:
     slow_slot_s: float
     statements: float
     think_s: float
+    xa_hold_s: float
 
 
 def statements_of(workload: Workload, unit: UnitOfWork) -> list[tuple[StatementClass, float]]:
@@ -46,74 +49,94 @@ def one_way_mean_s(workload: Workload) -> float:
 
 
 def session_share(workload: Workload, unit: UnitOfWork) -> float:
-    """Probability that the unit opens a session: a transaction does, and any query (reference 1.3)."""
-    if unit.transaction:
+    """Probability that the unit opens a session: a transaction, XA and a call on the connection do, and all statements but
+    a plain update (reference 1.3)."""
+    if unit.transaction or unit.xa or unit.calls:
         return 1.0
     expected = statements_of(workload, unit)
     if isinstance(unit.statements, int):
-        writes = sum(number for statement, number in expected if statement.kind == "write") / unit.statements
-        return 1.0 - writes**unit.statements
-    return 1.0 if any(statement.kind == "read" for statement, _ in expected) else 0.0
+        plain = sum(number for statement, number in expected if not statement.makes_session) / unit.statements
+        return 1.0 - plain**unit.statements
+    return 1.0 if any(statement.makes_session for statement, _ in expected) else 0.0
 
 
 def held_before(workload: Workload, unit: UnitOfWork) -> list[float]:
     """For each statement of ``statements_of``: the probability that the unit holds a connection when it is sent."""
     expected = statements_of(workload, unit)
-    if unit.transaction:
+    if unit.transaction or unit.xa or unit.calls:
         return [1.0] * len(expected)
     if isinstance(unit.statements, int):
-        reads = sum(number for statement, number in expected if statement.kind == "read") / unit.statements
-        drawn = sum(1.0 - (1.0 - reads) ** k for k in range(unit.statements)) / unit.statements
+        keeping = sum(number for statement, number in expected if statement.makes_session) / unit.statements
+        drawn = sum(1.0 - (1.0 - keeping) ** k for k in range(unit.statements)) / unit.statements
         return [drawn] * len(expected)
     held, probabilities = 0.0, []
     for statement, _ in expected:
         probabilities.append(held)
-        if statement.kind == "read":
+        if statement.makes_session:
             held = 1.0
     return probabilities
 
 
 def load_of(workload: Workload, unit: UnitOfWork, constants: Constants) -> UnitLoad:
-    """One unit's mean demand (reference 1.3 to 1.5)."""
+    """One unit's mean demand (reference 1.3 to 1.5).
+
+    A small RPC on a held connection holds it on the way there, in the pod and on the way back. A call of a statement
+    costs the CPU of a statement, one on the connection or for a result that of a small RPC (project assumption).
+    """
     flight_s, small_s = one_way_mean_s(workload), constants.small_rpc_cpu_s
     half_s = constants.statement_cpu_s / 2
+    small_held_s = 2 * flight_s + small_s
     session = session_share(workload, unit)
-    spread_s = database_s = fast_slot_s = slow_slot_s = hold_s = count = 0.0
+    spread_s = database_s = fast_slot_s = slow_slot_s = hold_s = count = steps = 0.0
+    small = float(unit.calls)
+    if unit.transaction or unit.xa or unit.calls:
+        # From the grant to the answer of the RPC that takes the connection: connect, startTransaction or the first call.
+        hold_s += flight_s - small_held_s
+        small += 1.0 if unit.xa or unit.transaction else 0.0
     if unit.transaction:
-        spread_s += 2 * small_s
+        small += 1.0
         database_s += constants.commit_database_s
-        # From the grant: startTransaction's reply; then commit there and back.
-        hold_s += 3 * flight_s + small_s + constants.commit_database_s
+    elif unit.xa:
+        # xaStart, xaEnd, xaPrepare, xaCommit; its connect goes to one pod only (reference 6, CODE of 0.3.1-beta).
+        small += 4.0
+        database_s += 2 * constants.commit_database_s
+        hold_s += constants.connection_open_s
+    hold_s += database_s
     for (statement, number), held in zip(statements_of(workload, unit), held_before(workload, unit), strict=True):
         answer_s = half_s + statement.rows * constants.row_block_cpu_s / 100
-        in_slot_s = statement.database_time.mean_s + answer_s
-        count += number
-        spread_s += number * (half_s + answer_s)
+        in_rpc_s = statement.database_time.mean_s + answer_s
+        steps += number
+        count += number * (1 + statement.additions)
+        spread_s += number * (half_s + answer_s + statement.additions * constants.statement_cpu_s)
         database_s += number * statement.database_time.mean_s
+        in_slot_s = 0.0 if unit.xa or statement.kind in {"batch", "call"} else in_rpc_s
         if workload.lane_of(statement) == "slow":
             slow_slot_s += number * in_slot_s
         else:
             fast_slot_s += number * in_slot_s
         # With a session the connection is held while the statement is on its way and parsed, too.
-        hold_s += number * (in_slot_s + held * (flight_s + half_s))
+        hold_s += number * (in_rpc_s + held * (flight_s + half_s))
+        # Additions to a batch: no database time, and fast for OJP. The answer of each and the way of what follows it are on
+        # the session that the first one made.
+        hold_s += number * statement.additions * (2 * flight_s + constants.statement_cpu_s)
+        fast_slot_s += 0.0 if unit.xa else number * statement.additions * half_s
+        # Reply and thinking, on the connection if it is kept; of a query also further RPCs and ResultSet.close.
+        hold_s += number * (1.0 if statement.makes_session else held) * (flight_s + unit.think.mean_s)
         if statement.kind == "read":
-            spread_s += number * small_s
-            # Reply, thinking, ResultSet.close there and back.
-            hold_s += number * (3 * flight_s + unit.think.mean_s + small_s)
-        else:
-            hold_s += number * held * (flight_s + unit.think.mean_s)
-    # terminate: one RPC with a session, else one to every pod.
-    spread_s += session * small_s
-    hold_s += session * (flight_s + small_s)
+            small += number * (1 + statement.fetches)
+    # terminate: one RPC with a session, else one to every pod. Nobody waits for its answer.
+    spread_s += small * small_s + session * small_s
+    hold_s += small * small_held_s + session * (flight_s + small_s)
     return UnitLoad(
         spread_cpu_s=spread_s,
-        every_pod_cpu_s=small_s * (2.0 - session),
+        every_pod_cpu_s=0.0 if unit.xa else small_s * (2.0 - session),
         database_s=database_s,
-        hold_s=hold_s,
+        hold_s=0.0 if unit.xa else hold_s,
         fast_slot_s=fast_slot_s,
         slow_slot_s=slow_slot_s,
         statements=count,
-        think_s=count * unit.think.mean_s,
+        think_s=steps * unit.think.mean_s,
+        xa_hold_s=hold_s if unit.xa else 0.0,
     )
 
 
@@ -145,11 +168,16 @@ def bare_latency_s(
         return None
     if not expected:
         return None
-    small = replicas + (2.0 if unit.transaction else 0.0)
-    latency_s = constants.commit_database_s if unit.transaction else 0.0
+    small, latency_s = replicas + float(unit.calls), 0.0
+    if unit.transaction:
+        small, latency_s = small + 2.0, constants.commit_database_s
+    elif unit.xa:
+        # One connect, which opens the connection; xaStart, xaEnd, xaPrepare, xaCommit.
+        small, latency_s = unit.calls + 5.0, constants.connection_open_s + 2 * constants.commit_database_s
     for statement, number in expected:
-        cpu_s = constants.statement_cpu_s + statement.rows * constants.row_block_cpu_s / 100
-        latency_s += number * (2 * flight_s + cpu_s + statement.database_time.mean_s)
+        rpcs, rows = 1 + statement.additions, statement.rows
+        cpu_s = rpcs * constants.statement_cpu_s + rows * constants.row_block_cpu_s / 100
+        latency_s += number * (rpcs * 2 * flight_s + cpu_s + statement.database_time.mean_s)
         if statement.kind == "read":
-            small += number
+            small += number * (1 + statement.fetches)
     return latency_s + small * (2 * flight_s + small_s)

@@ -1,0 +1,246 @@
+"""When units of work arrive: the processes that a workload can name, and their sampling.
+
+An open process sends its units whatever the answers take: Poisson, bursts, a daily profile, a recorded trace. A closed
+loop has a finite number of clients, each of which waits for its answer. Rates are units of work per second; the rate that a
+process is sampled at is always ``--peak-rps``, and each docstring says what of the process it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import ceil, floor, sqrt
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from ojp_sizing.errors import InputError
+from ojp_sizing.quantities import format_duration, format_rate
+
+Times = NDArray[np.float64]
+
+DAY_S = 86_400.0
+#: A recorded trace is scaled by the rate of its busiest minute: in one second of a quiet trace chance alone makes a peak.
+PEAK_WINDOW_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Poisson:
+    """Independent arrivals at a constant rate."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bursts:
+    """A two-state Markov-modulated Poisson process: calm and burst, each lasting an exponential time.
+
+    A burst lasts ``mean_s`` in the mean and bursts take up ``share`` of the time (0 to 1, both exclusive). ``dispersion``
+    is the limiting index of dispersion of counts, Var N(t) / E N(t) for large t: 1 for Poisson. The rate is the mean.
+    """
+
+    dispersion: float
+    mean_s: float
+    share: float
+
+    def rates(self, rate: float) -> tuple[float, float]:
+        """``(in a burst, in calm)`` for this mean rate. Raises InputError where calm would need a rate below 0.
+
+        With sojourn rates s1 (burst) and s2 (calm) and arrival rates r1 and r2 the index tends to
+        ``1 + 2 s1 s2 (r1 - r2)^2 / ((s1 + s2)^2 (r1 s2 + r2 s1))`` (Heffes and Lucantoni 1986; Fischer and
+        Meier-Hellstern, "The MMPP cookbook", 1993). With s1 = 1 / mean and s2 = s1 share / (1 - share) this is
+        ``1 + 2 mean share (1 - share)^2 (r1 - r2)^2 / rate``, solved here for r1 - r2.
+        """
+        most = 1.0 + 2.0 * self.mean_s * (1.0 - self.share) ** 2 * rate / self.share
+        if self.dispersion > most:
+            raise InputError(
+                "arrivals.bursts.dispersion",
+                f"bursts of {format_duration(self.mean_s, 3)} in {self.share:.3g} of the time reach at most"
+                f" {most:.4g} at {format_rate(rate, 4)} units/s, with nothing at all between them",
+                f"write {floor(most * 100) / 100:.10g} or less, longer bursts, or a smaller share",
+            )
+        step = sqrt((self.dispersion - 1.0) * rate / (2.0 * self.mean_s * self.share)) / (1.0 - self.share)
+        calm = max(0.0, rate - self.share * step)
+        return calm + step, calm
+
+
+@dataclass(frozen=True, slots=True)
+class DailyProfile:
+    """Poisson arrivals at a rate that changes over the day, linearly between ``points``: (seconds of the day, factor).
+
+    Points are in order; the day is a circle. The highest factor is 1, and the rate is that of the peak. A run is a
+    window of the day around the first of its highest points.
+    """
+
+    points: tuple[tuple[float, float], ...]
+
+    def factor(self, time_s: Times) -> Times:
+        """The part of the peak rate at these seconds of the day."""
+        when_s, factors = zip(*self.points, strict=True)
+        return np.asarray(np.interp(time_s, when_s, factors, period=DAY_S))
+
+    @property
+    def peak_s(self) -> float:
+        return max(self.points, key=lambda point: (point[1], -point[0]))[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """A recorded trace: seconds since its first arrival, ascending; the unit of work (its number) and client JVM of each.
+
+    ``units`` and ``jvms`` are empty where the recording doesn't say. It is replayed slower or faster, so that its busiest
+    minute (or all of it, if shorter) has the rate asked for; a run is its busiest part of that length. ``file`` is its name
+    in the workload file.
+    """
+
+    file: str
+    at_s: tuple[float, ...] = field(repr=False)
+    units: tuple[int, ...] = field(default=(), repr=False)
+    jvms: tuple[int, ...] = field(default=(), repr=False)
+
+    @property
+    def peak(self) -> float:
+        """Arrivals per second of the busiest minute, or of the whole if that is shorter."""
+        times, window_s = np.array(self.at_s), min(PEAK_WINDOW_S, self.at_s[-1])
+        return _busiest(times, window_s)[1] / window_s
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """A finite number of clients, each with one unit under way at most and an exponential pause before the next.
+
+    The rate is what they would send if answers took no time: clients / mean pause. Without ``pause_s`` all the workload's
+    client threads take part, and the pause follows; with it, as many threads of each JVM as the rate then takes.
+    """
+
+    pause_s: float | None = None
+
+    def population(self, rate: float, jvms: int, threads: int) -> tuple[int, float]:
+        """``(threads of each JVM, mean pause in s)``. Raises InputError where there are too few threads.
+
+        Threads are whole: the pause is lengthened by what they are rounded up, so that the rate is exact.
+        """
+        if self.pause_s is not None:
+            # Not one client more for a rounding error of the product.
+            wanted = ceil(rate * self.pause_s - 1e-9)
+            if wanted > jvms * threads:
+                raise InputError(
+                    "arrivals.closed.pause",
+                    f"{format_rate(rate, 4)} units/s with pauses of {format_duration(self.pause_s, 4)} take"
+                    f" {wanted:,} clients, but there are {jvms} x {threads} threads",
+                    "shorten the pause, or raise clients.threads",
+                )
+            threads = max(1, -(-wanted // jvms))
+        return threads, jvms * threads / rate
+
+
+Arrivals = Poisson | Bursts | DailyProfile | Replay | Closed
+
+
+# Sampling -----------------------------------------------------------------------------------------------------------
+
+
+def _enough(expected: float) -> int:
+    """More than a Poisson number of this mean ever is (8 standard deviations)."""
+    return int(expected + 8.0 * sqrt(expected) + 16)
+
+
+def _poisson(rate: float, duration_s: float, rng: Generator) -> Times:
+    times = np.cumsum(rng.exponential(1.0 / rate, _enough(rate * duration_s)))
+    while times[-1] < duration_s:
+        times = np.concatenate([times, times[-1] + np.cumsum(rng.exponential(1.0 / rate, 1024))])
+    return times[: int(np.searchsorted(times, duration_s))]
+
+
+def _partial_sums(rng: Generator, end: float, scales: tuple[float, ...] = (1.0,)) -> Times:
+    """Sums of exponential draws, whose means alternate, up to the first that is ``end`` or more.
+
+    One running sum over all draws, so that a larger ``end`` begins with the same bits.
+    """
+    draws = rng.standard_exponential(_enough(end * len(scales) / sum(scales)))
+    while True:
+        sums = np.cumsum(draws * np.resize(scales, len(draws)))
+        if sums[-1] >= end:
+            return sums[: int(np.searchsorted(sums, end)) + 1]
+        draws = np.concatenate([draws, rng.standard_exponential(1024)])
+
+
+def _bursts(arrivals: Bursts, rate: float, duration_s: float, rng: Generator, changes: Generator) -> Times:
+    """A unit-rate Poisson process, its time changed by the integral of the rate (Cinlar 1975, 4.7)."""
+    burst, calm = arrivals.rates(rate)
+    calm_s = arrivals.mean_s * (1.0 - arrivals.share) / arrivals.share
+    # Stationary from the start: the state by its share, and what is left of its exponential time is exponential again.
+    bursting = bool(changes.random() < arrivals.share)
+    rates, means_s = (
+        ((burst, calm), (arrivals.mean_s, calm_s)) if bursting else ((calm, burst), (calm_s, arrivals.mean_s))
+    )
+    ends_s = _partial_sums(changes, duration_s, means_s)
+    begins_s = np.concatenate([[0.0], ends_s[:-1]])
+    rate_of = np.resize(rates, len(ends_s))
+    # How many arrivals are expected before each piece, and before the end of the last.
+    expected = np.concatenate([[0.0], np.cumsum(rate_of * (ends_s - begins_s))])
+    sums = _partial_sums(rng, float(expected[-1]))[:-1]
+    piece = np.searchsorted(expected, sums, side="right") - 1
+    times: Times = begins_s[piece] + (sums - expected[piece]) / rate_of[piece]
+    return times[: int(np.searchsorted(times, duration_s))]
+
+
+def _profile(arrivals: DailyProfile, rate: float, duration_s: float, rng: Generator, changes: Generator) -> Times:
+    """Thinning of a Poisson process at the peak rate (Lewis and Shedler 1979).
+
+    A longer window begins earlier in the day, so that it doesn't begin with the arrivals of a shorter one; the k-th unit
+    of both has the same statements all the same.
+    """
+    times = _poisson(rate, duration_s, rng)
+    kept = changes.random(len(times)) < arrivals.factor(arrivals.peak_s - duration_s / 2.0 + times)
+    return np.asarray(times[kept])
+
+
+def open_arrivals(
+    arrivals: Poisson | Bursts | DailyProfile, rate: float, duration_s: float, rng: Generator, changes: Generator
+) -> Times:
+    """Instants of the arrivals in [0, duration_s), ascending. ``changes`` draws what the rate does.
+
+    Raises InputError for bursts that the rate can't have.
+    """
+    if isinstance(arrivals, Bursts):
+        return _bursts(arrivals, rate, duration_s, rng, changes)
+    if isinstance(arrivals, DailyProfile):
+        return _profile(arrivals, rate, duration_s, rng, changes)
+    return _poisson(rate, duration_s, rng)
+
+
+def closed_gaps(mean_s: float, clients: int, duration_s: float, rng: Generator) -> Times:
+    """A pause before every unit that ``clients`` can begin in ``duration_s``: the k-th unit begun takes the k-th pause.
+
+    If answers took no time, the clients would begin a Poisson process of rate clients / mean; answers only make them
+    fewer. Besides, each client draws one pause that the end cuts off.
+    """
+    return rng.exponential(mean_s, clients + _enough(clients / mean_s * duration_s))
+
+
+def _busiest(times: Times, window_s: float) -> tuple[int, int]:
+    """Of all windows ``[t, t + window)`` that begin with an arrival and end with the trace at the latest, the fullest.
+
+    Returns the number of its first arrival, and how many it has.
+    """
+    starts = times[: max(1, int(np.searchsorted(times, times[-1] - window_s, side="right")))]
+    counts = np.searchsorted(times, starts + window_s) - np.arange(len(starts))
+    first = int(np.argmax(counts))
+    return first, int(counts[first])
+
+
+def replayed(arrivals: Replay, rate: float, duration_s: float) -> tuple[Times, slice]:
+    """Instants in [0, duration_s) of the busiest part of a recording, and which of its arrivals they are.
+
+    Raises InputError where the recording is too short: it isn't repeated, since that would show a pattern that nobody saw.
+    """
+    times, faster = np.array(arrivals.at_s), rate / arrivals.peak
+    if times[-1] < duration_s * faster:
+        raise InputError(
+            arrivals.file,
+            f"the recording lasts {format_duration(times[-1], 3)}, at {format_rate(rate, 4)} units/s"
+            f" {format_duration(times[-1] / faster, 3)}, and a run takes {format_duration(duration_s, 3)}",
+            f"record {format_duration(ceil(duration_s * faster))} or more, or ask for fewer units per second",
+        )
+    first, count = _busiest(times, duration_s * faster)
+    part = slice(first, first + count)
+    return (times[part] - times[first]) / faster, part
