@@ -98,8 +98,8 @@ def draw_trace(experiment: Experiment, band: Band) -> Trace:
 def _first(trace: Trace, units: int, arrival_s: NDArray[np.float64]) -> Trace:
     """The first units, due at these instants instead."""
     statements = int(trace.count[:units].sum())
-    per_unit = ("jvm", "kind", "first", "count", "transaction", "slow")
-    per_statement = ("text", "writes", "fails", "rows", "database_s", "think_s")
+    per_unit = ("jvm", "kind", "first", "count", "transaction", "slow", "calls", "xa", "gap_s")
+    per_statement = ("text", "writes", "fails", "rows", "database_s", "think_s", "keeps", "called", "fetches")
     kept = {name: getattr(trace, name)[:units] for name in per_unit}
     kept |= {name: getattr(trace, name)[:statements] for name in per_statement}
     return replace(trace, arrival_s=arrival_s, **kept)
@@ -154,5 +154,12 @@ def read_trace(path: Path, experiment: Experiment) -> Trace:
         rows=np.ones(statements, np.int32),
         database_s=np.abs(rows["sleep_s"][real]).astype(np.float64),
         think_s=rows["think_s"][real].astype(np.float64),
+        # The load generator sends none of these.
+        calls=np.zeros(len(unit), np.int32),
+        xa=np.zeros(len(unit), np.int32),
+        gap_s=np.zeros(len(unit)),
+        keeps=np.zeros(statements, np.int32),
+        called=np.zeros(statements, np.int32),
+        fetches=np.zeros(statements, np.int32),
         health_phase_s=default_rng(seed).random(likeness.jvms),
     )
