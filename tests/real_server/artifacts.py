@@ -41,6 +41,26 @@ def jar(coordinate: str, cache: Path = CACHE) -> Path:
     return path
 
 
+def server_jar(cache: Path = CACHE) -> Path:
+    """The server: the file that OJP_SERVER_JAR names, where it is set, else the published jar."""
+    named = os.environ.get("OJP_SERVER_JAR")
+    if named is None:
+        return jar(SERVER, cache)
+    if not Path(named).is_file():
+        raise InputError("OJP_SERVER_JAR", "there is no such file", "name a server's jar, or unset it")
+    return Path(named).resolve()
+
+
+def server_origin() -> str:
+    """What a record says of the server's jar. OJP_SERVER_ORIGIN tells where a named one is from."""
+    if "OJP_SERVER_JAR" not in os.environ:
+        return f"{SERVER}, as published"
+    origin = os.environ.get("OJP_SERVER_ORIGIN")
+    if not origin:
+        raise InputError("OJP_SERVER_ORIGIN", "missing beside OJP_SERVER_JAR", "say what the jar was built from")
+    return f"{origin}; SHA-256 {hashlib.sha256(server_jar().read_bytes()).hexdigest()}"
+
+
 def _fetch(coordinate: str, cache: Path) -> None:
     maven = shutil.which("mvn")
     if maven is None:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.real_server.artifacts import DRIVER, LIBRARIES, SERVER, compiled, jar, java_home
+from tests.real_server.artifacts import DRIVER, LIBRARIES, compiled, jar, java_home, server_jar, server_origin
 from tests.real_server.endpoints import Listener, listeners
 from tests.real_server.experiments import Experiment
 from tests.real_server.postgres import PASSWORD, USER, Postgres, postgres
@@ -26,13 +26,16 @@ from tests.real_server.recorded import Columns, folder, read_columns, write_colu
 from tests.real_server.servers import Node, play, servers
 
 PORT = 21059
-READY_LIMIT_S = 90
+#: How long a client's four threads go on warming up, for the server's just-in-time compiler.
+SETTLE_S = 15.0
 
 
 def measure(experiment: Experiment, port: int = PORT) -> None:
     """Run every band and record it in ``data/validation``. The traces must have been recorded before (predict)."""
-    for needed in (*LIBRARIES, *{"ojp": (DRIVER, SERVER), "driver": (DRIVER,)}.get(experiment.route, ())):
+    for needed in (*LIBRARIES, *((DRIVER,) if experiment.route in ("ojp", "driver") else ())):
         jar(needed)  # before anything is started
+    if experiment.route == "ojp":
+        server_jar()
     bands = []
     for number, band in enumerate(experiment.bands):
         began_load = os.getloadavg()[0]
@@ -105,6 +108,8 @@ def _clients(
         options["--resizes"] = ";".join(f"{r.at_s},{r.maximum},{r.minimum_idle}" for r in experiment.resizes)
     if experiment.warm and experiment.route != "driver":
         options["--warm"] = pool.maximum_size
+        if experiment.route == "ojp":
+            options["--settle"] = SETTLE_S
     trace = read_columns(folder(experiment) / f"trace-{number}.csv.xz")
     quiet = ["-Dorg.slf4j.simpleLogger.defaultLogLevel=error", "-Xmx512m"]
     clients = []
@@ -220,4 +225,6 @@ def versions(experiment: Experiment) -> dict[str, str]:
     kept = {"jdk of the load generator": next(line for line in java.splitlines() if line.startswith("JAVA_VERSION="))}
     if experiment.route in ("ojp", "driver"):
         kept["driver"] = DRIVER
+    if experiment.route == "ojp":
+        kept["server"] = server_origin()
     return kept | {"libraries": ", ".join(LIBRARIES), "database": "PostgreSQL 15"}

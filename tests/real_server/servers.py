@@ -1,4 +1,4 @@
-"""OJP's own servers: started from their published jar, and whatever is done to them."""
+"""OJP's own servers: started from their jar, and whatever is done to them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ojp_sizing.deployment.deployment import ServerSettings
-from tests.real_server.artifacts import SERVER, jar, java_home
+from tests.real_server.artifacts import java_home, server_jar
 from tests.real_server.experiments import Signal
 from tests.real_server.processes import need_free, running, send, wait_for_port
 
@@ -54,7 +54,7 @@ class Node:
         need_free(self.port + 100)
         flags = [f"-D{name}={value}" for name, value in properties(self.settings, self.port, self.port + 100).items()]
         # Options stand before -jar; after it they would be the program's arguments.
-        command = [java_home(21) / "bin" / "java", *flags, "-jar", jar(SERVER)]
+        command = [java_home(21) / "bin" / "java", *flags, "-jar", server_jar()]
         self.context = running(command, self.room / f"server-{self.port}.log")
         self.process = self.context.__enter__()
         self.started_s.append(wait_for_port(self.port, self.process, START_LIMIT_S))

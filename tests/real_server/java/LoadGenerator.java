@@ -92,7 +92,9 @@ public final class LoadGenerator {
         LoadGenerator generator =
                 new LoadGenerator(Files.readAllLines(Path.of(options.get("--texts"))), source);
         generator.read(Path.of(options.get("--trace")));
-        generator.warmUp(Integer.parseInt(options.getOrDefault("--warm", "0")));
+        generator.warmUp(
+                Integer.parseInt(options.getOrDefault("--warm", "0")),
+                Double.parseDouble(options.getOrDefault("--settle", "0")));
         System.out.println("READY");
         long zeroMs = Long.parseLong(new BufferedReader(new InputStreamReader(System.in)).readLine().trim());
         generator.zeroNs = System.nanoTime() + (zeroMs - System.currentTimeMillis()) * 1_000_000L;
@@ -123,10 +125,11 @@ public final class LoadGenerator {
     }
 
     /** Opens that many connections at once and runs every text on them, so that pools are full and code is compiled. */
-    private void warmUp(int connections) throws Exception {
+    private void warmUp(int connections, double settleS) throws Exception {
         if (connections == 0) {
             return;
         }
+        runAll(); // alone, since every first caller that comes at once makes OJP's server build a pool
         ExecutorService workers = Executors.newFixedThreadPool(connections);
         for (int round = 0; round < 5; round++) {
             CountDownLatch allOpen = new CountDownLatch(connections);
@@ -147,7 +150,28 @@ public final class LoadGenerator {
                 future.get(30, TimeUnit.SECONDS);
             }
         }
+        long untilNs = System.nanoTime() + (long) (settleS * 1e9);
+        List<java.util.concurrent.Future<?>> settling = new ArrayList<>();
+        for (int i = 0; i < Math.min(4, connections); i++) {
+            settling.add(workers.submit(() -> {
+                while (System.nanoTime() < untilNs) {
+                    runAll();
+                }
+                return null;
+            }));
+        }
+        for (java.util.concurrent.Future<?> future : settling) {
+            future.get();
+        }
         workers.shutdown();
+    }
+
+    private void runAll() throws SQLException {
+        try (Connection connection = source.connect()) {
+            for (int text = 0; text < texts.size(); text++) {
+                execute(connection, new Statement(text, !texts.get(text).startsWith("select"), 0.001, 0));
+            }
+        }
     }
 
     private void play(int threads, double untilS) throws InterruptedException {
