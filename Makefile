@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test lint lab bench validate helm notebooks clean
+.PHONY: run test lint lab bench validate verification helm notebooks clean
 run: .venv/run.stamp
 	$(BIN)/ojp-size --peak-rps 5000
 
@@ -25,6 +25,10 @@ bench: .venv/test.stamp
 validate: .venv/test.stamp
 	sh scripts/need_postgresql.sh
 	$(BIN)/python -m tests.real_server validate
+
+# docs/verification.md, its figures and the results behind them, after a change that moves its numbers.
+verification: .venv/test.stamp
+	$(BIN)/python -m tests.verification
 
 # The notebook's executed twin, after a change that moves its numbers.
 notebooks: .venv/test.stamp

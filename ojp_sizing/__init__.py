@@ -15,12 +15,13 @@ if TYPE_CHECKING:
     from ojp_sizing.demand.workload import Clients, Duration, Network, Patience, StatementClass, UnitOfWork, Workload
     from ojp_sizing.deployment.deployment import ClientPool, Database, Deployment, ServerSettings
     from ojp_sizing.deployment.disruption import PodLoss, RollingUpdate, sample_pod_loss, sample_rolling_update
+    from ojp_sizing.deployment.reading import read_deployment
     from ojp_sizing.errors import InputError
     from ojp_sizing.measurement.intervals import Estimate
     from ojp_sizing.measurement.objectives import Objectives, Situation, Verdict
     from ojp_sizing.simulation.outcomes import Outcomes
     from ojp_sizing.simulation.simulate import simulate
-    from ojp_sizing.sizing.recommendation import Recommendation, check, size
+    from ojp_sizing.sizing.recommendation import Judged, Recommendation, check, size
 
 __version__ = "0.1.0"
 
@@ -31,12 +32,13 @@ _HOMES = {
     "demand.workload": ("Clients", "Duration", "Network", "Patience", "StatementClass", "UnitOfWork", "Workload"),
     "deployment.deployment": ("ClientPool", "Database", "Deployment", "ServerSettings"),
     "deployment.disruption": ("PodLoss", "RollingUpdate", "sample_pod_loss", "sample_rolling_update"),
+    "deployment.reading": ("read_deployment",),
     "errors": ("InputError",),
     "measurement.intervals": ("Estimate",),
     "measurement.objectives": ("Objectives", "Situation", "Verdict"),
     "simulation.outcomes": ("Outcomes",),
     "simulation.simulate": ("simulate",),
-    "sizing.recommendation": ("Recommendation", "check", "size"),
+    "sizing.recommendation": ("Judged", "Recommendation", "check", "size"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -51,6 +53,7 @@ __all__ = [
     "Duration",
     "Estimate",
     "InputError",
+    "Judged",
     "Network",
     "Objectives",
     "Outcomes",
@@ -69,6 +72,7 @@ __all__ = [
     "Workload",
     "check",
     "preset_names",
+    "read_deployment",
     "read_workload",
     "sample_pod_loss",
     "sample_rolling_update",

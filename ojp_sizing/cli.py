@@ -22,7 +22,9 @@ from ojp_sizing.errors import (
 )
 
 if TYPE_CHECKING:
-    from ojp_sizing.measurement.objectives import Situation
+    from rich.console import Console
+
+    from ojp_sizing.measurement.objectives import Situation, Verdict
     from ojp_sizing.sizing.search import Listener
 
 
@@ -39,6 +41,13 @@ if TYPE_CHECKING:
     show_default=True,
     metavar="NAME|FILE",
     help="A preset, or a YAML file (docs/workload.md).",
+)
+@click.option(
+    "--deployment",
+    default=None,
+    metavar="FILE",
+    help="Constants, version and database for the search; with replicaCount (a values.yaml), that is judged as it is"
+    " and no file is written (docs/deployment.md).",
 )
 @click.option("--output", default="ojp-sizing", show_default=True, metavar="DIR", help="Where the files go.")
 @click.option("--force", is_flag=True, help="Overwrite files that differ.")
@@ -108,7 +117,7 @@ if TYPE_CHECKING:
 def command(**options: Any) -> None:
     """Size an OJP (Open J Proxy) deployment by simulation, and write the Helm values.
 
-    Exit codes: 0 met, 2 bad input, 3 no deployment meets the objectives, 4 undecided, 130 interrupted.
+    Exit codes: 0 met, 2 bad input, 3 not met (no deployment meets the objectives), 4 undecided, 130 interrupted.
     """
     sys.exit(_run(options))
 
@@ -119,13 +128,14 @@ def _run(options: dict[str, Any]) -> int:
 
     from ojp_sizing.demand.reading import read_workload
     from ojp_sizing.deployment.deployment import Database
+    from ojp_sizing.deployment.reading import DeploymentFile, read_deployment
     from ojp_sizing.emit.companions import helm_command
-    from ojp_sizing.emit.from_recommendation import files_of, json_text, record, release_of
+    from ojp_sizing.emit.from_recommendation import files_of, json_text, record, record_of_judged, release_of
     from ojp_sizing.emit.release import Release
     from ojp_sizing.emit.writing import check_target, write_files
-    from ojp_sizing.measurement.objectives import Objectives, Verdict
+    from ojp_sizing.measurement.objectives import Objectives
     from ojp_sizing.quantities import parse_cores, parse_duration, parse_fraction, parse_number, parse_rate, parse_whole
-    from ojp_sizing.sizing.recommendation import size
+    from ojp_sizing.sizing.recommendation import check, constants_of, size
 
     rate = parse_rate(options["peak_rps"], "--peak-rps")
     _refuse(rate <= 0, "--peak-rps", "a rate must be above 0", "write for example --peak-rps 5000")
@@ -139,9 +149,10 @@ def _run(options: dict[str, Any]) -> int:
     )
     _refuse(objectives.disruption_factor < 1, "--disruption-factor", "it must be 1 or more", "write for example 2")
     _refuse(objectives.recovery_s < 45, "--recovery", "recovery is judged over 20 s at half of it", "write 45s or more")
-    database = Database()
+    file = read_deployment(options["deployment"]) if options["deployment"] is not None else DeploymentFile("")
+    database = file.database
     if options["db_cores"] is not None:
-        database = Database(cores=parse_cores(options["db_cores"], "--db-cores"))
+        database = Database(parse_cores(options["db_cores"], "--db-cores"), database.max_connections)
     if options["db_max_connections"] is not None:
         most = parse_whole(options["db_max_connections"], "--db-max-connections", 1, 1_000_000)
         database = Database(database.cores, float(most))
@@ -151,6 +162,22 @@ def _run(options: dict[str, Any]) -> int:
     budget_s = parse_duration(options["time_budget"], "--time-budget")
     also = [_situation(name) for name in options["also"]]
     workload = read_workload(options["workload"])
+    constants = constants_of(workload, options["workload"])
+    if file.replicas is not None:
+        deployment, warnings = file.judged(constants, database)
+        with _progress() as listener:
+            judged = check(
+                workload, rate, deployment, objectives=objectives, seed=seed, engine=options["engine"],
+                also=also, warnings=warnings, files=file.files, listener=listener,
+            )  # fmt: skip
+        if options["as_json"]:
+            click.echo(json_text(record_of_judged(judged)), nl=False)
+        else:
+            from ojp_sizing.report.terminal import print_judged
+
+            print_judged(_console(), judged)
+        return _exit_code(judged.verdict)
+    version = file.version_for(most_replicas)
     # Names and the directory are looked at before minutes of work, not after.
     names = {"name": options["release"], "namespace": options["namespace"], "database_url": options["database_url"]}
     Release(
@@ -163,7 +190,8 @@ def _run(options: dict[str, Any]) -> int:
     with _progress() as listener:
         recommendation = size(
             workload, rate, database=database, objectives=objectives, seed=seed, engine=options["engine"],
-            least_replicas=least, most_replicas=most_replicas, budget_s=budget_s, also=also, listener=listener,
+            least_replicas=least, most_replicas=most_replicas, constants=file.constants_over(constants),
+            version=version, budget_s=budget_s, also=also, listener=listener,
         )  # fmt: skip
 
     release = release_of(recommendation, **names) if recommendation.evaluation else None
@@ -171,14 +199,21 @@ def _run(options: dict[str, Any]) -> int:
     if options["as_json"]:
         click.echo(json_text(record(recommendation, release)), nl=False)
     else:
-        from rich.console import Console
-
         from ojp_sizing.report.terminal import print_answer
 
-        # A pipe has no width of its own; tables are laid out for a wide terminal there.
-        console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
-        print_answer(console, recommendation, release, written, helm_command(release, directory) if release else "")
-    return {Verdict.MET: 0, Verdict.NOT_MET: EXIT_NOT_MET, Verdict.UNDECIDED: EXIT_UNDECIDED}[recommendation.verdict]
+        print_answer(_console(), recommendation, release, written, helm_command(release, directory) if release else "")
+    return _exit_code(recommendation.verdict)
+
+
+def _exit_code(verdict: Verdict) -> int:
+    return {"met": 0, "not met": EXIT_NOT_MET, "undecided": EXIT_UNDECIDED}[verdict.value]
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    # A pipe has no width of its own; tables are laid out for a wide terminal there.
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 140)
 
 
 def _situation(name: str) -> Situation:
@@ -254,6 +289,11 @@ def _leave(line: str, code: int) -> None:
     click.echo(" ".join(line.split()), err=True)
     sys.stdout.flush()
     sys.stderr.flush()
+    from multiprocessing import active_children
+
+    # Worker processes would outlive this one, and keep its output open.
+    for child in active_children():
+        child.terminate()
     # Not sys.exit: simulations under way in other threads would be waited for.
     os._exit(code)
 

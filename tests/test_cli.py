@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+ROOT = Path(__file__).parent.parent
 OJP_SIZE = [sys.executable, "-m", "ojp_sizing.cli"]
 #: A demand small enough to be sized in seconds, and large enough to need a simulation.
 SMALL = ("--peak-rps", "120")
@@ -108,6 +109,8 @@ def test_files_that_differ_are_kept_without_force(sized: tuple[Path, subprocess.
         (("--peak-rps", "10", "--recovery", "1s"), "--recovery"),
         (("--peak-rps", "10", "--disruption-factor", "0.5"), "--disruption-factor"),
         (("--peak-rps", "10", "--workload", "nosuch"), "nosuch"),
+        (("--peak-rps", "10", "--deployment", "nosuch"), "nosuch"),
+        (("--peak-rps", "10", "--deployment", ""), "is a directory"),
         (("--peak-rps", "10", "--db-cores", "many"), "--db-cores"),
         (("--peak-rps", "10", "--db-max-connections", "-4"), "--db-max-connections"),
         (("--peak-rps", "10", "--release", "Not A Name"), "release"),
@@ -126,11 +129,137 @@ def test_bad_input_is_one_line_that_names_the_place(arguments: tuple[str, ...], 
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("arrivals", "words"),
+    [
+        ("{replay: r.csv}", "r.csv: the recording lasts 2s, at 120 units/s "),
+        (
+            "{bursts: {dispersion: 2000, mean: 1s, share: 20%}}",
+            "arrivals.bursts.dispersion: bursts of 1s in 0.2 of the",
+        ),
+        ("{closed: {pause: 60s}}", "arrivals.closed.pause: 120 units/s with pauses of 60s take 7,200 clients, but"),
+    ],
+)
+@pytest.mark.parametrize("engine", ["simpy", "auto"])
+def test_arrivals_that_cannot_have_the_rate_end_in_one_line(
+    engine: str, arrivals: str, words: str, tmp_path: Path
+) -> None:
+    """The worker that finds it is another process or thread; nothing goes on behind the error."""
+    (tmp_path / "r.csv").write_text("at\n0\n1\n2\n")
+    statements = "statements: [{name: a, sql: q, kind: read, share: 1, database_time: 2ms}]"
+    (tmp_path / "w.yaml").write_text(f"name: w\n{statements}\nunits: [{{name: u}}]\narrivals: {arrivals}\n")
+    # Pipes stay open while any worker lives: the time-out would strike.
+    result = run(*SMALL, "--workload", "w.yaml", "--engine", engine, cwd=tmp_path, timeout_s=60)
+    assert result.returncode == 2
+    assert result.stderr.startswith(f"ojp-size: {words}")
+    assert len(result.stderr.splitlines()) == 1
+    assert {path.name for path in tmp_path.iterdir()} == {"r.csv", "w.yaml"}
+
+
 def test_an_output_that_is_a_file_is_refused_before_the_work(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("x")
     result = run("--peak-rps", "100000", "--output", "taken", cwd=tmp_path, timeout_s=30)
     assert result.returncode == 2
     assert "--output" in result.stderr
+
+
+SMALL_DEPLOYMENT = """\
+version: 0.3.1-beta
+replicaCount: 6
+resources: {limits: {cpu: 1}}
+server: {threadPoolSize: 200, circuitBreakerTimeout: 5000, slowQuerySegregation: {enabled: false}}
+client: {ojp.connection.pool.maximumPoolSize: 24, ojp.connection.pool.minimumIdle: 4}
+database: {cores: 8}
+"""
+
+
+def test_a_given_deployment_is_judged_and_nothing_written(tmp_path: Path) -> None:
+    file = tmp_path / "d.yaml"
+    file.write_text(SMALL_DEPLOYMENT + "constants: {statement_cpu_s: 0.6ms}\n")
+    result = run(*SMALL, "--deployment", "d.yaml", cwd=tmp_path)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert result.stdout.startswith("MET  6 pods x 1 cores, pool 24, no segregation, 200 threads carry 120 units")
+    for words in (
+        "As given (d.yaml)",
+        "one pod lost",
+        "1 of ",
+        "constants set by you (d.yaml)",
+        "No file was written.",
+    ):
+        assert words in " ".join(result.stdout.split()), words
+    assert list(tmp_path.iterdir()) == [file]
+    document = json.loads(run(*SMALL, "--deployment", "d.yaml", "--json", cwd=tmp_path).stdout)
+    assert document["verdict"] == "met"
+    assert set(document["judged"]["situations"]) == {"steady peak", "one pod lost", "rolling update"}
+    assert document["constants"]["statement_cpu_s"] == {
+        "value": 0.0006,
+        "unit": "core seconds",
+        "status": "SET",
+        "source": "d.yaml",
+    }
+    assert document["constants"]["small_rpc_cpu_s"]["status"] == "PREDICTED"
+    # The record is enough to judge it again.
+    file.write_text(document["inputs"]["deployment"])
+    again = json.loads(run(*SMALL, "--deployment", "d.yaml", "--json", cwd=tmp_path).stdout)
+    assert again["judged"] == document["judged"]
+
+
+def test_a_given_deployment_that_misses_exits_3_with_every_situation_and_its_warnings(tmp_path: Path) -> None:
+    text = SMALL_DEPLOYMENT.replace("replicaCount: 6", "replicaCount: 1").replace("Size: 24", "Size: 2")
+    (tmp_path / "d.yaml").write_text(text.replace("database: {cores: 8}", ""))
+    result = run(*SMALL, "--deployment", "d.yaml", "--json", cwd=tmp_path)
+    assert result.returncode == 3, result.stdout + result.stderr
+    document = json.loads(result.stdout)
+    assert document["verdict"] == "not met"
+    assert len(document["judged"]["situations"]) == 3
+    warnings = {warning["name"]: warning for warning in document["warnings"]}
+    assert set(warnings) == {"no-database-cores", "idle-above-pool"}
+    for warning in warnings.values():
+        assert set(warning) == {"name", "action", "place", "text", "mend", "source"}
+        assert all(warning.values())
+
+
+def test_a_deployment_that_breaks_ojp_is_refused_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "d.yaml").write_text(SMALL_DEPLOYMENT.replace("enabled: false", "slowSlotPercentage: 100"))
+    result = run(*SMALL, "--deployment", "d.yaml", cwd=tmp_path)
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert len(result.stderr.splitlines()) == 1
+    assert "d.yaml: server.slowQuerySegregation.slowSlotPercentage: 100 leaves no fast slot" in result.stderr
+    assert "(reference 2, CODE+RUN)" in result.stderr
+
+
+def test_a_file_without_replicas_holds_for_the_search_and_the_answer_can_be_judged(tmp_path: Path) -> None:
+    workload = (ROOT / "data" / "workloads" / "web-oltp.yaml").read_text(encoding="utf-8")
+    (tmp_path / "w.yaml").write_text(workload + "\nconstants: {commit_database_s: 1ms, pod_start_s: 4s}\n")
+    (tmp_path / "d.yaml").write_text("version: 0.3.2-snapshot\ndatabase: {cores: 8}\nconstants: {pod_start_s: 6s}\n")
+    files = ("--workload", "w.yaml", "--deployment", "d.yaml")
+    result = run(*SMALL, *files, "--json", cwd=tmp_path)
+    assert result.returncode == 0, result.stdout + result.stderr
+    document = json.loads(result.stdout)
+    assert document["answer"]["deployment"]["version"] == "0.3.2-snapshot"
+    assert document["answer"]["deployment"]["database"]["cores"] == 8
+    in_force = {
+        name: (row["value"], row["source"]) for name, row in document["constants"].items() if row["status"] == "SET"
+    }
+    assert in_force == {"commit_database_s": (0.001, "w.yaml"), "pod_start_s": (6, "d.yaml")}
+    # What was written, given as it is: the same deployment, so the same measures.
+    judged = run(
+        *SMALL,
+        "--workload",
+        "w.yaml",
+        "--deployment",
+        "ojp-sizing/values.yaml",
+        "--db-cores",
+        "8",
+        "--json",
+        cwd=tmp_path,
+    )
+    assert judged.returncode == 0, judged.stdout + judged.stderr
+    given = json.loads(judged.stdout)
+    assert given["inputs"]["files"] == ["ojp-sizing/values.yaml", "ojp-sizing/ojp.properties"]
+    for key, value in given["judged"]["deployment"].items():
+        assert document["answer"]["deployment"][key] == value, key
 
 
 @pytest.mark.parametrize("bound", [("--db-cores", "1"), ("--db-max-connections", "11")])

@@ -17,7 +17,14 @@ from ojp_sizing.behaviour.world import ENDINGS, FAST, LAYOUTS, NOBODY, OK, SLOW,
 from ojp_sizing.demand.trace import Trace, sample_trace
 from ojp_sizing.demand.workload import Clients, Duration, Network, Patience, StatementClass, UnitOfWork, Workload
 from ojp_sizing.deployment.constants import default_constants
-from ojp_sizing.deployment.deployment import SERVER_VERSIONS, ClientPool, Database, Deployment, ServerSettings
+from ojp_sizing.deployment.deployment import (
+    SERVER_VERSIONS,
+    ClientPool,
+    Database,
+    Deployment,
+    GarbageCollection,
+    ServerSettings,
+)
 from ojp_sizing.deployment.disruption import DatabaseTrouble, Disruption, PodLoss, RollingUpdate, Several
 from ojp_sizing.measurement.objectives import Situation
 from ojp_sizing.simulation.clock import SAMPLED, Clock
@@ -104,6 +111,26 @@ def some_deployment(rng: Generator, replicas: int) -> Deployment:
     )
 
 
+def in_containers(deployment: Deployment, rng: Generator) -> Deployment:
+    """The same with CPU limits, memory limits and collections that are felt, or some of them."""
+    constants = replace(deployment.constants, node_cores=float(rng.choice([1.0, 3.0, 8.0])))
+    limit_bytes = inf
+    if rng.random() < 0.8:
+        idle = constants.heap_base_bytes + constants.native_base_bytes
+        threads = constants.native_per_thread_bytes * deployment.server.thread_pool_size
+        connections = constants.heap_per_connection_bytes * deployment.pool_per_pod * float(rng.choice([0.4, 1.0]))
+        limit_bytes = idle + threads + connections + float(rng.choice([0.3e6, 1e6, 10e6]))
+    collector = GarbageCollection(float(rng.uniform(1e6, 1e7)), 0.01) if rng.random() < 0.6 else None
+    limit_cores = float(rng.choice([deployment.limit_cores, 0.2]))
+    return replace(
+        deployment,
+        limit_cores=limit_cores,
+        constants=constants,
+        memory_limit_bytes=limit_bytes,
+        garbage_collection=collector,
+    )
+
+
 def some_disruption(rng: Generator, replicas: int) -> Disruption:
     kind = rng.integers(5)
     if kind == 0:
@@ -144,7 +171,10 @@ def scenario(number: int) -> tuple[Trace, Deployment, Disruption, bool]:
         trace = replace(trace, patience=Patience(float(rng.choice([0.3, 2.0, inf])), int(rng.integers(4)), 0.1, 1.7))
     elif demand < 0.35:
         trace = replace(trace, closed=True, gap_s=rng.exponential(0.2, len(trace.arrival_s)))
-    return trace, some_deployment(rng, replicas), some_disruption(rng, replicas), bool(rng.random() < 0.7)
+    deployment = some_deployment(rng, replicas)
+    if number % 2:
+        deployment = in_containers(deployment, default_rng([2028, number]))
+    return trace, deployment, some_disruption(rng, replicas), bool(rng.random() < 0.7)
 
 
 def run_clock(kind: type[Clock], number: int) -> tuple[Clock, Outcomes]:
@@ -196,6 +226,12 @@ def test_the_scenarios_reach_every_ending_and_every_kind_of_disruption() -> None
     assert {scenario(number)[1].version for number in SCENARIOS} == set(SERVER_VERSIONS)
     lent = [compiled_run(number)[1].samples["pods"]["borrowed"].max() for number in SCENARIOS]
     assert max(lent) > 0
+    throttled = [compiled_run(number)[1].samples["stations"]["throttled_s"][-1, :-1].max() for number in SCENARIOS]
+    assert sum(seconds > 0.1 for seconds in throttled) > 5
+    for field in ("kills", "collections"):
+        assert sum(compiled_run(number)[1].samples["pods"][field].max() > 0 for number in SCENARIOS) > 3, field
+    killed = [(change.state, type(scenario(n)[2])) for n in SCENARIOS for change in compiled_run(n)[1].changes]
+    assert {("out of memory", kind) for kind in (type(None), PodLoss, RollingUpdate)} <= set(killed)
 
 
 # Conservation -------------------------------------------------------------------------------------------------------
@@ -222,6 +258,19 @@ def test_every_unit_ends_once_a_run_has_drained(number: int) -> None:
     assert outcomes.arrived == len(outcomes.outcome) == (outcomes.outcome >= OK).sum()
     assert (outcomes.latency_s > -1e-9).all()
     assert (outcomes.attempts <= 1 + scenario(number)[0].patience.retries).all()
+
+
+@pytest.mark.parametrize("number", SCENARIOS)
+def test_what_lives_in_a_pod_fits_into_its_memory_limit(number: int) -> None:
+    clock, outcomes = compiled_run(number)
+    s = clock._records("settings")[0]
+    pods, pools = outcomes.samples["pods"], outcomes.samples["pools"]
+    alive = s["memory_base_bytes"] + s["heap_per_row_bytes"] * pods["buffered_rows"]
+    alive += s["heap_per_connection_bytes"] * pools["open"] + s["heap_per_request_bytes"] * pods["inside"]
+    assert (pods["buffered_rows"] >= 0).all()
+    assert (pods["buffered_rows"][-1] == 0).all()
+    # A run begins with its pools open, whether or not they fit; the first RPC finds that out.
+    assert (alive <= s["memory_limit_bytes"])[pods["rpcs"] > 0].all()
 
 
 @pytest.mark.parametrize("number", SCENARIOS)
@@ -403,4 +452,4 @@ def test_fast_and_slow_are_the_two_lanes_of_a_pod() -> None:
     deployment = scenario(0)[1]
     totals = clock._records("lanes")["total"]
     assert (totals[FAST], totals[SLOW]) == deployment.slots_per_pod
-    assert clock._records("state")["drained"][0] == NOBODY
+    assert clock._records("state")["told"][0] == NOBODY

@@ -426,6 +426,12 @@ def test_peak_is_the_worst_second() -> None:
     assert values["cpu_cores"] == pytest.approx(1.0 + 2.5 / 97)
 
 
+def test_throttled_share_is_of_the_pods_time_not_of_the_databases() -> None:
+    outcomes = outcomes_of(each_second())
+    outcomes.samples["stations"]["throttled_s"] = outcomes.sample_s[:, None] * [0.25, 7.0]
+    assert steady(outcomes).values["cpu_throttled_share"] == pytest.approx(0.25)
+
+
 def test_measures_of_replications_are_put_together() -> None:
     one = Replication({"fast_p99_s": 1.0, "slow_p99_s": nan}, {"failed_share": (1, 100)}, 100, {}, ())
     other = replace(one, values={"fast_p99_s": 3.0, "slow_p99_s": 4.0}, counts={"failed_share": (0, 300)})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import inf
 
 import pytest
@@ -11,7 +12,10 @@ from hypothesis import strategies as st
 from ojp_sizing import Database, InputError, Objectives, check, read_workload, size
 from ojp_sizing.deployment.constants import default_constants
 from ojp_sizing.deployment.deployment import share_of_pool
+from ojp_sizing.deployment.ledger import connections_at_most
+from ojp_sizing.measurement.intervals import Estimate
 from ojp_sizing.measurement.objectives import Situation, Verdict
+from ojp_sizing.report.terminal import measures_table
 from ojp_sizing.sizing.candidates import (
     Demand,
     candidates,
@@ -20,7 +24,7 @@ from ojp_sizing.sizing.candidates import (
     pod_cpu_cores,
     undivided_pool,
 )
-from ojp_sizing.sizing.ledger import connections_at_most
+from ojp_sizing.sizing.evaluate import Task, run_task
 from ojp_sizing.sizing.recommendation import Recommendation, check_objectives
 from ojp_sizing.sizing.resources import memory_of, request_cores
 from ojp_sizing.sizing.search import smaller_neighbours
@@ -140,8 +144,9 @@ def test_the_answer_is_the_same_again_and_with_another_engine_of_workers(answer:
 
 
 def test_a_given_deployment_can_be_checked(answer: Recommendation) -> None:
-    evaluation = check("web-oltp", 120.0, answer.deployment)
-    assert evaluation == answer.evaluation
+    judged = check("web-oltp", 120.0, answer.deployment)
+    assert judged.evaluation == answer.evaluation
+    assert judged.verdict is Verdict.MET
 
 
 def test_limits_below_the_bare_service_time_are_refused_with_the_flag() -> None:
@@ -166,12 +171,45 @@ def test_neighbours_are_one_step_smaller_and_name_the_rule_that_forbids_them(ans
 
 def test_memory_grows_with_what_it_holds(answer: Recommendation) -> None:
     deployment = answer.deployment
-    memory = memory_of(WEB, deployment, 10)
+    memory = memory_of(WEB, deployment)
     assert memory.heap >= CONSTANTS.heap_headroom * (
         memory.base + memory.connections + memory.requests + memory.results
     )
     assert memory.limit >= memory.heap + memory.native
-    assert memory_of(WEB, deployment, 100_000).heap > memory.heap
+    threads = replace(deployment, server=replace(deployment.server, thread_pool_size=100_000))
+    assert memory_of(WEB, threads).heap > memory.heap
+
+
+def test_a_sizing_runs_with_the_memory_that_it_recommends(answer: Recommendation) -> None:
+    kills = [result.measures["memory_kills"].value for result in answer.evaluation.results.values()]
+    assert kills == [0.0, 0.0, 0.0]
+    assert answer.resources is not None
+    task = Task(WEB, 120.0, answer.deployment, Situation.STEADY, 60.0, 2.0, 1, 0, "auto")
+    roomy = run_task(replace(task, deployment=replace(answer.deployment, memory_limit_bytes=inf)))
+    limit = answer.resources.memory.limit
+    stated = run_task(replace(task, deployment=replace(answer.deployment, memory_limit_bytes=limit)))
+    assert repr(roomy) == repr(stated)
+    # Half of it doesn't hold an idle server: every pod is killed again and again.
+    tight = run_task(replace(task, deployment=replace(answer.deployment, memory_limit_bytes=limit / 2)))
+    assert tight.values["memory_kills"] >= answer.deployment.replicas
+    failed, units = tight.counts["failed_share"]
+    assert failed == units > 0
+
+
+def test_throttling_and_kills_are_shown_where_there_are_any(answer: Recommendation) -> None:
+    def shown(**measures: float) -> list[str]:
+        results = {
+            situation: replace(
+                result, measures=result.measures | {k: Estimate(v, v, v, 3) for k, v in measures.items()}
+            )
+            for situation, result in answer.evaluation.results.items()
+        }
+        table = measures_table(replace(answer, evaluation=replace(answer.evaluation, results=results)))
+        return [str(cell) for cell in table.columns[0].cells]
+
+    troubles = {"CPU throttled, % of the time", "containers killed for their memory"}
+    assert not troubles & set(shown(cpu_throttled_share=0.0, memory_kills=0.0))
+    assert troubles <= set(shown(cpu_throttled_share=0.01, memory_kills=2.0))
 
 
 def test_the_request_is_the_use_over_its_target_and_never_above_the_limit(answer: Recommendation) -> None:

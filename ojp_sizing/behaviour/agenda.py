@@ -16,6 +16,7 @@ from ojp_sizing.behaviour.pod import (
     connection_timer,
     cpu_timer,
     database_timer,
+    memory_passed,
     pool_built,
     rpc_reaches_pod,
     settle_pod,
@@ -35,6 +36,7 @@ from ojp_sizing.behaviour.world import (
     CPU_TIMER,
     DATABASE_TIMER,
     HEALTH_TICK,
+    MEMORY_PASSED,
     PATIENCE_ENDS,
     POOL_BUILT,
     RPC_REACHES_POD,
@@ -91,6 +93,8 @@ def happen(w: World, kind: int, subject: int) -> None:
         slot_handed(w, subject)
     elif kind == XA_OPENED:
         xa_opened(w, subject)
+    elif kind == MEMORY_PASSED:
+        memory_passed(w, subject)
 
 
 @transition

@@ -10,6 +10,7 @@ from math import inf
 
 from ojp_sizing.behaviour.breaker import breaker_fails, breaker_is_open, breaker_succeeds
 from ojp_sizing.behaviour.classifier import is_slow, record_time, wall_clock_ms
+from ojp_sizing.behaviour.heap import drop_heap, request_comes, result_comes, result_goes
 from ojp_sizing.behaviour.pool import (
     borrow_connection,
     build_pool,
@@ -41,15 +42,18 @@ from ojp_sizing.behaviour.world import (
     DATABASE_FULL,
     DATABASE_TIMER,
     DOWN,
+    DRAINED,
     FAST,
     IN_DATABASE,
     LOCKED,
     LOST,
+    MEMORY_KILL,
     MISSING_DATASOURCE,
     NO_DATASOURCE,
     NOBODY,
     OK,
     ON_CPU,
+    OUT_OF_MEMORY,
     POOL_BUILT,
     QUERY,
     QUEUED,
@@ -75,6 +79,7 @@ from ojp_sizing.behaviour.world import (
     latency_s,
     note,
     post,
+    tell,
 )
 
 #: A statement's CPU is spent half before the database and half after it (project assumption; only the sum has a source).
@@ -126,6 +131,7 @@ def rpc_reaches_pod(w: World, caller: int) -> None:
     pod.inside += 1
     pod.inside_peak = max(pod.inside_peak, pod.inside)
     pod.rpcs += 1
+    request_comes(w, c.pod)
     if pod.threads_free > 0:
         _begin(w, caller)
     else:
@@ -176,7 +182,7 @@ def finish(w: World, caller: int, status: int) -> None:
     if pod.waiting > 0:
         _begin(w, dequeue(w.callers, pod))
     if pod.state == STOPPING and pod.inside == 0:
-        w.state[0].drained = w.callers[caller].pod
+        tell(w, w.callers[caller].pod, DRAINED)
 
 
 @transition
@@ -192,6 +198,7 @@ def cpu_timer(w: World, pod: int) -> None:
         if w.callers[caller].responding == 0:
             _handle(w, caller)
         elif w.callers[caller].rpc == CALL_STATEMENT:
+            result_goes(w, pod, _rows(w, caller))
             _open_session(w, caller)
             finish(w, caller, OK)
         else:
@@ -218,7 +225,7 @@ def _handle(w: World, caller: int) -> None:
         # XA has no pool in 0.3.1: each connect opens a database connection, on its thread (CODE).
         w.pools[c.pool].created = 1
         w.pools[c.pool].direct += 1
-        count_connections(w, 1)
+        count_connections(w, c.pod, 1)
         _build(w, caller, w.settings[0].connection_open_s, XA_OPENED)
     elif rpc == CONNECT:
         if w.pools[c.pool].created == 1:
@@ -268,9 +275,7 @@ def pool_built(w: World, caller: int) -> None:
         return
     c = w.callers[caller]
     settle_pod(w, c.pod)
-    count_connections(w, 1)
-    refused = database_refuses(w)
-    count_connections(w, -1)
+    refused = database_refuses(w, 1)
     if refused and w.state[0].now < c.give_up_s:
         _build(w, caller, min(POOL_TRIES_S, c.give_up_s - w.state[0].now), POOL_BUILT)
         return
@@ -288,9 +293,9 @@ def xa_opened(w: World, caller: int) -> None:
         return
     c = w.callers[caller]
     settle_pod(w, c.pod)
-    if database_refuses(w):
+    if database_refuses(w, 0):
         w.pools[c.pool].direct -= 1
-        count_connections(w, -1)
+        count_connections(w, c.pod, -1)
         finish(w, caller, DATABASE_FULL)
         return
     c.holds = 1
@@ -306,6 +311,13 @@ def _text(w: World, caller: int) -> int:
     c = w.callers[caller]
     text: int = w.statements[c.first + c.at].text
     return text
+
+
+@transition
+def _rows(w: World, caller: int) -> int:
+    c = w.callers[caller]
+    rows: int = w.statements[c.first + c.at].rows
+    return rows
 
 
 @transition
@@ -423,6 +435,7 @@ def _database_done(w: World, caller: int) -> None:
     s = w.settings[0]
     c.place = ON_CPU
     c.responding = 1
+    result_comes(w, c.pod, statement.rows)
     cpu_s = s.statement_cpu_s * (1.0 - CPU_BEFORE_DATABASE) + s.row_cpu_s * statement.rows
     join(w, c.pod, CPU_TIMER, caller, 0, cpu_s)
 
@@ -434,6 +447,7 @@ def _statement_succeeds(w: World, caller: int) -> None:
     So do updates with generated keys, temporary tables or SET.
     """
     c = w.callers[caller]
+    result_goes(w, c.pod, _rows(w, caller))
     record_time(w, c.pool, _text(w, caller), wall_clock_ms(w) - c.clock_ms)
     if c.lane != NOBODY:
         release_slot(w, caller)
@@ -523,7 +537,20 @@ def pod_stops(w: World, pod: int) -> None:
     """SIGTERM: new RPCs are refused, those inside go on (reference 7.1)."""
     w.pods[pod].state = STOPPING
     if w.pods[pod].inside == 0:
-        w.state[0].drained = pod
+        tell(w, pod, DRAINED)
+
+
+@transition
+def memory_passed(w: World, pod: int) -> None:
+    """The kernel kills a process that has passed its limit, unless it died meanwhile. If it was about to stop, it has."""
+    p = w.pods[pod]
+    if p.doomed == 0:
+        return
+    news = DRAINED if p.state == STOPPING else OUT_OF_MEMORY
+    pod_dies(w, pod)
+    p.kills += 1
+    note(w, MEMORY_KILL)
+    tell(w, pod, news)
 
 
 @transition
@@ -567,6 +594,7 @@ def _end_process(w: World, pod: int, state: int) -> None:
         lane.timer_due = inf
     for index in range(pod * sources, (pod + 1) * sources):
         drop_pool(w, index, state == DOWN)
+    drop_heap(w, pod)
 
 
 @transition

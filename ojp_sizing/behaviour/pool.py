@@ -9,6 +9,7 @@ from __future__ import annotations
 from math import inf
 from typing import Any
 
+from ojp_sizing.behaviour.heap import connections_come
 from ojp_sizing.behaviour.queues import dequeue, wait
 from ojp_sizing.behaviour.transition import transition
 from ojp_sizing.behaviour.world import (
@@ -34,8 +35,10 @@ FIRST_BACK_OFF_S, LAST_BACK_OFF_S = 0.01, 5.0
 
 
 @transition
-def count_connections(w: World, change: int) -> None:
-    """Connections open at the database, those under way included."""
+def count_connections(w: World, pod: int, change: int) -> None:
+    """Connections of this pod come to the database, from when they begin to open, or go."""
+    if change > 0:
+        connections_come(w, pod, change)
     s = w.settings[0]
     state = w.state[0]
     kinds = s.sources - 1 if s.xa_source >= 0 else s.sources
@@ -49,14 +52,14 @@ def count_connections(w: World, change: int) -> None:
 @transition
 def _count_open(w: World, pool: Any, change: int) -> None:
     pool.open += change
-    count_connections(w, change)
+    count_connections(w, pool.pod, change)
 
 
 @transition
-def database_refuses(w: World) -> bool:
-    """Whether the connection that is being opened, and counted already, is one too many."""
+def database_refuses(w: World, more: int) -> bool:
+    """Whether ``more`` connections than are counted, those that are being opened among them, would be too many."""
     state = w.state[0]
-    return state.database_full == 1 or state.connections > w.settings[0].connection_limit
+    return state.database_full == 1 or state.connections + more > w.settings[0].connection_limit
 
 
 @transition
@@ -97,7 +100,7 @@ def orphan_pool(w: World, index: int) -> None:
     idle = max(1, pool.minimum)
     pool.orphaned += idle
     note(w, POOL_ORPHANED)
-    count_connections(w, idle)
+    count_connections(w, pool.pod, idle)
 
 
 @transition
@@ -190,7 +193,7 @@ def return_connection(w: World, caller: int) -> None:
     c.holds = 0
     if c.xa == 1:
         pool.direct -= 1
-        count_connections(w, -1)
+        count_connections(w, pool.pod, -1)
         return
     pool.in_use -= 1
     if c.generation < pool.generation or pool.open > pool.maximum:
@@ -217,7 +220,7 @@ def connection_opened(w: World, index: int) -> None:
     if now != pool.opening_due:
         return
     pool.opening_due = inf
-    if database_refuses(w):
+    if database_refuses(w, 0):
         _count_open(w, pool, -1)
         pool.back_off_s = min(LAST_BACK_OFF_S, max(FIRST_BACK_OFF_S, 2.0 * pool.back_off_s))
         pool.rests_until = now + pool.back_off_s
@@ -237,7 +240,7 @@ def drop_pool(w: World, index: int, noticed: bool) -> None:
     pool = w.pools[index]
     connections = pool.open + pool.direct + pool.orphaned
     if noticed:
-        count_connections(w, -connections)
+        count_connections(w, pool.pod, -connections)
     else:
         w.state[0].unnoticed += connections
     pool.created = 0

@@ -1,8 +1,9 @@
 """Egalitarian processor sharing: the pod's CPU under its limit, and the database's cores.
 
-``count`` jobs on ``cores`` cores each run at rate ``min(1, cores / count)``. A station keeps a virtual time that
-advances at that rate, so that a job's finish is fixed in virtual time when it joins (Kleinrock 1967); the jobs are
-a heap by that finish, and one lazy timer stands for the earliest.
+``count`` jobs on ``cores`` cores each run at rate ``min(1, cores / count)``, as long as the station has them: a pod's
+cores are its node's, under the limit's quota (``bandwidth.py``); the database's are its own. A station keeps a virtual
+time that advances at that rate, so that a job's finish is fixed in virtual time when it joins (Kleinrock 1967); the
+jobs are a heap by that finish, and one lazy timer stands for the earliest.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from math import inf
 from typing import Any
 
+from ojp_sizing.behaviour.bandwidth import done_at, use_cores
 from ojp_sizing.behaviour.transition import transition
 from ojp_sizing.behaviour.world import World, post
 
@@ -20,21 +22,32 @@ RESOLUTION_S = 1e-10
 @transition
 def settle_station(w: World, station: Any) -> None:
     """Bring the station's virtual time and integrals to the present."""
-    elapsed_s = w.state[0].now - station.settled_s
+    since_s = station.settled_s
     station.settled_s = w.state[0].now
-    if station.count > 0 and elapsed_s > 0.0:
-        busy = min(station.count * 1.0, station.cores)
-        station.virtual_s += elapsed_s * (busy / station.count)
-        station.busy_s += elapsed_s * busy
-        station.job_s += elapsed_s * station.count
+    if station.settled_s > since_s:
+        busy = 1.0 if station.halt_s > 0.0 else min(station.count * 1.0, station.cores)
+        used_s = use_cores(w, station, busy, since_s)
+        station.busy_s += used_s
+        station.job_s += (station.settled_s - since_s) * station.count
+        if station.halt_s > 0.0:
+            station.halt_s -= used_s
+            if station.halt_s <= RESOLUTION_S:
+                station.halt_s = 0.0
+        elif station.count > 0:
+            station.virtual_s += used_s / station.count
 
 
 @transition
 def _retime(w: World, station: Any, timer: int, index: int) -> None:
-    if station.count == 0:
+    if station.halt_s > 0.0:
+        busy = 1.0
+        work_s = station.halt_s
+    elif station.count > 0:
+        busy = min(station.count * 1.0, station.cores)
+        work_s = max(0.0, w.jobs[station.offset].finish_s - station.virtual_s) * station.count
+    else:
         return
-    rate = min(1.0, station.cores / station.count)
-    due_s = w.state[0].now + max(0.0, w.jobs[station.offset].finish_s - station.virtual_s) / rate
+    due_s = done_at(w, station, busy, work_s, 0.5 * RESOLUTION_S * busy)
     if due_s < station.due_s:
         station.due_s = due_s
         post(w, due_s, timer, index)
@@ -63,6 +76,15 @@ def join(w: World, index: int, timer: int, caller: int, token: int, work_s: floa
     job.finish_s = finish_s
     job.caller = caller
     job.token = token
+    _retime(w, station, timer, index)
+
+
+@transition
+def halt(w: World, index: int, timer: int, work_s: float) -> None:
+    """Every job stands still while one core does ``work_s`` core seconds of the process's own work."""
+    station = w.stations[index]
+    settle_station(w, station)
+    station.halt_s += work_s
     _retime(w, station, timer, index)
 
 
@@ -99,7 +121,7 @@ def take_finished(w: World, index: int, timer: int) -> tuple[int, int]:
     """
     station = w.stations[index]
     settle_station(w, station)
-    if station.count > 0:
+    if station.count > 0 and station.halt_s == 0.0:
         first = w.jobs[station.offset]
         if first.finish_s - station.virtual_s <= RESOLUTION_S:
             caller = first.caller
@@ -126,4 +148,5 @@ def clear_station(w: World, index: int) -> None:
     station = w.stations[index]
     settle_station(w, station)
     station.count = 0
+    station.halt_s = 0.0
     station.due_s = inf

@@ -32,6 +32,7 @@ ATTEMPT_DUE = 14
 PATIENCE_ENDS = 15
 SLOT_HANDED = 16
 XA_OPENED = 17
+MEMORY_PASSED = 18
 
 # Kinds of RPCs ------------------------------------------------------------------------------------------------
 CONNECT = 0
@@ -97,6 +98,10 @@ STOPPING = 1
 DOWN = 2
 LOST = 3
 
+# What the control plane must hear of a pod --------------------------------------------------------------------------
+DRAINED = 0
+OUT_OF_MEMORY = 1
+
 FAST = 0
 SLOW = 1
 NOBODY = -1
@@ -118,7 +123,8 @@ DATABASE_MARKS_POD_DOWN = 12
 CONNECTION_LEAKED = 13
 CALL_HANGS = 14
 POOL_ORPHANED = 15
-HAZARDS = 16
+MEMORY_KILL = 16
+HAZARDS = 17
 
 _f, _i, _s = np.float64, np.int64, np.int32
 _QUEUE = [("head", _i), ("tail", _i), ("waiting", _i)]
@@ -140,13 +146,16 @@ LAYOUTS: dict[str, np.dtype[Any]] = {
             ("statement_cpu_s", _f), ("small_rpc_cpu_s", _f), ("row_cpu_s", _f), ("commit_database_s", _f),
             ("slot_handover_s", _f), ("leak_probability", _f), ("call_hang_s", _f), ("connect_hang_s", _f),
             ("closed", _i), ("timeout_s", _f), ("retries", _i), ("back_off_s", _f), ("back_off_factor", _f),
+            ("cpu_period_s", _f), ("watches_memory", _i), ("memory_limit_bytes", _f), ("memory_base_bytes", _f),
+            ("heap_per_connection_bytes", _f), ("heap_per_request_bytes", _f), ("heap_per_row_bytes", _f),
+            ("young_bytes", _f), ("collection_cpu_s", _f),
         ]
     ),
-    # The instant, the posts of the transition under way, and what the control plane waits for
+    # The instant, the posts of the transition under way, and the ``news`` of a pod that the control plane must be ``told``
     "state": _layout(
         [
-            ("now", _f), ("posted", _i), ("drained", _i), ("arrived", _i), ("connections", _i), ("connections_peak", _i),
-            ("unnoticed", _i), ("database_full", _i), ("database_slowdown", _f),
+            ("now", _f), ("posted", _i), ("told", _i), ("arrived", _i), ("connections", _i), ("connections_peak", _i),
+            ("unnoticed", _i), ("database_full", _i), ("database_slowdown", _f), ("news", _i),
         ]
     ),
     "posts": _layout([("time", _f), ("kind", _i), ("subject", _i)]),
@@ -157,7 +166,8 @@ LAYOUTS: dict[str, np.dtype[Any]] = {
             ("key", _i), ("lost_s", _f),
             ("settled_s", _f), ("thread_s", _f), ("queue_s", _f), ("connection_s", _f), ("waiter_s", _f),
             ("fast_slot_s", _f), ("slow_slot_s", _f), ("rpcs", _i), ("inside_peak", _i), ("classed_slow", _i),
-            ("borrowed", _i),
+            ("borrowed", _i), ("buffered_rows", _i), ("allocated_bytes", _f), ("doomed", _i), ("kills", _i),
+            ("collections", _i),
         ]
     ),
     # What a pod keeps for one kind of client (connHash, reference 5): its Hikari pool (none for XA), and what its
@@ -181,10 +191,13 @@ LAYOUTS: dict[str, np.dtype[Any]] = {
     "memories": _layout([("seen", _i), ("average_ms", _f)]),
     # The breaker of one SQL text, shared by all kinds of clients; ``pod * texts + text``
     "breakers": _layout([("failures", _i), ("open_until_s", _f)]),
-    # A processor-sharing server: a pod's CPU under its limit, or (the last one) the database's cores
+    # A processor-sharing server: a pod's CPU under its limit, or (the last one) the database's cores. ``quota_s``: core
+    # seconds in each period, of which ``left_s`` are left in the present one, number ``period``, until ``refill_s``;
+    # ``halt_s``: core seconds of one core until its jobs go on
     "stations": _layout(
         [("cores", _f), ("virtual_s", _f), ("settled_s", _f), ("due_s", _f), ("count", _i), ("offset", _i),
-         ("capacity", _i), ("busy_s", _f), ("job_s", _f)]
+         ("capacity", _i), ("busy_s", _f), ("job_s", _f), ("quota_s", _f), ("left_s", _f), ("period", _i),
+         ("phase_s", _f), ("refill_s", _f), ("throttled_s", _f), ("halt_s", _f)]
     ),
     "jobs": _layout([("finish_s", _f), ("caller", _i), ("token", _i)]),
     # A client process: its idle threads (a stack), its units that wait for one, its turn and its view of the pods
@@ -281,3 +294,10 @@ def latency_s(w: World, caller: int) -> float:
     c = w.callers[caller]
     c.sends += 1
     return w.latencies_s[(c.unit * 7919 + c.sends * 104729) & (len(w.latencies_s) - 1)]
+
+
+@transition
+def tell(w: World, pod: int, news: int) -> None:
+    """Tell the control plane; at most one thing of one pod in an event."""
+    w.state[0].told = pod
+    w.state[0].news = news

@@ -87,8 +87,8 @@ class Replay:
     """A recorded trace: seconds since its first arrival, ascending; the unit of work (its number) and client JVM of each.
 
     ``units`` and ``jvms`` are empty where the recording doesn't say. It is replayed slower or faster, so that its busiest
-    minute (or all of it, if shorter) has the rate asked for; a run is its busiest part of that length. ``file`` is its name
-    in the workload file.
+    minute (or all of it, if shorter) has the rate asked for; a run is its busiest part of that length, so that a longer run
+    can begin elsewhere. ``file`` is its name in the workload file.
     """
 
     file: str

@@ -1,183 +1,45 @@
-"""Read a workload from YAML, and write one. The format is described in ``docs/workload.md``.
-
-The text is untrusted. It is taken event by event into mappings, lists and *text*: no YAML type is ever guessed, so that
-``no``, ``1e3``, ``12:30`` and ``.nan`` are text like any other until the field they stand in reads them. Tags, anchors
-and aliases are refused where they occur, and depth is counted, before anything is built from them.
-"""
+"""Read a workload from YAML, and write one. The format is described in ``docs/workload.md``."""
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError, model_validator
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
-from ruamel.yaml.events import (
-    CollectionEndEvent,
-    DocumentStartEvent,
-    Event,
-    MappingStartEvent,
-    NodeEvent,
-    ScalarEvent,
-)
+from pydantic import Field, PlainValidator, ValidationError, model_validator
 
 from ojp_sizing.data_files import data_path
 from ojp_sizing.demand.arrivals import Arrivals, Bursts, Closed, DailyProfile, Poisson, Replay
 from ojp_sizing.demand.recording import MOST_RECORDING_BYTES, parse_recording
 from ojp_sizing.demand.workload import Clients, Duration, Lane, Network, Patience, StatementClass, UnitOfWork, Workload
+from ojp_sizing.deployment.constants import constant_table
 from ojp_sizing.errors import InputError
-from ojp_sizing.quantities import (
-    format_bytes,
-    format_duration,
-    format_number,
-    parse_duration,
-    parse_fraction,
-    parse_number,
-    parse_whole,
-    shown,
-)
+from ojp_sizing.quantities import format_duration, format_number, parse_fraction, parse_whole, shown
+from ojp_sizing.reading import MOST_ENTRIES, SetConstants, load_tree, read_text, yaml_constants
+from ojp_sizing.reading import Edge as _Edge
+from ojp_sizing.reading import Fraction as _Fraction
+from ojp_sizing.reading import Line as _Line
+from ojp_sizing.reading import Name as _Name
+from ojp_sizing.reading import Time as _Time
+from ojp_sizing.reading import at as _at
+from ojp_sizing.reading import did_you_mean as _did_you_mean
+from ojp_sizing.reading import flag_of as _flag
+from ojp_sizing.reading import input_error as _input_error
+from ojp_sizing.reading import join_path as _join
+from ojp_sizing.reading import line_of as _line
+from ojp_sizing.reading import name_of as _name
+from ojp_sizing.reading import plain_number as _number
+from ojp_sizing.reading import text_of as _text
+from ojp_sizing.reading import whole_number as _whole
+from ojp_sizing.reading import yaml_text as _yaml_text
 
-MOST_FILE_BYTES = 2**20
-MOST_DEPTH = 20
-MOST_NODES = 50_000
-MOST_ENTRIES = 1000
-MOST_NAME = 64
-MOST_LINE = 1000
 MOST_SQL_BYTES = 64 * 1024
-MOST_TIME_S = 3600.0
 SHARE_TOLERANCE = 1e-6
 
-# --- text -> mappings, lists and text -------------------------------------------------------------------------------
-
-
-@dataclass(slots=True)
-class _Frame:
-    """A mapping or list being filled; ``key`` is the key of a mapping whose value comes next."""
-
-    node: dict[str, object] | list[object]
-    path: str
-    key: str | None = None
-
-    def next_path(self) -> str:
-        """Where the next value goes, as ``units[0].share``."""
-        if isinstance(self.node, list):
-            return f"{self.path}[{len(self.node)}]"
-        return self.path if self.key is None else _join(self.path, self.key)
-
-    def put(self, value: object, place: str) -> None:
-        if isinstance(self.node, list):
-            self.node.append(value)
-        elif self.key is not None:
-            self.node[self.key], self.key = value, None
-        elif not isinstance(value, str):
-            raise InputError(_at(place, self.path), "a key is not plain text", "write 'key: value'")
-        elif value in self.node:
-            raise InputError(_at(place, _join(self.path, value)), "the key occurs twice", "remove one of the two")
-        else:
-            self.key = value
-
-
-def _join(path: str, key: str) -> str:
-    name = key if re.fullmatch(r"[\w.-]{1,48}", key) else shown(key)
-    return f"{path}.{name}" if path and name else path or name
-
-
-def _at(place: str, path: str) -> str:
-    return f"{place}: {path}" if path else place
-
-
-def _events(text: str, place: str) -> Iterator[Event]:
-    """The parser's events. Whatever it trips over is one line: it also raises built-in errors on odd escapes."""
-    events = iter(YAML(typ="safe", pure=True).parse(text))
-    try:
-        yield from events
-    except (YAMLError, ValueError, ArithmeticError, LookupError, AssertionError, NotImplementedError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"line {mark.line + 1}" if mark is not None else ""
-        reason = str(getattr(error, "problem", None) or getattr(error, "reason", None) or "cannot be read")
-        raise InputError(_at(place, where), f"not YAML: {shown(reason)}", "see docs/workload.md") from error
-
-
-def _refuse_devices(event: Event, place: str) -> None:
-    """Anchors, aliases and tags make a file mean something else than it shows; a workload needs none."""
-    if getattr(event, "anchor", None) is not None:
-        raise InputError(place, "anchors and aliases are not taken", "write the value out")
-    if getattr(event, "tag", None) is not None:
-        raise InputError(place, "YAML tags are not taken", "remove the '!...'")
-
-
-def _scalar(event: ScalarEvent) -> str | None:
-    plain = event.implicit[0]
-    return None if plain and event.value in {"", "~", "null", "Null", "NULL"} else str(event.value)
-
-
-def _take(event: NodeEvent, frames: list[_Frame], place: str) -> None:
-    """Put one value, key or opened mapping or list where it belongs. The outermost frame is the list of documents."""
-    frame = frames[-1]
-    path = frame.next_path() if len(frames) > 1 else ""
-    _refuse_devices(event, _at(place, path or f"line {event.start_mark.line + 1}"))
-    if isinstance(event, ScalarEvent):
-        frame.put(_scalar(event), place)
-        return
-    if len(frames) > MOST_DEPTH:
-        raise InputError(_at(place, path), f"nested deeper than {MOST_DEPTH} levels", "see docs/workload.md")
-    node: dict[str, object] | list[object] = {} if isinstance(event, MappingStartEvent) else []
-    frame.put(node, place)
-    frames.append(_Frame(node, path))
-
-
-def load_tree(text: str, place: str) -> dict[str, object]:
-    """One YAML mapping as nested mappings, lists, text and None, or an ``InputError``."""
-    if len(text) > MOST_FILE_BYTES:
-        raise InputError(place, "more than 1 MiB", "a workload file is a few KiB")
-    documents: list[object] = []
-    frames = [_Frame(documents, "")]
-    for number, event in enumerate(_events(text, place)):
-        if number > MOST_NODES:
-            raise InputError(place, f"more than {MOST_NODES:,} entries", "merge statements that are alike")
-        if isinstance(event, DocumentStartEvent) and documents:
-            raise InputError(place, "several YAML documents", "keep one document per file")
-        if isinstance(event, CollectionEndEvent):
-            frames.pop()
-        elif isinstance(event, NodeEvent):
-            _take(event, frames, place)
-    root = documents[0] if documents else None
-    if not isinstance(root, dict):
-        raise InputError(place, "not a mapping of keys to values", "start with 'name: ...'; see docs/workload.md")
-    return root
-
-
 # --- mappings and text -> checked values ----------------------------------------------------------------------------
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise InputError("", "empty or not a single value", "write one value")
-    return value
-
-
-def _name(value: object) -> str:
-    text = _text(value)
-    if not (1 <= len(text) <= MOST_NAME and text.isprintable() and text == text.strip()):
-        raise InputError(
-            "",
-            f"{shown(text)} is not a name",
-            f"write 1 to {MOST_NAME} printable characters without a blank at either end",
-        )
-    return text
-
-
-def _line(value: object) -> str:
-    text = re.sub(r"\s*\n\s*", " ", _text(value).strip())
-    if len(text) > MOST_LINE or not text.isprintable():
-        raise InputError("", f"{shown(text)} is not a line of text", f"write up to {MOST_LINE} printable characters")
-    return text
 
 
 def _sql(value: object) -> str:
@@ -193,13 +55,6 @@ def _sql(value: object) -> str:
     return text
 
 
-def _flag(value: object) -> bool:
-    text = _text(value)
-    if text not in {"true", "false"}:
-        raise InputError("", f"{shown(text)} is neither true nor false", "write true or false")
-    return text == "true"
-
-
 def _steps(value: object) -> tuple[str, ...] | int:
     """The statements of a unit: a number to draw, or the names in order."""
     if not isinstance(value, list):
@@ -207,45 +62,6 @@ def _steps(value: object) -> tuple[str, ...] | int:
     if not 1 <= len(value) <= MOST_ENTRIES:
         raise InputError("", f"a list of {len(value)} statements", f"name 1 to {MOST_ENTRIES}")
     return tuple(_name(item) for item in value)
-
-
-def _time(value: object) -> float:
-    return parse_duration(_text(value), "", most_s=MOST_TIME_S)
-
-
-def _fraction(value: object) -> float:
-    return parse_fraction(_text(value), "")
-
-
-def _whole(least: int, most: int) -> PlainValidator:
-    return PlainValidator(lambda value: parse_whole(_text(value), "", least, most))
-
-
-def _number(most: float) -> PlainValidator:
-    return PlainValidator(lambda value: parse_number(_text(value), "", most))
-
-
-_Name = Annotated[str, PlainValidator(_name)]
-_Line = Annotated[str, PlainValidator(_line)]
-_Time = Annotated[float, PlainValidator(_time)]
-_Fraction = Annotated[float, PlainValidator(_fraction)]
-
-
-class _Edge(BaseModel):
-    """A mapping of the file. A key without a value counts as left out."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _known_keys(cls, data: object) -> object:
-        known = list(cls.model_fields)
-        if not isinstance(data, dict):
-            raise InputError("", "not a mapping of keys to values", f"known keys: {', '.join(known)}")
-        for key in data:
-            if key not in known:
-                raise InputError(_join("", key), "unknown key", _did_you_mean(key, known))
-        return {key: value for key, value in data.items() if value is not None}
 
 
 class _Duration(_Edge):
@@ -296,7 +112,7 @@ class _Unit(_Edge):
     share: _Fraction = 1.0
     statements: Annotated[tuple[str, ...] | int, PlainValidator(_steps)] = 1
     transaction: Annotated[bool, PlainValidator(_flag)] = False
-    think: _Duration = _Duration(mean="2ms")  # type: ignore[arg-type]  # text, as in the file
+    think: _Duration = _Duration(mean=format_duration(constant_table()["think_s"].value))  # type: ignore[arg-type]  # text
     calls: Annotated[int, _whole(0, 1000)] = 0
     xa: Annotated[bool, PlainValidator(_flag)] = False
 
@@ -411,6 +227,7 @@ class _Workload(_Edge):
     arrivals: _Arrivals = _Arrivals.model_validate("poisson")
     clients: _Clients = _Clients()
     network: _Network = _Network()
+    constants: SetConstants = ()
 
     def workload(self) -> Workload:
         """All but a recording of arrivals."""
@@ -424,33 +241,8 @@ class _Workload(_Edge):
             clients=Clients(self.clients.jvms, self.clients.threads, self.clients.pools),
             network=Network(self.network.one_way, self.network.sigma),
             patience=self.clients.patience(),
+            constants=self.constants,
         )
-
-
-def _did_you_mean(word: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(word[:MOST_NAME], known, 1, cutoff=0.5)
-    return f"did you mean {shown(close[0])}?" if close else f"known: {', '.join(known[:12])}"
-
-
-def _input_error(error: ValidationError, place: str) -> InputError:
-    """The first thing wrong, at its YAML path."""
-    first = error.errors(include_url=False)[0]
-    path = ""
-    for step in first["loc"]:
-        path = f"{path}[{step}]" if isinstance(step, int) else _join(path, step)
-    context = first.get("ctx", {})
-    cause = context.get("error")
-    if isinstance(cause, InputError):
-        return InputError(_at(place, f"{path}.{cause.place}".strip(".")), cause.problem, cause.mend)
-    mends = {
-        "missing": ("missing", "add it"),
-        "literal_error": (f"{shown(str(first['input']))} is not known here", f"write {context.get('expected')}"),
-        "list_type": ("not a list", "start each entry with '- '"),
-        "too_short": ("an empty list", "write at least one entry"),
-        "too_long": ("too long a list", f"write at most {MOST_ENTRIES} entries"),
-    }
-    problem, mend = mends.get(first["type"], (shown(first["msg"]), "see docs/workload.md"))
-    return InputError(_at(place, path), problem, mend)
 
 
 # --- checks across fields -------------------------------------------------------------------------------------------
@@ -596,39 +388,7 @@ def read_workload(path_or_preset: str | Path) -> Workload:
     return parse_workload(*read_text(path, _did_you_mean(str(path_or_preset), preset_names())), path.parent)
 
 
-def read_text(path: Path, mend_missing: str = "check the path", most_bytes: int = MOST_FILE_BYTES) -> tuple[str, str]:
-    """The text of a regular UTF-8 file, and how to name it in messages; a file above the limit is refused unread."""
-    place = str(path) if str(path).isprintable() else shown(str(path))
-    try:
-        if path.is_dir():
-            raise InputError(place, "is a directory", "name a file")
-        if not path.exists():
-            raise InputError(place, "no such file", mend_missing)
-        # A pipe or a device would make us wait, or never end.
-        if not path.is_file():
-            raise InputError(place, "is not a regular file", "name a file")
-        size = path.stat().st_size
-        if size > most_bytes:
-            raise InputError(place, f"{size:,} bytes", f"the limit is {format_bytes(most_bytes)}B")
-        with path.open("rb") as file:
-            return file.read(most_bytes + 1).decode("utf-8-sig"), place
-    except UnicodeDecodeError as error:
-        raise InputError(place, f"not UTF-8 at byte {error.start}", "save the file as UTF-8") from error
-    except OSError as error:
-        raise InputError(place, f"cannot be read: {error.strerror}", mend_missing) from error
-
-
 # --- and back to YAML -----------------------------------------------------------------------------------------------
-
-#: Words that other YAML readers take for something else than text.
-_TRAPS = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"})
-
-
-def _yaml_text(text: str) -> str:
-    if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.-]*", text) and text.lower() not in _TRAPS:
-        return text
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-    return '"' + "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in escaped) + '"'
 
 
 def _yaml_duration(time: Duration) -> str:
@@ -713,6 +473,7 @@ def _yaml_lines(workload: Workload) -> Iterator[str]:
     yield "# Between client and pod: median one way, and the standard deviation of its logarithm."
     one_way = format_duration(workload.network.one_way_s)
     yield f"network: {{one_way: {one_way}, sigma: {format_number(workload.network.sigma)}}}"
+    yield from yaml_constants(workload.constants)
 
 
 def workload_yaml(workload: Workload) -> str:

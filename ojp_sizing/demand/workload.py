@@ -11,6 +11,7 @@ from math import inf
 from typing import Literal
 
 from ojp_sizing.demand.arrivals import Arrivals, Poisson
+from ojp_sizing.deployment.constants import constant_table
 
 Lane = Literal["fast", "slow"]
 #: A class is slow where its mean is at least this many times the mean of all class means
@@ -78,7 +79,7 @@ class UnitOfWork:
     share: float
     statements: tuple[str, ...] | int = 1
     transaction: bool = False
-    think: Duration = Duration(0.002, 1.0, "exponential")
+    think: Duration = Duration(constant_table()["think_s"].value, 1.0, "exponential")
     calls: int = 0
     xa: bool = False
 
@@ -106,21 +107,21 @@ class Patience:
 
     timeout_s: float = inf
     retries: int = 0
-    back_off_s: float = 0.1
-    factor: float = 2.0
+    back_off_s: float = constant_table()["retry_back_off_s"].value
+    factor: float = constant_table()["retry_factor"].value
 
 
 @dataclass(frozen=True, slots=True)
 class Network:
     """One-way latency between client and pod: lognormal with this median (s) and log standard deviation."""
 
-    one_way_s: float = 0.00025
-    sigma: float = 0.5
+    one_way_s: float = constant_table()["network_one_way_s"].value
+    sigma: float = constant_table()["network_sigma"].value
 
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """Everything about demand except its rate."""
+    """Everything about demand except its rate. ``constants``: rows of ``data/constants.csv`` that its file sets."""
 
     name: str
     statements: tuple[StatementClass, ...]
@@ -131,6 +132,7 @@ class Workload:
     clients: Clients = field(default_factory=Clients)
     network: Network = field(default_factory=Network)
     patience: Patience = field(default_factory=Patience)
+    constants: tuple[tuple[str, float], ...] = ()
 
     def lane_of(self, statement: StatementClass) -> Lane:
         """The side on which a statement's latency is judged: its own word, or OJP's rule on the stated means.

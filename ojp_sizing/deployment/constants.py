@@ -1,19 +1,58 @@
-"""What the sources leave open or only predict: one table, ``data/constants.csv``, with unit, status and source."""
+"""What the sources leave open or only predict: one table, ``data/constants.csv``, with unit, status and source.
+
+Any row can be set in a workload or deployment file; what is set says so wherever constants are shown.
+"""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from types import MappingProxyType
 
 from ojp_sizing.data_files import data_path
+from ojp_sizing.errors import InputError
+from ojp_sizing.quantities import MOST_BYTES, MOST_CORES, format_number, parse_bytes, parse_duration, parse_number
+
+#: The status of a value that the user set.
+SET = "SET"
+#: Rows that are defaults of a workload's fields, and the fields: they are set there.
+WORKLOAD_FIELDS: Mapping[str, str] = {
+    "network_one_way_s": "network.one_way",
+    "network_sigma": "network.sigma",
+    "think_s": "units[].think",
+    "retry_back_off_s": "clients.back_off",
+    "retry_factor": "clients.factor",
+}
+#: The most that makes sense, by unit. Bounds of this tool: beyond them a figure is a slip of the pen.
+_MOST = {
+    "s": 3600.0,
+    "core seconds": 60.0,
+    "bytes": float(MOST_BYTES),
+    "cores": MOST_CORES,
+    "ratio": 100.0,
+    "GiB per core": 1024.0,
+}
+_MOST_OTHER = 1e6
+#: What the arithmetic can't do without, where that is more than nothing: (least, most).
+_BOUNDS: Mapping[str, tuple[float, float]] = {
+    "statement_cpu_s": (1e-6, 60.0),
+    "small_rpc_cpu_s": (1e-6, 60.0),
+    "health_interval_s": (0.1, 3600.0),
+    "pod_start_spread": (0.0, 3.0),
+    "heap_headroom": (1.0, 100.0),
+    "database_target_use": (0.01, 1.0),
+    "cpu_target_use": (0.01, 1.0),
+    "cpu_most_use": (0.01, 1.0),
+    "connections_most_use": (0.01, 1.0),
+    "gib_per_core": (0.01, 1024.0),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Constant:
-    """One row of the table. ``status`` is the reference's word: CODE, PREDICTED, GENERAL or MEASURED."""
+    """One row of the table. ``status`` is the reference's word: CODE, PREDICTED, GENERAL or MEASURED; or SET."""
 
     name: str
     value: float
@@ -33,7 +72,10 @@ def constant_table() -> Mapping[str, Constant]:
 
 @dataclass(frozen=True, slots=True)
 class Constants:
-    """The values in force. A field per row of the table; times in s, sizes in bytes, CPU in core seconds."""
+    """The values in force. A field per row of the table; times in s, sizes in bytes, CPU in core seconds.
+
+    Rows of ``WORKLOAD_FIELDS`` are missing: they are a workload's own. ``set_by`` names who set what, as (row, file).
+    """
 
     statement_cpu_s: float
     small_rpc_cpu_s: float
@@ -71,10 +113,62 @@ class Constants:
     connections_most_use: float
     gib_per_core: float
     connection_bytes: float
+    node_cores: float
+    cpu_period_s: float
+    heap_new_ratio: float
+    collection_pause_s: float
+    restart_pause_s: float
+    restart_most_pause_s: float
+    restart_reset_s: float
+    set_by: tuple[tuple[str, str], ...] = field(default=(), compare=False)
+
+    def with_values(self, values: Iterable[tuple[str, float]], source: str) -> Constants:
+        """These with other values by row, set by ``source`` (a file); what another file had set is overruled."""
+        changed = dict(values)
+        kept = [pair for pair in self.set_by if pair[0] not in changed]
+        return replace(self, **changed, set_by=(*kept, *((name, source) for name in changed)))
+
+    def rows(self) -> dict[str, Constant]:
+        """The rows of the table with the values in force. One that isn't the table's is SET, by whom its source says."""
+        set_by, table = dict(self.set_by), constant_table()
+        rows: dict[str, Constant] = {}
+        for name in _names():
+            row, value = table[name], getattr(self, name)
+            is_set = name in set_by or value != row.value
+            source = set_by.get(name, "the calling program")
+            rows[name] = replace(row, value=value, status=SET, source=source) if is_set else row
+        return rows
+
+
+@cache
+def _names() -> tuple[str, ...]:
+    """The rows that ``Constants`` holds, in the table's order."""
+    held = {field.name for field in fields(Constants)}
+    return tuple(name for name in constant_table() if name in held)
 
 
 @cache
 def default_constants() -> Constants:
     """The table's values."""
     table = constant_table()
-    return Constants(**{field.name: table[field.name].value for field in fields(Constants)})
+    return Constants(**{name: table[name].value for name in _names()})  # type: ignore[arg-type]
+
+
+def parse_constant(name: str, text: str, place: str = "") -> float:
+    """The value of a row from text: a plain number in the table's unit, or a duration or memory size with a suffix.
+
+    Raises InputError where it can't be read or is beyond the row's bounds, KeyError for a row that isn't there.
+    """
+    row = constant_table()[name]
+    least, most = _BOUNDS.get(name, (0.0, _MOST.get(row.unit, _MOST_OTHER)))
+    bare = text.strip(" ")
+    if bare[-1:].isalpha() and row.unit in ("s", "core seconds"):
+        value = parse_duration(bare, place, most)
+    elif bare[-1:].isalpha() and row.unit == "bytes":
+        value = float(parse_bytes(bare, place))
+    else:
+        value = parse_number(bare, place, most)
+    if not least <= value <= most:
+        bounds = f"{format_number(least)} to {format_number(most)}"
+        raise InputError(place, f"{format_number(value)} is not within {bounds} {row.unit}", f"{name}: {row.meaning}")
+    return value

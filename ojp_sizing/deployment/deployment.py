@@ -11,6 +11,7 @@ from ojp_sizing.deployment.constants import Constants, default_constants
 #: opened on each pod (0.3.1-beta does so for XA only), and whether it checks the pods' health inside getConnection() or
 #: in a thread of its own (reference section 6, CODE).
 SERVER_VERSIONS = {"0.3.0-beta": (False, True), "0.3.1-beta": (False, True), "0.3.2-snapshot": (True, False)}
+DEFAULT_VERSION = "0.3.1-beta"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +52,38 @@ class Database:
 
 
 @dataclass(frozen=True, slots=True)
+class GarbageCollection:
+    """Stop-the-world collections of one JVM: after each ``young_bytes`` allocated, every handler stands still while one
+    core works for ``pause_s`` (longer in the end, where the CPU's quota runs out).
+
+    The work of one core is the serial collector's, which the JVM takes below 2 cores (reference 7.1, GENERAL).
+    """
+
+    young_bytes: float
+    pause_s: float
+
+
+def collections_of(heap_bytes: float, constants: Constants) -> GarbageCollection:
+    """Collections of a heap whose young generation is the JVM's default part (NewRatio), with the table's pause."""
+    return GarbageCollection(heap_bytes / (1.0 + constants.heap_new_ratio), constants.collection_pause_s)
+
+
+@dataclass(frozen=True, slots=True)
 class Deployment:
-    """A sized OJP cluster. ``limit_cores`` is the CPU limit of one pod."""
+    """A sized OJP cluster. ``limit_cores`` is the CPU limit of one pod, ``memory_limit_bytes`` its memory limit.
+
+    Where the memory limit is inf and ``garbage_collection`` None (the defaults), memory isn't simulated.
+    """
 
     replicas: int
     limit_cores: float
     pool: ClientPool = field(default_factory=ClientPool)
     server: ServerSettings = field(default_factory=ServerSettings)
     database: Database = field(default_factory=Database)
-    version: str = "0.3.1-beta"
+    version: str = DEFAULT_VERSION
     constants: Constants = field(default_factory=default_constants)
+    memory_limit_bytes: float = inf
+    garbage_collection: GarbageCollection | None = None
 
     @property
     def pool_per_pod(self) -> int:

@@ -77,11 +77,43 @@ def parts_of(disruption: Disruption) -> tuple[PodLoss | RollingUpdate | Database
     return disruption.parts if isinstance(disruption, Several) else (disruption,)
 
 
-def _start_s(deployment: Deployment, rng: Generator, size: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    """Process start to listening: lognormal about the table's time, longer below one core (reference 13, row 8)."""
+@dataclass(frozen=True, slots=True)
+class ContainerRestart:
+    """What the kubelet does in place after the kernel has killed a container: back-off, start, Ready, endpoint.
+
+    The first restart comes at once, the next after ``pause_s``, each later one after twice that, at most ``most_pause_s``;
+    from the start again once a container has run for ``reset_s`` (Kubernetes, CrashLoopBackOff, GENERAL).
+    """
+
+    start_s: float
+    ready_s: float
+    endpoint_s: float
+    pause_s: float
+    most_pause_s: float
+    reset_s: float
+
+
+def container_restart(deployment: Deployment) -> ContainerRestart:
+    """Every restart takes the median times: how many there will be isn't known before the run, and it draws nothing."""
     constants = deployment.constants
-    stretch = 1.0 / min(1.0, deployment.limit_cores)
-    return constants.pod_start_s * stretch * rng.lognormal(0.0, constants.pod_start_spread, size)
+    return ContainerRestart(
+        median_start_s(deployment),
+        constants.readiness_period_s / 2,
+        constants.endpoint_delay_s,
+        constants.restart_pause_s,
+        constants.restart_most_pause_s,
+        constants.restart_reset_s,
+    )
+
+
+def median_start_s(deployment: Deployment) -> float:
+    """Process start to listening, longer below one core (reference 13, row 8)."""
+    return deployment.constants.pod_start_s / min(1.0, deployment.limit_cores)
+
+
+def _start_s(deployment: Deployment, rng: Generator, size: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """Process start to listening: lognormal about the median."""
+    return median_start_s(deployment) * rng.lognormal(0.0, deployment.constants.pod_start_spread, size)
 
 
 def sample_pod_loss(deployment: Deployment, at_s: float, rng: Generator) -> PodLoss:

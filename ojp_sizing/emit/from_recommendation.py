@@ -6,14 +6,16 @@ import json
 import platform
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
-from math import isfinite, isnan
+from math import fsum, isfinite, isnan
 from typing import Any
 
 from ojp_sizing import __version__
 from ojp_sizing.demand.reading import workload_yaml
-from ojp_sizing.deployment.constants import constant_table
+from ojp_sizing.demand.workload import Workload
+from ojp_sizing.deployment.constants import SET, WORKLOAD_FIELDS, Constants, constant_table
+from ojp_sizing.deployment.reading import deployment_yaml
 from ojp_sizing.emit.companions import (
     CONFIG_MAP_FILE,
     PROPERTIES_FILE,
@@ -29,7 +31,7 @@ from ojp_sizing.measurement.objectives import Situation
 from ojp_sizing.quantities import format_bytes, format_rate
 from ojp_sizing.report.words import held_back, shown_number
 from ojp_sizing.sizing.evaluate import Evaluation
-from ojp_sizing.sizing.recommendation import Recommendation
+from ojp_sizing.sizing.recommendation import Judged, Recommendation
 from ojp_sizing.sizing.search import Rejection, describe
 
 RECORD_FILE = "recommendation.json"
@@ -187,32 +189,86 @@ def _plain(value: Any) -> Any:
     return _number(value) if isinstance(value, float) else value
 
 
+def _deployment(evaluation: Evaluation) -> dict[str, Any]:
+    return _plain({k: v for k, v in asdict(evaluation.deployment).items() if k != "constants"})  # type: ignore[no-any-return]
+
+
+def _situations(evaluation: Evaluation) -> dict[str, Any]:
+    return {
+        situation.value: {
+            "verdict": result.verdict.value,
+            "replications": result.replications,
+            "units": result.units,
+            "objectives": [
+                {"measure": j.objective.measure, "limit": j.objective.limit, "verdict": j.verdict.value}
+                for j in result.judgements
+            ],
+            "measures": _estimates(result.measures),
+            "failures": dict(result.failures),
+            "hazards": [_plain(asdict(hazard)) for hazard in result.hazards],
+        }
+        for situation, result in evaluation.results.items()
+    }
+
+
+def _inputs(answer: Recommendation | Judged) -> dict[str, Any]:
+    return {
+        "peak_units_per_s": answer.rate,
+        "unit": "one request is one unit of work: open a connection, statements, close",
+        "seed": answer.seed,
+        "objectives": asdict(answer.objectives),
+        "workload": workload_yaml(answer.workload),
+    }
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "ojp-sizing": __version__,
+        "chart": f"{CHART_NAME} {CHART_VERSION}",
+        "python": platform.python_version(),
+        **{name: version(name) for name in LIBRARIES},
+        **({"numba": version("numba")} if "numba" in sys.modules else {}),
+    }
+
+
+def _workload_constants(workload: Workload) -> dict[str, float]:
+    """The workload's values of those rows that are defaults of its fields; of think times the units' mean."""
+    network, thinks = workload.network, {unit.think.mean_s for unit in workload.units}
+    mean_s = fsum(unit.share * unit.think.mean_s for unit in workload.units)
+    return {
+        "network_one_way_s": network.one_way_s,
+        "network_sigma": network.sigma,
+        "think_s": thinks.pop() if len(thinks) == 1 else mean_s,
+        "retry_back_off_s": workload.patience.back_off_s,
+        "retry_factor": workload.patience.factor,
+    }
+
+
+def _constants(constants: Constants, workload: Workload) -> dict[str, Any]:
+    """Every constant in force, in the table's order, with who set what isn't the table's."""
+    in_force, own = constants.rows(), _workload_constants(workload)
+    for name, row in constant_table().items():
+        if name in own and own[name] != row.value:
+            source = f"{WORKLOAD_FIELDS[name]} of workload {workload.name}"
+            in_force[name] = replace(row, value=own[name], status=SET, source=source)
+    return {
+        name: {"value": row.value, "unit": row.unit, "status": row.status, "source": row.source}
+        for name, row in {**constant_table(), **in_force}.items()
+    }
+
+
 def record(recommendation: Recommendation, release: Release | None) -> dict[str, Any]:
     """Everything about a run: inputs, seed, versions, the answer, all measures, and what was turned away."""
     evaluation = recommendation.evaluation
     answer: dict[str, Any] | None = None
     if evaluation is not None and release is not None:
         answer = {
-            "deployment": _plain({k: v for k, v in asdict(evaluation.deployment).items() if k != "constants"}),
+            "deployment": _deployment(evaluation),
             "resources": _plain(asdict(recommendation.resources)) if recommendation.resources else None,
             "database": _plain(asdict(recommendation.database)) if recommendation.database else None,
             "cost_core_equivalents": recommendation.cost_cores,
             "jdbc_url": jdbc_url(release).strip(),
-            "situations": {
-                situation.value: {
-                    "verdict": result.verdict.value,
-                    "replications": result.replications,
-                    "units": result.units,
-                    "objectives": [
-                        {"measure": j.objective.measure, "limit": j.objective.limit, "verdict": j.verdict.value}
-                        for j in result.judgements
-                    ],
-                    "measures": _estimates(result.measures),
-                    "failures": dict(result.failures),
-                    "hazards": [_plain(asdict(hazard)) for hazard in result.hazards],
-                }
-                for situation, result in evaluation.results.items()
-            },
+            "situations": _situations(evaluation),
             "smaller": [
                 {
                     "change": s.change,
@@ -225,20 +281,8 @@ def record(recommendation: Recommendation, release: Release | None) -> dict[str,
         }
     return {
         "verdict": recommendation.verdict.value,
-        "inputs": {
-            "peak_units_per_s": recommendation.rate,
-            "unit": "one request is one unit of work: open a connection, statements, close",
-            "seed": recommendation.seed,
-            "objectives": asdict(recommendation.objectives),
-            "workload": workload_yaml(recommendation.workload),
-        },
-        "versions": {
-            "ojp-sizing": __version__,
-            "chart": f"{CHART_NAME} {CHART_VERSION}",
-            "python": platform.python_version(),
-            **{name: version(name) for name in LIBRARIES},
-            **({"numba": version("numba")} if "numba" in sys.modules else {}),
-        },
+        "inputs": _inputs(recommendation),
+        "versions": _versions(),
         "engine": recommendation.engine,
         "answer": answer,
         "search": {
@@ -248,10 +292,21 @@ def record(recommendation: Recommendation, release: Release | None) -> dict[str,
             "units_simulated": recommendation.units,
             "turned_away": [_rejection(rejection) for rejection in recommendation.rejections],
         },
-        "constants": {
-            name: {"value": row.value, "unit": row.unit, "status": row.status, "source": row.source}
-            for name, row in constant_table().items()
-        },
+        "warnings": [asdict(warning) for warning in recommendation.warnings],
+        "constants": _constants(recommendation.constants, recommendation.workload),
+    }
+
+
+def record_of_judged(judged: Judged) -> dict[str, Any]:
+    """Everything about the judgement of a given deployment, in the words of ``record``."""
+    return {
+        "verdict": judged.verdict.value,
+        "inputs": {**_inputs(judged), "deployment": deployment_yaml(judged.deployment), "files": list(judged.files)},
+        "versions": _versions(),
+        "engine": judged.engine,
+        "judged": {"deployment": _deployment(judged.evaluation), "situations": _situations(judged.evaluation)},
+        "warnings": [asdict(warning) for warning in judged.warnings],
+        "constants": _constants(judged.constants, judged.workload),
     }
 
 

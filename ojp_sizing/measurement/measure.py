@@ -119,9 +119,12 @@ def _of_resources(outcomes: Outcomes, deployment: Deployment, begin_s: float, en
     values["cpu_cores"] = float((pod_cpu * steps_s).sum() / elapsed_s / deployment.replicas)
     values["cpu_use"] = values["cpu_cores"] / deployment.limit_cores
     values["cpu_peak_cores"] = float(pod_cpu.max())
+    throttled_s = np.diff(stations["throttled_s"][[first, last], :-1], axis=0)
+    values["cpu_throttled_share"] = float(throttled_s.sum() / elapsed_s / deployment.replicas)
     values["database_cores"] = float((database[:, None] * steps_s).sum() / elapsed_s)
     values["database_use"] = values["database_cores"] / deployment.database.cores
     values["executor_queue"] = float((np.diff(pods["queue_s"][[first, last]], axis=0)).sum() / elapsed_s)
+    values["memory_kills"] = float(pods["kills"][last].sum())
     values["inside_peak"] = float(pods["inside_peak"][last].max())
     attempts = outcomes.attempts[_window(outcomes, begin_s, end_s)]
     values["attempts_per_unit"] = float(attempts.mean()) if len(attempts) else nan

@@ -6,19 +6,22 @@ from collections.abc import Sequence
 from math import isnan
 
 from rich import box
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from ojp_sizing.deployment.constants import SET
 from ojp_sizing.deployment.deployment import Deployment, share_of_pool
+from ojp_sizing.deployment.rules import Finding
 from ojp_sizing.emit.release import Release
 from ojp_sizing.emit.writing import Written
 from ojp_sizing.measurement.objectives import Situation, Verdict, objectives_of
 from ojp_sizing.quantities import format_bytes, format_cores
 from ojp_sizing.report.hazards import hazards_by_name
 from ojp_sizing.report.words import finding, held_back, shown_number, with_interval
-from ojp_sizing.sizing.recommendation import Recommendation
+from ojp_sizing.sizing.evaluate import Evaluation
+from ojp_sizing.sizing.recommendation import Judged, Recommendation
 from ojp_sizing.sizing.search import describe
 from ojp_sizing.theory.folk import folk_pool, folk_replicas
 
@@ -38,6 +41,8 @@ ROWS = (
     ("             after it, %", "recovered_failed_share", 100.0),
     ("CPU use of the limit, %", "cpu_use", 100.0),
     ("CPU in the worst second, cores", "cpu_peak_cores", 1.0),
+    ("CPU throttled, % of the time", "cpu_throttled_share", 100.0),
+    ("containers killed for their memory", "memory_kills", 1.0),
     ("threads in use, %", "threads_use", 100.0),
     ("fast slots in use, %", "fast_slots_use", 100.0),
     ("slow slots in use, %", "slow_slots_use", 100.0),
@@ -45,8 +50,11 @@ ROWS = (
     ("database cores busy", "database_cores", 1.0),
 )
 
+#: Rows that are shown only where there is something.
+TROUBLES = {"cpu_throttled_share", "memory_kills"}
 
-def headline(recommendation: Recommendation) -> Text:
+
+def headline(recommendation: Recommendation | Judged) -> Text:
     """One line: the verdict, and what it is about."""
     rate = f"{recommendation.rate:,.0f} units of work/s of {recommendation.workload.name}"
     verdict = recommendation.verdict
@@ -54,6 +62,9 @@ def headline(recommendation: Recommendation) -> Text:
     text.append(verdict.value.upper(), style=STYLES[verdict])
     if verdict is Verdict.MET:
         text.append(f"  {describe(recommendation.deployment)} carry {rate}")
+    elif isinstance(recommendation, Judged):
+        words = "do not carry" if verdict is Verdict.NOT_MET else "were not shown to carry"
+        text.append(f"  {describe(recommendation.deployment)} {words} {rate}")
     elif verdict is Verdict.NOT_MET:
         text.append(f"  no deployment within the bounds carries {rate}")
     else:
@@ -127,7 +138,7 @@ def database_table(recommendation: Recommendation) -> Table:
     )
 
 
-def measures_table(recommendation: Recommendation) -> Table:
+def measures_table(recommendation: Recommendation | Judged) -> Table:
     """Every measure in every situation, with its interval and what was asked."""
     assert recommendation.evaluation is not None  # noqa: S101
     results = recommendation.evaluation.results
@@ -146,6 +157,8 @@ def measures_table(recommendation: Recommendation) -> Table:
         known = [result.measures[measure].value for result in results.values() if measure in result.measures]
         if all(isnan(value) for value in known) or ("_slots_" in measure and not segregation):
             continue
+        if measure in TROUBLES and not any(known):
+            continue
         cells: list[str] = []
         for situation in shown:
             estimate = results[situation].measures.get(measure)
@@ -156,7 +169,7 @@ def measures_table(recommendation: Recommendation) -> Table:
     return table
 
 
-def notes(recommendation: Recommendation) -> Table:
+def notes(recommendation: Recommendation | Judged) -> Table:
     """What the numbers mean and rest on."""
     runs = ", ".join(
         f"{result.replications} of {situation.value}"
@@ -177,34 +190,65 @@ def notes(recommendation: Recommendation) -> Table:
             ),
             (
                 "predicted",
-                "CPU per RPC, memory, start-up and connect times are predictions of OJP's own book or assumptions, none measured",
+                "CPU per RPC, memory, start-up and connect times are predictions of OJP's own book or assumptions, none measured"
+                + _set_words(recommendation),
             ),
         ]
     )
 
 
-def failures_table(recommendation: Recommendation) -> Table:
+def failures_table(evaluation: Evaluation) -> Table:
     """How the failed units of all runs failed."""
-    assert recommendation.evaluation is not None  # noqa: S101
     rows = [
         (situation.value, ", ".join(f"{count:,} {ending}" for ending, count in result.failures.items()))
-        for situation, result in recommendation.evaluation.results.items()
+        for situation, result in evaluation.results.items()
         if result.failures
     ]
     return _pairs(rows or [("none", "in no run of any situation")])
 
 
-def hazards_table(recommendation: Recommendation) -> Table:
+def hazards_table(evaluation: Evaluation) -> Table:
     """The traps of OJP that the runs met, with their mend."""
-    assert recommendation.evaluation is not None  # noqa: S101
     rows: list[tuple[str, str]] = []
-    for text, met in hazards_by_name(recommendation.evaluation):
+    for text, met in hazards_by_name(evaluation):
         where = "; ".join(
             f"{situation.value}: {hazard.count:,} in {hazard.runs} of {runs} runs, first at {hazard.first_s:.1f} s"
             for situation, runs, hazard in met
         )
         rows += [(text.title, where), ("", f"{text.what} ({text.source})"), ("", f"mend: {text.mend}")]
     return _pairs(rows or [("none", "in no run of any situation")])
+
+
+def _set_words(recommendation: Recommendation | Judged) -> str:
+    """How many of the constants the user has set, and where."""
+    rows = recommendation.constants.rows()
+    sources = [row.source for row in rows.values() if row.status == SET]
+    files = ", ".join(dict.fromkeys(sources))
+    return f"; {len(sources)} of {len(rows)} constants set by you ({files})" if sources else ""
+
+
+def given_table(deployment: Deployment) -> Table:
+    """What was judged, with OJP's defaults where its file is silent."""
+    server, pool = deployment.server, deployment.pool
+    fast, slow = deployment.slots_per_pod
+    slots = f"{fast} fast and {slow} slow slots a pod" if server.segregation else "without effect: segregation is off"
+    return _pairs(
+        [
+            ("version", deployment.version),
+            ("replicaCount", f"{deployment.replicas}"),
+            ("CPU limit", f"{format_cores(deployment.limit_cores)} a pod"),
+            ("threadPoolSize", f"{server.thread_pool_size}"),
+            ("circuitBreakerTimeout", f"{server.breaker_open_s * 1e3:.0f} ms"),
+            ("slowSlotPercentage", f"{server.slow_slot_percentage} ({slots})"),
+            ("client maximumPoolSize", f"{pool.maximum_size} ({_pool_share(deployment)})"),
+            ("client minimumIdle", f"{pool.minimum_idle}"),
+        ]
+    )
+
+
+def warnings_table(warnings: Sequence[Finding]) -> Table:
+    """What the rules warn about, with the mend and the rule's source."""
+    return _pairs([(w.place, f"{w.text}; {w.mend} [{w.name}: {w.source}]") for w in warnings])
 
 
 def smaller_table(recommendation: Recommendation) -> Table:
@@ -237,24 +281,54 @@ def print_answer(
     if recommendation.evaluation is None or release is None:
         _print_no_answer(console, recommendation)
         return
-    sections: list[tuple[str, object]] = [
+    sections: list[tuple[str, RenderableType]] = [
         ("Deploy", deploy_table(recommendation)),
         ("Database", database_table(recommendation)),
         ("", measures_table(recommendation)),
-        ("How units failed, all runs", failures_table(recommendation)),
-        ("Traps of OJP that the runs met", hazards_table(recommendation)),
+        *_troubles(recommendation.evaluation),
+        *_warnings(recommendation.warnings),
         ("Why not smaller", smaller_table(recommendation)),
         ("How to read it", notes(recommendation)),
         ("Formulas in use today would say", folk_table(recommendation)),
         ("Files", _pairs([(str(item.path), item.change) for item in written] or [("none", "")])),
     ]
-    for title, body in sections:
-        console.print()
-        console.print(Group(Text(title, style="bold"), body) if title else body)  # type: ignore[arg-type]
+    _print_sections(console, sections)
     console.print()
     console.print(Text("Apply", style="bold"))
     # A command is to be copied: never wrapped.
     console.print(escape(helm_command.strip()), soft_wrap=True, highlight=False)
+
+
+def print_judged(console: Console, judged: Judged) -> None:
+    """Print the judgement of a given deployment."""
+    console.print(headline(judged))
+    sections: list[tuple[str, RenderableType]] = [
+        (f"As given ({', '.join(judged.files) or 'by the calling program'})", given_table(judged.deployment)),
+        ("", measures_table(judged)),
+        *_troubles(judged.evaluation),
+        *_warnings(judged.warnings),
+        ("How to read it", notes(judged)),
+    ]
+    _print_sections(console, sections)
+    console.print()
+    console.print("No file was written.")
+
+
+def _troubles(evaluation: Evaluation) -> list[tuple[str, RenderableType]]:
+    return [
+        ("How units failed, all runs", failures_table(evaluation)),
+        ("Traps of OJP that the runs met", hazards_table(evaluation)),
+    ]
+
+
+def _warnings(warnings: Sequence[Finding]) -> list[tuple[str, RenderableType]]:
+    return [("Warnings", warnings_table(warnings))] if warnings else []
+
+
+def _print_sections(console: Console, sections: Sequence[tuple[str, RenderableType]]) -> None:
+    for title, body in sections:
+        console.print()
+        console.print(Group(Text(title, style="bold"), body) if title else body)
 
 
 def _print_no_answer(console: Console, recommendation: Recommendation) -> None:

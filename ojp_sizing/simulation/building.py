@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import inf
+from math import inf, sqrt
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,9 @@ from ojp_sizing.deployment.deployment import SERVER_VERSIONS, Deployment, share_
 Records = NDArray[np.void]
 #: From filled record arrays to what a clock works on.
 Storage = Callable[[str, Records], Sequence[Any]]
+
+#: Fractional part of the golden ratio.
+GOLDEN = (sqrt(5.0) - 1.0) / 2.0
 
 _CLASSES = {name: type(name.title(), (), {"__slots__": layout.names or ()}) for name, layout in LAYOUTS.items()}
 
@@ -77,6 +80,7 @@ def build_world(trace: Trace, deployment: Deployment, storage: Storage, *, warm:
     as after a first installation.
     """
     constants, server, pool = deployment.constants, deployment.server, deployment.pool
+    collector = deployment.garbage_collection
     replicas, texts = deployment.replicas, len(trace.typical_ms)
     has_xa = bool(trace.xa.any())
     sources = trace.pools + has_xa
@@ -105,12 +109,21 @@ def build_world(trace: Trace, deployment: Deployment, storage: Storage, *, warm:
         "call_hang_s": constants.call_hang_s, "connect_hang_s": constants.connect_hang_s, "closed": trace.closed,
         "timeout_s": trace.patience.timeout_s, "retries": trace.patience.retries,
         "back_off_s": trace.patience.back_off_s, "back_off_factor": trace.patience.factor,
+        "cpu_period_s": constants.cpu_period_s,
+        "watches_memory": deployment.memory_limit_bytes < inf or collector is not None,
+        "memory_limit_bytes": deployment.memory_limit_bytes,
+        "memory_base_bytes": constants.heap_base_bytes + constants.native_base_bytes
+        + constants.native_per_thread_bytes * server.thread_pool_size,
+        "heap_per_connection_bytes": constants.heap_per_connection_bytes,
+        "heap_per_request_bytes": constants.heap_per_request_bytes, "heap_per_row_bytes": constants.heap_per_row_bytes,
+        "young_bytes": collector.young_bytes if collector else inf,
+        "collection_cpu_s": collector.pause_s if collector else 0.0,
     }  # fmt: skip
     for field, value in values.items():
         settings[field] = value
 
     state = new("state", 1)
-    state["drained"] = NOBODY
+    state["told"] = NOBODY
     state["database_slowdown"] = 1.0
 
     pods = new("pods", replicas)
@@ -151,8 +164,15 @@ def build_world(trace: Trace, deployment: Deployment, storage: Storage, *, warm:
         pools["overall_ms"] = learned_ms.mean()
 
     stations = new("stations", replicas + 1)
-    stations["cores"][:replicas] = deployment.limit_cores
+    stations["cores"][:replicas] = max(deployment.limit_cores, constants.node_cores)
     stations["cores"][replicas] = deployment.database.cores
+    stations["quota_s"] = stations["refill_s"] = inf
+    if deployment.limit_cores < constants.node_cores:
+        stations["quota_s"][:replicas] = deployment.limit_cores * constants.cpu_period_s
+        # Each pod's periods begin at a time of their own, as evenly spread as can be for any N (the golden ratio).
+        stations["phase_s"][:replicas] = -constants.cpu_period_s * (np.arange(replicas) * GOLDEN % 1.0)
+        stations["refill_s"][:replicas] = stations["phase_s"][:replicas] + constants.cpu_period_s
+    stations["left_s"] = stations["quota_s"]
     stations["due_s"] = inf
     # A pod runs at most its threads; the database also finishes statements of pods that died. A client thread has
     # one statement at a time, so that orphans per restart are at most the threads.

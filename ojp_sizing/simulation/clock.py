@@ -17,20 +17,22 @@ from simpy import Environment, Event
 from simpy.events import EventPriority
 
 from ojp_sizing.behaviour.world import (
+    DRAINED,
     HEALTH_TICK,
     NOBODY,
     OK,
+    OUT_OF_MEMORY,
     UNIT_ARRIVES,
     UNIT_BEGINS,
     World,
 )
 from ojp_sizing.demand.trace import Trace
 from ojp_sizing.deployment.deployment import Deployment
-from ojp_sizing.deployment.disruption import Disruption, PodLoss, RollingUpdate, parts_of
+from ojp_sizing.deployment.disruption import Disruption, PodLoss, RollingUpdate, container_restart, parts_of
 from ojp_sizing.simulation.building import Records, Storage, build_world
 from ojp_sizing.simulation.invariants import audit
 from ojp_sizing.simulation.outcomes import Outcomes, PodChange, hazards_of
-from ojp_sizing.simulation.rollout import lose_pod, rolling_update, trouble_database, watch
+from ojp_sizing.simulation.rollout import lose_pod, restart_container, rolling_update, trouble_database, watch
 
 #: Later than SimPy's own URGENT (0) and NORMAL (1), at which the control plane runs.
 REQUESTS = EventPriority(2)
@@ -65,7 +67,9 @@ class Clock(ABC):
         self._samples: dict[str, list[Records]] = {name: [] for name in SAMPLED}
         self._window = [inf, inf]
         self._disruptions_ahead = 0
-        self._drained: dict[int, Event] = {}
+        self._awaited: dict[tuple[int, int], Event] = {}
+        self._replaced = [Event(self.env) for _ in range(deployment.replicas)]
+        self._restart = container_restart(deployment) if deployment.memory_limit_bytes < inf else None
 
     # What a clock does in its own way ----------------------------------------------------------------------------
 
@@ -89,15 +93,18 @@ class Clock(ABC):
 
     def stop(self, pod: int) -> None:
         self._changes.append(PodChange(self.env.now, pod, "stopping"))
+        self._replace(pod)
         self._act("pod_stops", pod)
 
     def kill(self, pod: int) -> None:
         self._changes.append(PodChange(self.env.now, pod, "down"))
-        self._drained.pop(pod, None)
+        self._awaited.pop((DRAINED, pod), None)
+        self._replace(pod)
         self._act("pod_dies", pod)
 
     def vanish(self, pod: int) -> None:
         self._changes.append(PodChange(self.env.now, pod, "lost"))
+        self._replace(pod)
         self._act("pod_vanishes", pod)
 
     def slow_database(self, factor: float) -> None:
@@ -116,7 +123,17 @@ class Clock(ABC):
         self._changes.append(PodChange(self.env.now, pod, "ready"))
 
     def drained(self, pod: int) -> Event:
-        return self._drained.setdefault(pod, Event(self.env))
+        return self._awaited.setdefault((DRAINED, pod), Event(self.env))
+
+    def out_of_memory(self, pod: int) -> Event:
+        return self._awaited.setdefault((OUT_OF_MEMORY, pod), Event(self.env))
+
+    def replaced(self, pod: int) -> Event:
+        return self._replaced[pod]
+
+    def _replace(self, pod: int) -> None:
+        self._replaced[pod].succeed()
+        self._replaced[pod] = Event(self.env)
 
     def disruption_begins(self) -> None:
         self._window[0] = min(self._window[0], self.env.now)
@@ -134,8 +151,10 @@ class Clock(ABC):
         for name in SAMPLED:
             self._samples[name].append(self._records(name))
 
-    def _tell_drained(self, pod: int) -> None:
-        event = self._drained.pop(pod, None)
+    def _hear(self, pod: int, news: int) -> None:
+        if news == OUT_OF_MEMORY:
+            self._changes.append(PodChange(self._now_s(), pod, "out of memory"))
+        event = self._awaited.pop((news, pod), None)
         if event is not None and not event.triggered:
             event._ok, event._value = True, None
             self.env.schedule_at(event, self._now_s(), EventPriority(0))
@@ -159,6 +178,9 @@ class Clock(ABC):
                 env.process(rolling_update(self, part))
             else:
                 env.process(trouble_database(self, part))
+        if self._restart is not None:
+            for pod in range(self.replicas):
+                env.process(restart_container(self, pod, self._restart))
         self._prepare()
         end_s = self.trace.duration_s
         while self._advance(end_s):

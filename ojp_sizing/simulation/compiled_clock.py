@@ -27,7 +27,7 @@ SUBJECT_BITS, KIND_BITS = 24, 5
 SUBJECT_MASK, KIND_MASK = (1 << SUBJECT_BITS) - 1, (1 << KIND_BITS) - 1
 AGENDA_HEAD = np.dtype([("count", np.int64), ("sequence", np.int64), ("events", np.int64)])
 
-DONE, DRAINED, FULL = 0, 1, 2
+DONE, TOLD, FULL = 0, 1, 2
 STOPS, DIES, VANISHES, LISTENS, SLOWS, FILLS, SETTLES = 0, 1, 2, 3, 4, 5, 6
 ACTIONS = {
     "pod_stops": STOPS, "pod_dies": DIES, "pod_vanishes": VANISHES, "pod_listens": LISTENS,
@@ -89,7 +89,7 @@ def _put_posts(w: Any, heap: Any, head: Any) -> None:
 
 @kernel
 def _advance(w: Any, heap: Any, head: Any, until_s: float) -> int:
-    """Run the requests' events before ``until_s``; return early when a pod has drained or the agenda is full."""
+    """Run the requests' events before ``until_s``; return early when there is news of a pod or the agenda is full."""
     state = w.state[0]
     room = len(heap) - len(w.posts)
     while head[0].count > 0 and heap[0].time < until_s:
@@ -102,8 +102,8 @@ def _advance(w: Any, heap: Any, head: Any, until_s: float) -> int:
         happen(w, kind, subject)
         head[0].events += 1
         _put_posts(w, heap, head)
-        if state.drained != NOBODY:
-            return DRAINED
+        if state.told != NOBODY:
+            return TOLD
     return DONE
 
 
@@ -149,14 +149,14 @@ class CompiledClock(Clock):
 
     def _act(self, action: str, subject: float) -> None:
         _act(self._compiled, self._heap, self._head, self.env.now, ACTIONS[action], float(subject))
-        self._hear_drained()
+        self._hear_news()
 
-    def _hear_drained(self) -> None:
-        drained = self.world.state["drained"]  # type: ignore[call-overload]
-        pod = int(drained[0])
+    def _hear_news(self) -> None:
+        state: Any = self.world.state[0]
+        pod = int(state["told"])
         if pod != NOBODY:
-            drained[0] = NOBODY
-            self._tell_drained(pod)
+            state["told"] = NOBODY
+            self._hear(pod, int(state["news"]))
 
     def _advance(self, until_s: float) -> bool:
         next_s = self.env.peek()
@@ -164,8 +164,8 @@ class CompiledClock(Clock):
         self.events = int(self._head["events"][0])
         if result == FULL:
             self._heap = np.concatenate([self._heap, np.zeros_like(self._heap)])
-        elif result == DRAINED:
-            self._hear_drained()
+        elif result == TOLD:
+            self._hear_news()
         elif next_s < until_s:
             self.env.step()
         else:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True)
 class PodChange:
-    """A pod's state changed: ``stopping``, ``down``, ``lost``, ``listening`` or ``ready``."""
+    """A pod's state changed: ``stopping``, ``down``, ``lost``, ``out of memory``, ``listening`` or ``ready``."""
 
     time_s: float
     pod: int
@@ -46,6 +46,7 @@ HAZARD_NAMES = (
     "connection_leaked",
     "call_hangs",
     "pool_orphaned",
+    "memory_kill",
 )
 
 

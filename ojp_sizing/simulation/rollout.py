@@ -6,11 +6,12 @@ The processes read like the manual; they act on the cluster through ``Plane``, w
 from __future__ import annotations
 
 from collections.abc import Generator
+from math import inf
 from typing import Any, Protocol
 
 from simpy import Environment, Event
 
-from ojp_sizing.deployment.disruption import DatabaseTrouble, PodLoss, RollingUpdate
+from ojp_sizing.deployment.disruption import ContainerRestart, DatabaseTrouble, PodLoss, RollingUpdate
 
 Process = Generator[Event, Any, None]
 
@@ -50,6 +51,12 @@ class Plane(Protocol):
 
     def drained(self, pod: int) -> Event:
         """Succeeds when a stopping pod has no RPC left inside."""
+
+    def out_of_memory(self, pod: int) -> Event:
+        """Succeeds when the kernel has killed the pod's process."""
+
+    def replaced(self, pod: int) -> Event:
+        """Succeeds when the pod as a whole is stopped or lost: another one will come in its place."""
 
     def disruption_begins(self) -> None:
         """The window of a disruption opens."""
@@ -114,6 +121,33 @@ def trouble_database(plane: Plane, trouble: DatabaseTrouble) -> Process:
     plane.slow_database(1.0)
     plane.fill_database(False)
     plane.disruption_ends()
+
+
+def restart_container(plane: Plane, pod: int, restart: ContainerRestart) -> Process:
+    """The kubelet: a container that was killed is restarted in its pod, later and later where that happens again.
+
+    If the pod is replaced meanwhile, the new pod's start is somebody else's work, and its back-off begins anew.
+    """
+    env = plane.env
+    pause_s, restarted_s = 0.0, -inf
+    while True:
+        yield plane.out_of_memory(pod)
+        replaced = plane.replaced(pod)
+        if env.now - restarted_s > restart.reset_s:
+            pause_s = 0.0
+        restarted_s = env.now + pause_s
+        steps = (
+            (pause_s + restart.start_s, plane.started),
+            (restart.ready_s, plane.ready),
+            (restart.endpoint_s, plane.reachable),
+        )
+        pause_s = min(restart.most_pause_s, max(restart.pause_s, 2 * pause_s))
+        for wait_s, step in steps:
+            yield env.timeout(wait_s) | replaced
+            if replaced.triggered:
+                restarted_s = -inf
+                break
+            step(pod)
 
 
 def _join_service(plane: Plane, pod: int, after_s: float) -> Process:

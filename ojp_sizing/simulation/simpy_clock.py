@@ -60,9 +60,9 @@ class SimpyClock(Clock):
         if self.audits and self.events % AUDIT_EVERY == 0:
             audit(self._records)
         self._put_posts()
-        if state.drained != NOBODY:
-            pod, state.drained = state.drained, NOBODY
-            self._tell_drained(pod)
+        if state.told != NOBODY:
+            pod, state.told = state.told, NOBODY
+            self._hear(pod, state.news)
 
     def _put_posts(self) -> None:
         state, posts = self.world.state[0], self.world.posts
@@ -79,9 +79,9 @@ class SimpyClock(Clock):
         else:
             ACTIONS[action](world, subject)
         self._put_posts()
-        if state.drained != NOBODY:
-            pod, state.drained = state.drained, NOBODY
-            self._tell_drained(pod)
+        if state.told != NOBODY:
+            pod, state.told = state.told, NOBODY
+            self._hear(pod, state.news)
 
     def _advance(self, until_s: float) -> bool:
         if self.env.peek() >= until_s:

@@ -9,6 +9,7 @@ from math import ceil, inf, sqrt
 from ojp_sizing.demand.workload import Workload
 from ojp_sizing.deployment.constants import Constants
 from ojp_sizing.deployment.deployment import (
+    DEFAULT_VERSION,
     ClientPool,
     Database,
     Deployment,
@@ -16,13 +17,13 @@ from ojp_sizing.deployment.deployment import (
     share_of_pool,
     split_slots,
 )
-from ojp_sizing.sizing.ledger import connections_at_most
+from ojp_sizing.deployment.ledger import connections_at_most
 from ojp_sizing.sizing.resources import memory_of
 from ojp_sizing.theory.offered import UnitLoad, mean_load
 from ojp_sizing.theory.queues import servers_for
 
-#: CPU limits of one pod that are tried (cores). None below 1: the kernel's bandwidth control, which is what a small limit
-#: is about, isn't in the model yet (docs/model.md).
+#: CPU limits of one pod that are tried (cores). None below 1: the model has the kernel's bandwidth control, which is what
+#: a small limit is about, but not the class loading and compiling of a JVM that starts on so little (docs/model.md).
 LIMITS_CORES = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 12.0, 16.0, 24.0, 32.0)
 #: How many limits above the least stable one are tried for each number of replicas.
 LIMITS_TRIED = 2
@@ -57,11 +58,12 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """What is asked: the workload at a rate (units of work per second), and the database where it is given."""
+    """What is asked: the workload at a rate (units of work per second); and what is given: database, server version."""
 
     workload: Workload
     rate: float
     database: Database
+    version: str = DEFAULT_VERSION
 
     def load(self, constants: Constants) -> UnitLoad:
         """The mean unit's demand."""
@@ -89,7 +91,7 @@ def cost_cores(workload: Workload, deployment: Deployment) -> float:
     """
     constants = deployment.constants
     gib = 2.0**30
-    memory = memory_of(workload, deployment, deployment.server.thread_pool_size)
+    memory = memory_of(workload, deployment)
     connections = connections_at_most(deployment.pool.maximum_size, deployment.replicas)
     return (
         deployment.replicas * (deployment.limit_cores + memory.limit / gib / constants.gib_per_core)
@@ -182,6 +184,7 @@ def _of_replicas(demand: Demand, replicas: int, constants: Constants, segregatio
             pool=ClientPool(pool_size, idle_connections(replicas)),
             server=server,
             database=database,
+            version=demand.version,
             constants=constants,
         )
         yield Candidate(deployment, cost_cores(demand.workload, deployment))

@@ -40,6 +40,7 @@ from ojp_sizing.measurement.objectives import (
 )
 from ojp_sizing.simulation.outcomes import HAZARD_NAMES
 from ojp_sizing.simulation.simulate import Engine, simulate
+from ojp_sizing.sizing.resources import memory_of
 
 #: A disruption begins this long after the start, by when the warm start has settled.
 LEAD_S = 5.0
@@ -185,7 +186,13 @@ def sample_disruption(situation: Situation, deployment: Deployment, rng: Generat
 
 
 def run_task(task: Task) -> Replication:
-    """Sample, simulate, measure: one replication."""
+    """Sample, simulate, measure: one replication.
+
+    A deployment that states no memory limit runs with the one that it would be given.
+    """
+    deployment = task.deployment
+    if deployment.memory_limit_bytes == inf:
+        deployment = replace(deployment, memory_limit_bytes=memory_of(task.workload, deployment).limit)
     key = (list(Situation).index(task.situation), task.replication)
     trace_seed = SeedSequence(task.seed, spawn_key=(*key, 0))
     disruption_rng = default_rng(SeedSequence(task.seed, spawn_key=(*key, 1)))
@@ -200,7 +207,7 @@ def run_task(task: Task) -> Replication:
         if disruption is not None:
             duration_s = expected_end_s(disruption) + stops_s + after_s
         trace = sample_trace(task.workload, task.rate, duration_s, trace_seed)
-        outcomes = simulate(trace, task.deployment, disruption, engine=task.engine, recovery_s=after_s)
+        outcomes = simulate(trace, deployment, disruption, engine=task.engine, recovery_s=after_s)
         window_s = outcomes.window_s
         if window_s is None or window_s[1] + after_s <= duration_s:
             return measure_replication(outcomes, task.deployment, task.situation, task.recovery_s, task.tail_s)
@@ -288,10 +295,11 @@ def _over(judgements: Sequence[Judgement], margin: float = 1.0) -> tuple[Judgeme
 
 @dataclass(frozen=True, slots=True)
 class Scouting:
-    """A first look: what turns a deployment away, if anything, the CPU of its busiest pod, and how many runs."""
+    """A first look: what turns a deployment away, if anything, its busiest pod's CPU, its throttling, and how many runs."""
 
     over: tuple[Judgement, ...]
     cpu_peak_cores: float
+    cpu_throttled_share: float
     replications: int
 
 
@@ -312,7 +320,8 @@ def scout(bench: Bench, deployment: Deployment) -> Scouting:
         over = _over([j for j in judged if not j.objective.measure.startswith("recovered")], SCOUT_MARGIN)
         if any(j.estimate.value > 1.25 * j.objective.limit for j in over):
             break
-    return Scouting(over, measures["cpu_peak_cores"].value, len(replications))
+    cpu_peak_cores, throttled = measures["cpu_peak_cores"].value, measures["cpu_throttled_share"].value
+    return Scouting(over, cpu_peak_cores, throttled, len(replications))
 
 
 def _result(bench: Bench, situation: Situation, replications: Sequence[Replication]) -> SituationResult:
@@ -353,10 +362,11 @@ def _promising(result: SituationResult) -> bool:
     )
 
 
-def evaluate(bench: Bench, deployment: Deployment) -> Evaluation:
+def evaluate(bench: Bench, deployment: Deployment, *, thorough: bool = False) -> Evaluation:
     """Replications of every situation until the verdicts are clear, or more of them would hardly help.
 
-    It begins with the rolling update, where most candidates fail. A verdict of "met" rests on ``ENOUGH`` replications.
+    It begins with the rolling update, where most candidates fail, and ends there where one does; ``thorough`` goes on to
+    the other situations and to the last step. A verdict of "met" rests on ``ENOUGH`` replications.
     """
     situations = bench.situations
     runs: Runs = {situation: [] for situation in situations}
@@ -380,6 +390,7 @@ def evaluate(bench: Bench, deployment: Deployment) -> Evaluation:
             runs[situation].append(replication)
         results = {situation: _result(bench, situation, done) for situation, done in runs.items() if done}
         settled = [result for result in results.values() if result.replications >= ENOUGH]
-        if any(_over(result.judgements) for result in results.values()) or not all(map(_promising, settled)):
+        hopeless = any(_over(result.judgements) for result in results.values()) or not all(map(_promising, settled))
+        if hopeless and not thorough:
             break
     return Evaluation(deployment, situations, results)

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import ceil, inf
 
 from ojp_sizing.demand.reading import read_workload
 from ojp_sizing.demand.workload import Lane, Workload
 from ojp_sizing.deployment.constants import Constants, default_constants
-from ojp_sizing.deployment.deployment import Database, Deployment
+from ojp_sizing.deployment.deployment import DEFAULT_VERSION, Database, Deployment
+from ojp_sizing.deployment.ledger import connections_at_most
+from ojp_sizing.deployment.rules import Finding, Subject, check_version, warnings_of
 from ojp_sizing.errors import InputError
 from ojp_sizing.measurement.objectives import Objectives, Situation, Verdict
 from ojp_sizing.simulation.simulate import Engine, clock_class
 from ojp_sizing.sizing.candidates import MOST_REPLICAS, Demand, candidates, cost_cores
 from ojp_sizing.sizing.evaluate import Bench, Evaluation, evaluate, situations_with, workers
-from ojp_sizing.sizing.ledger import connections_at_most
 from ojp_sizing.sizing.resources import Resources, memory_of, request_cores
 from ojp_sizing.sizing.search import Listener, Rejection, SearchResult, Smaller, describe, search, unheard
 from ojp_sizing.theory.offered import bare_latency_s
@@ -61,6 +62,8 @@ class Recommendation:
     stopped: str
     nearest: str
     units: int
+    constants: Constants = field(default_factory=default_constants)
+    warnings: tuple[Finding, ...] = ()
 
     @property
     def deployment(self) -> Deployment:
@@ -68,6 +71,48 @@ class Recommendation:
         if self.evaluation is None:
             raise LookupError(f"no deployment was shown to do: {self.stopped}")
         return self.evaluation.deployment
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A given deployment as it is, in the three situations; ``warnings`` are those of the rules for bad input.
+
+    ``files`` are those that the deployment was read from.
+    """
+
+    workload: Workload
+    rate: float
+    objectives: Objectives
+    seed: int
+    engine: str
+    evaluation: Evaluation
+    warnings: tuple[Finding, ...] = ()
+    files: tuple[str, ...] = ()
+
+    @property
+    def deployment(self) -> Deployment:
+        """What was judged."""
+        return self.evaluation.deployment
+
+    @property
+    def constants(self) -> Constants:
+        """The values in force."""
+        return self.deployment.constants
+
+    @property
+    def verdict(self) -> Verdict:
+        """Met only where every objective of every situation is shown to be met."""
+        return self.evaluation.verdict
+
+    @property
+    def units(self) -> int:
+        """How many units of work were simulated."""
+        return sum(result.units for result in self.evaluation.results.values())
+
+
+def constants_of(workload: Workload, file: str = "") -> Constants:
+    """The table's values with those that the workload sets, by the name of its file where that is known."""
+    return default_constants().with_values(workload.constants, file or f"workload {workload.name}")
 
 
 def check_objectives(workload: Workload, objectives: Objectives, replicas: int, constants: Constants) -> None:
@@ -107,11 +152,8 @@ def database_need(demand: Demand, deployment: Deployment, evaluation: Evaluation
 
 def _resources(workload: Workload, evaluation: Evaluation) -> Resources:
     deployment = evaluation.deployment
-    inside = max(result.measures["inside_peak"].high for result in evaluation.results.values())
     steady_cores = evaluation.results[Situation.STEADY].measures["cpu_cores"].high
-    return Resources(
-        request_cores(steady_cores, deployment), deployment.limit_cores, memory_of(workload, deployment, inside)
-    )
+    return Resources(request_cores(steady_cores, deployment), deployment.limit_cores, memory_of(workload, deployment))
 
 
 def _screened_rate(demand: Demand, constants: Constants, least_replicas: int, most_replicas: int) -> float:
@@ -170,23 +212,26 @@ def size(
     least_replicas: int = LEAST_REPLICAS,
     most_replicas: int = MOST_REPLICAS,
     constants: Constants | None = None,
+    version: str = DEFAULT_VERSION,
     budget_s: float = inf,
     also: Sequence[Situation] = (),
     listener: Listener = unheard,
 ) -> Recommendation:
     """Size an OJP deployment for ``peak_rps`` units of work per second.
 
-    ``workload`` may be a preset's name; ``also`` names situations to be judged beside the three. Raises InputError for limits
-    below the bare service time.
+    ``workload`` may be a preset's name; ``constants`` None: the table's with the workload's own over them; ``also`` names
+    situations to be judged beside the three. Raises InputError for limits below the bare service time, and for a server
+    version that isn't modelled.
     """
     work = read_workload(workload) if isinstance(workload, str) else workload
-    constants = constants or default_constants()
+    constants = constants or constants_of(work)
+    check_version(version, most_replicas)
     objectives = objectives or Objectives()
     database = database or Database()
     check_objectives(work, objectives, least_replicas, constants)
     result = search(
         work, peak_rps, database, objectives, seed=seed, engine=engine, least_replicas=least_replicas,
-        most_replicas=most_replicas, constants=constants, budget_s=budget_s, also=also, listener=listener,
+        most_replicas=most_replicas, constants=constants, version=version, budget_s=budget_s, also=also, listener=listener,
     )  # fmt: skip
     answer = result.answer
     return Recommendation(
@@ -206,6 +251,8 @@ def size(
         stopped=result.stopped,
         nearest=_nearest(result.demand, result, objectives, constants, (least_replicas, most_replicas)),
         units=result.units,
+        constants=constants,
+        warnings=warnings_of(Subject(answer.deployment)) if answer else (),
     )
 
 
@@ -218,9 +265,22 @@ def check(
     seed: int = 1,
     engine: Engine = "auto",
     also: Sequence[Situation] = (),
-) -> Evaluation:
-    """Evaluate one given deployment in the three situations, and in those of ``also``."""
+    warnings: tuple[Finding, ...] | None = None,
+    files: tuple[str, ...] = (),
+    listener: Listener = unheard,
+) -> Judged:
+    """Judge one given deployment in the three situations, and in those of ``also``, by the deployment's constants.
+
+    ``warnings`` are those that reading its file gave; None: the rules look at the deployment. Raises InputError where a
+    rule refuses it, and for limits below the bare service time.
+    """
     work = read_workload(workload) if isinstance(workload, str) else workload
+    objectives = objectives or Objectives()
+    if warnings is None:
+        warnings = warnings_of(Subject(deployment))
+    check_objectives(work, objectives, deployment.replicas, deployment.constants)
     with workers(engine) as pool:
-        bench = Bench(work, peak_rps, objectives or Objectives(), seed, engine, pool, situations_with(also))
-        return evaluate(bench, deployment)
+        situations = situations_with(also)
+        bench = Bench(work, peak_rps, objectives, seed, engine, pool, situations, lambda what: listener(what, 1, 1))
+        evaluation = evaluate(bench, deployment, thorough=True)
+    return Judged(work, peak_rps, objectives, seed, clock_class(engine).name, evaluation, warnings, files)

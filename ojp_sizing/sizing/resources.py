@@ -40,11 +40,12 @@ def _round_up(value: float, step: int) -> int:
     return ceil(value / step) * step
 
 
-def memory_of(workload: Workload, deployment: Deployment, requests_inside: float) -> Memory:
+def memory_of(workload: Workload, deployment: Deployment) -> Memory:
     """Heap and native memory of one pod (all rates PREDICTED: the constants table).
 
-    Connections are those of a pod that shares the pool with N - 2 others gone, result buffers those of every slot
-    with the largest result of its lane, or without slots of every connection with the largest result.
+    RPCs inside are as many as threads; connections are those of a pod that shares the pool with N - 2 others gone, result
+    buffers those of every slot with the largest result of its lane, or without slots of every connection with the largest
+    result. What is more than that takes from the headroom; the simulations of a sizing run with this limit.
     """
     constants = deployment.constants
     largest_pool = share_of_pool(deployment.pool.maximum_size, max(1, deployment.replicas - 2))
@@ -55,7 +56,7 @@ def memory_of(workload: Workload, deployment: Deployment, requests_inside: float
     }
     base = int(constants.heap_base_bytes)
     connections = ceil(constants.heap_per_connection_bytes * largest_pool)
-    requests = ceil(constants.heap_per_request_bytes * requests_inside)
+    requests = ceil(constants.heap_per_request_bytes * deployment.server.thread_pool_size)
     buffered = fast_slots * rows["fast"] + slow_slots * rows["slow"]
     if not deployment.server.segregation:
         buffered = largest_pool * max(rows.values())

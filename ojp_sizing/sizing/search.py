@@ -10,7 +10,7 @@ from math import inf
 
 from ojp_sizing.demand.workload import Workload
 from ojp_sizing.deployment.constants import Constants, default_constants
-from ojp_sizing.deployment.deployment import Database, Deployment
+from ojp_sizing.deployment.deployment import DEFAULT_VERSION, Database, Deployment
 from ojp_sizing.measurement.objectives import Judgement, Objectives, Situation, Verdict
 from ojp_sizing.simulation.simulate import Engine
 from ojp_sizing.sizing.candidates import (
@@ -98,7 +98,7 @@ def describe(deployment: Deployment) -> str:
     )
 
 
-#: A candidate whose pods never used this part of their CPU limit doesn't want for CPU.
+#: A candidate whose pods never used this part of their CPU limit, and were never throttled, doesn't want for CPU.
 HOT_CPU = 0.9
 
 
@@ -210,6 +210,7 @@ def search(
     least_replicas: int = 3,
     most_replicas: int = MOST_REPLICAS,
     constants: Constants | None = None,
+    version: str = DEFAULT_VERSION,
     budget_s: float = inf,
     also: Sequence[Situation] = (),
     listener: Listener = unheard,
@@ -218,7 +219,7 @@ def search(
 
     ``budget_s`` bounds the time to a first answer; within it the result depends on the inputs and the seed only.
     """
-    demand = Demand(workload, rate, database)
+    demand = Demand(workload, rate, database, version)
     began = time.monotonic()
     constants = constants or default_constants()
     bounds = (least_replicas, most_replicas)
@@ -254,7 +255,8 @@ def search(
                 answer = outcome
                 stopped = "the cheapest candidate that is shown to do was found"
                 break
-            if state.scout(deployment).cpu_peak_cores < HOT_CPU * deployment.limit_cores:
+            scouting = state.scout(deployment)
+            if scouting.cpu_peak_cores < HOT_CPU * deployment.limit_cores and scouting.cpu_throttled_share == 0.0:
                 content_with_cpu.add(kind)
         # A neighbour between two candidates may do as well and cost less: then it is the answer.
         while answer is not None:

@@ -1,0 +1,449 @@
+"""Read a deployment from YAML, and write one. The format is described in ``docs/deployment.md``.
+
+The server's part is the chart's own: a ``values.yaml`` is a deployment file. Which keys there are, and what values they
+take, is read from the table of settings.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from math import inf
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated
+
+from pydantic import PlainValidator, ValidationError
+
+from ojp_sizing.deployment.constants import Constants, constant_table, default_constants
+from ojp_sizing.deployment.deployment import DEFAULT_VERSION, ClientPool, Database, Deployment, ServerSettings
+from ojp_sizing.deployment.properties import parse_properties
+from ojp_sizing.deployment.rules import (
+    CHART_IMAGE_VERSION,
+    SINGLE_NODE_MODEL,
+    SINGLE_NODE_VERSIONS,
+    Action,
+    Finding,
+    Subject,
+    check_version,
+    warnings_of,
+)
+from ojp_sizing.errors import InputError
+from ojp_sizing.quantities import format_bytes, format_cores, format_number, parse_bytes, parse_cores, shown
+from ojp_sizing.reading import (
+    MOST_LINE,
+    Edge,
+    Name,
+    SetConstants,
+    at,
+    did_you_mean,
+    flag_of,
+    input_error,
+    join_path,
+    load_tree,
+    read_text,
+    text_of,
+    whole_number,
+    yaml_constants,
+    yaml_text,
+)
+from ojp_sizing.settings import JAVA_BOUNDS, Setting, Value, by_helm_path, check, settings
+
+GUIDE = "docs/deployment.md"
+PROPERTIES_FILE = "ojp.properties"
+_POOL = "ojp.connection.pool"
+_LANES = "ojp.server.slowQuerySegregation"
+#: Settings with a rule of their own, which says more than the table's bounds.
+_RULED = frozenset(
+    {
+        "ojp.server.threadPoolSize",
+        "ojp.server.circuitBreakerThreshold",
+        "ojp.server.slowQuerySegregation.slowSlotPercentage",
+    }
+)
+#: Bounds of this tool, not of OJP: beyond them a figure is a slip of the pen.
+_MOST = {
+    "replicaCount": 1000,
+    "ojp.server.threadPoolSize": 10_000,
+    f"{_POOL}.maximumPoolSize": 100_000,
+    f"{_POOL}.minimumIdle": 100_000,
+}
+#: Below it Kubernetes' own fields stand, of which the chart hands on whatever there is.
+_RESOURCES = "resources"
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentFile:
+    """What a deployment file says, and nothing that it doesn't.
+
+    ``settings``: values in their own units by key of the settings table, of the chart, the server and the client.
+    ``version`` and ``limit_cores`` None, ``database`` infinite, ``constants`` empty: the file is silent.
+    ``client_file``: the ``ojp.properties`` that was read along, "" for none.
+    """
+
+    source: str
+    settings: Mapping[str, Value] = field(default_factory=dict)
+    version: str | None = None
+    limit_cores: float | None = None
+    memory_limit_bytes: int | None = None
+    database: Database = field(default_factory=Database)
+    constants: tuple[tuple[str, float], ...] = ()
+    client_file: str = ""
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Every file that was read."""
+        return tuple(name for name in (self.source, self.client_file) if name)
+
+    @property
+    def replicas(self) -> int | None:
+        """The number of pods; None: the file states no deployment, only what holds for the search of one."""
+        replicas = self.settings.get("replicaCount")
+        return replicas if isinstance(replicas, int) else None
+
+    def constants_over(self, constants: Constants) -> Constants:
+        """These constants with the file's own over them."""
+        return constants.with_values(self.constants, self.source)
+
+    def version_for(self, most_replicas: int) -> str:
+        """The server that a search of up to so many pods takes. Raises InputError where it can't be simulated."""
+        version = self.version or DEFAULT_VERSION
+        check_version(version, most_replicas, self.source)
+        return _modelled(version)
+
+    def judged(
+        self, constants: Constants | None = None, database: Database | None = None
+    ) -> tuple[Deployment, tuple[Finding, ...]]:
+        """The deployment that the file states, with OJP's defaults where it is silent, and the rules' warnings.
+
+        ``constants`` are those below the file's own (None: the table's); ``database`` is that of the flags, over the
+        file's. Raises InputError where the file states no whole deployment, or a rule refuses it.
+        """
+        if self.replicas is None:
+            raise InputError(self.source, "no replicaCount", "write the number of pods")
+        if self.limit_cores is None:
+            mend = "write for example 2: without it nothing says how fast a pod is"
+            raise InputError(at(self.source, "resources.limits.cpu"), "missing", mend)
+        stated = Deployment(
+            replicas=self.replicas,
+            limit_cores=self.limit_cores,
+            pool=self._pool(),
+            server=self._server(),
+            database=database or self.database,
+            version=self.version or CHART_IMAGE_VERSION,
+            constants=self.constants_over(constants or default_constants()),
+            memory_limit_bytes=inf if self.memory_limit_bytes is None else self.memory_limit_bytes,
+        )
+        warnings = warnings_of(Subject(stated, self.settings), self.source)
+        return replace(stated, version=_modelled(stated.version)), (*self._silences(stated.database), *warnings)
+
+    def _silences(self, database: Database) -> Iterator[Finding]:
+        """Warnings for what weighs most where the file is silent."""
+        if database.cores == inf:
+            yield Finding(
+                "no-database-cores",
+                Action.WARN,
+                "database.cores",
+                "nothing says how many cores the database has: statements never share them, which is optimistic",
+                "write database: {cores: ...}, or --db-cores",
+                "reference 13 row 4, PREDICTED",
+            )
+        if not any(key.startswith(_POOL) for key in self.settings):
+            size = settings()[f"{_POOL}.maximumPoolSize"].default
+            yield Finding(
+                "no-client",
+                Action.WARN,
+                "client",
+                f"nothing says how large the clients' pool is: OJP's default of {size} for the whole cluster is taken",
+                f"write client: with {_POOL}.maximumPoolSize, or the name of an {PROPERTIES_FILE}",
+                "reference 5, CODE",
+            )
+
+    def _value(self, key: str) -> Value:
+        return self.settings.get(key, settings()[key].default)
+
+    def _whole(self, key: str) -> int:
+        return int(str(self._value(key)))
+
+    def _seconds(self, key: str) -> float:
+        return self._whole(key) / 1000.0
+
+    def _server(self) -> ServerSettings:
+        return ServerSettings(
+            thread_pool_size=self._whole("ojp.server.threadPoolSize"),
+            segregation=self._value(f"{_LANES}.enabled") is True,
+            slow_slot_percentage=self._whole(f"{_LANES}.slowSlotPercentage"),
+            idle_timeout_s=self._seconds(f"{_LANES}.idleTimeout"),
+            fast_slot_timeout_s=self._seconds(f"{_LANES}.fastSlotTimeout"),
+            slow_slot_timeout_s=self._seconds(f"{_LANES}.slowSlotTimeout"),
+            update_global_average_s=float(self._whole(f"{_LANES}.updateGlobalAvgInterval")),
+            breaker_threshold=self._whole("ojp.server.circuitBreakerThreshold"),
+            breaker_open_s=self._seconds("ojp.server.circuitBreakerTimeout"),
+        )
+
+    def _pool(self) -> ClientPool:
+        return ClientPool(
+            maximum_size=self._whole(f"{_POOL}.maximumPoolSize"),
+            minimum_idle=self._whole(f"{_POOL}.minimumIdle"),
+            connection_timeout_s=self._seconds(f"{_POOL}.connectionTimeout"),
+        )
+
+
+def _modelled(version: str) -> str:
+    return SINGLE_NODE_MODEL if version in SINGLE_NODE_VERSIONS else version
+
+
+# --- text -> checked values -----------------------------------------------------------------------------------------
+
+
+def _value_of(setting: Setting, value: object, place: str) -> Value:
+    """A setting's value from text, by its type and bounds in the table. Raises InputError at ``place``."""
+    text = _plain(value, place)
+    if setting.type in JAVA_BOUNDS:
+        if not re.fullmatch(r"-?[0-9]{1,18}", text):
+            mend = f"write a whole number of {setting.unit}; OJP would silently take its default, {setting.default}"
+            raise InputError(place, f"{shown(text)} is not a whole number", mend)
+        low, high = JAVA_BOUNDS[setting.type]
+        if setting.key not in _RULED or not low <= int(text) <= high:
+            check(setting.key, int(text), place)
+        most = _MOST.get(setting.key, int(text))
+        if int(text) > most:
+            raise InputError(place, f"{text} is above the most that makes sense, {most:,}", "write a smaller number")
+        return int(text)
+    if setting.type == "bool":
+        try:
+            return flag_of(text)
+        except InputError as error:
+            raise InputError(place, error.problem, error.mend) from error
+    if setting.type == "float":
+        if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text):
+            raise InputError(place, f"{shown(text)} is not a number", "write for example 0.75")
+        check(setting.key, float(text), place)
+        return float(text)
+    check(setting.key, text, place)
+    return text
+
+
+def _plain(value: object, place: str) -> str:
+    if not isinstance(value, str):
+        raise InputError(place, "not a single value", "write one value")
+    if len(value) > MOST_LINE or not value.isprintable():
+        raise InputError(
+            place, f"{shown(value)} is not a line of text", f"write up to {MOST_LINE} printable characters"
+        )
+    return value
+
+
+def _names_below(path: str) -> list[str]:
+    """The chart's keys below a path ("" for the top)."""
+    start = f"{path}." if path else ""
+    paths = [s.helm_path for s in settings().values() if s.helm_path.startswith(start) and s.helm_path != path]
+    return list(dict.fromkeys(found[len(start) :].partition(".")[0] for found in paths if found))
+
+
+def _chart(tree: Mapping[str, object], place: str, path: str = "") -> Iterator[tuple[str, Value]]:
+    """The chart's values that are single ones, by the table's key. Lists and maps have no effect on capacity."""
+    known = _names_below(path)
+    for key, value in tree.items():
+        here = f"{path}.{key}" if path else key
+        where = at(place, join_path(path, key))
+        if key not in known:
+            if path.partition(".")[0] == _RESOURCES:
+                continue
+            choices = known if path else [*known, *_Own.model_fields]
+            raise InputError(where, "the chart has no such key", did_you_mean(key, choices))
+        if value is None:
+            continue
+        setting = by_helm_path(here)
+        if _names_below(here):
+            if not isinstance(value, dict):
+                raise InputError(
+                    where, "not a mapping of keys to values", f"known keys: {', '.join(_names_below(here))}"
+                )
+            yield from _chart(value, place, here)
+        elif setting is not None and setting.type in ("list", "map"):
+            if not isinstance(value, {"list": list, "map": dict}[setting.type]):
+                raise InputError(where, f"not a {setting.type}", "write it as Kubernetes takes it")
+        elif setting is not None:
+            yield setting.key, _value_of(setting, value, where)
+
+
+def _client_settings(values: Mapping[str, object], place: str) -> dict[str, Value]:
+    """Client settings by key, from a mapping or a properties file."""
+    known = [setting.key for setting in settings().values() if setting.side == "client"]
+    found: dict[str, Value] = {}
+    for key, value in values.items():
+        where = at(place, join_path("", key))
+        if key not in known:
+            raise InputError(where, "OJP's driver has no such key", did_you_mean(key, known))
+        if value is not None:
+            found[key] = _value_of(settings()[key], value, where)
+    return found
+
+
+def _client(value: object) -> str | dict[str, Value]:
+    return _client_settings(value, "") if isinstance(value, dict) else text_of(value)
+
+
+def _positive_cores(value: object) -> float:
+    cores = parse_cores(text_of(value), "")
+    if cores <= 0:
+        raise InputError("", "no cores", "write for example 16")
+    return cores
+
+
+class _Database(Edge):
+    cores: Annotated[float, PlainValidator(_positive_cores)] = inf
+    max_connections: Annotated[int, whole_number(1, 1_000_000)] | None = None
+
+    def database(self) -> Database:
+        return Database(self.cores, inf if self.max_connections is None else float(self.max_connections))
+
+
+class _Own(Edge):
+    """What stands beside the chart's values."""
+
+    version: Name | None = None
+    client: Annotated[str | dict[str, Value] | None, PlainValidator(_client)] = None
+    database: _Database = _Database()
+    constants: SetConstants = ()
+
+
+# --- the doors ------------------------------------------------------------------------------------------------------
+
+
+def parse_deployment(text: str, place: str = "deployment", directory: Path | None = None) -> DeploymentFile:
+    """A deployment file from YAML text. ``place`` (a file name) begins every message.
+
+    An ``ojp.properties`` that it names is looked for in ``directory``; so is the one beside it where the file states a
+    deployment without ``client``. None: no other file is read.
+    """
+    tree = load_tree(text, place, GUIDE)
+    try:
+        own = _Own.model_validate({key: tree[key] for key in _Own.model_fields if key in tree})
+    except ValidationError as error:
+        raise input_error(error, place, GUIDE) from error
+    stated = dict(_chart({key: value for key, value in tree.items() if key not in _Own.model_fields}, place))
+    cpu = stated.pop("resources.limits.cpu", None)
+    memory = stated.pop("resources.limits.memory", None)
+    for key in ("resources.requests.cpu", "resources.requests.memory"):
+        stated.pop(key, None)
+    client, client_file = _read_client(own.client, "replicaCount" in stated, place, directory)
+    if "replicaCount" not in stated:
+        _refuse_unused({**stated, **client} | ({"resources.limits.cpu": cpu} if cpu is not None else {}), place)
+    return DeploymentFile(
+        source=place,
+        settings=MappingProxyType({**stated, **client}),
+        version=_version(own.version, stated.get("image.tag"), place),
+        limit_cores=None if cpu is None else _limit(parse_cores, str(cpu), at(place, "resources.limits.cpu")),
+        memory_limit_bytes=None
+        if memory is None
+        else int(_limit(parse_bytes, str(memory), at(place, "resources.limits.memory"))),
+        database=own.database.database(),
+        constants=own.constants,
+        client_file=client_file,
+    )
+
+
+def _limit(parse: Callable[[str, str], float], text: str, place: str) -> float:
+    value = parse(text, place)
+    if value <= 0:
+        raise InputError(place, "a limit of 0", "write for example 2 cores or 1Gi")
+    return value
+
+
+def _version(stated: str | None, tag: Value, place: str) -> str | None:
+    """The server's version from ``version`` or the image's tag; an empty tag is the chart's own image (reference 7.2)."""
+    if tag is None:
+        return stated
+    version = str(tag) or CHART_IMAGE_VERSION
+    if stated is not None and stated != version:
+        raise InputError(
+            at(place, "version"), f"{shown(stated)}, but image.tag {shown(version)}", "remove one of the two"
+        )
+    return version
+
+
+def _refuse_unused(stated: Mapping[str, Value], place: str) -> None:
+    """Without replicaCount the sizer chooses these; to take no notice of what somebody wrote would be worse."""
+    for key in stated:
+        if settings()[key].affects_capacity and not key.startswith("image."):
+            path = settings()[key].helm_path or f"client.{key}"
+            mend = "add replicaCount to have this deployment judged, or remove the key to have one found"
+            raise InputError(at(place, path), "without replicaCount this would have no effect", mend)
+
+
+def _read_client(
+    client: str | dict[str, Value] | None, states_deployment: bool, place: str, directory: Path | None
+) -> tuple[dict[str, Value], str]:
+    """Client settings and the name of the file that they are from, "" for none."""
+    if isinstance(client, dict):
+        return client, ""
+    if client is None:
+        if directory is None or not states_deployment or not (directory / PROPERTIES_FILE).is_file():
+            return {}, ""
+        client = PROPERTIES_FILE
+    elif directory is None:
+        raise InputError(
+            at(place, "client"), "another file can't be read from here", f"write the keys of {PROPERTIES_FILE}"
+        )
+    if Path(client).is_absolute() or ".." in Path(client).parts:
+        mend = "name a file in the same directory or below"
+        raise InputError(at(place, "client"), f"{shown(client)} leads out of the directory", mend)
+    text, named = read_text(
+        directory / client, f"write the keys of {PROPERTIES_FILE} below client:", encoding="latin-1"
+    )
+    return _client_settings(parse_properties(text, named), named), named
+
+
+def read_deployment(path: str | Path) -> DeploymentFile:
+    """A deployment file: see ``docs/deployment.md``. Raises InputError in one line."""
+    text, place = read_text(Path(path))
+    return parse_deployment(text, place, Path(path).parent)
+
+
+# --- and back to YAML -----------------------------------------------------------------------------------------------
+
+
+def _yaml_lines(deployment: Deployment) -> Iterator[str]:
+    server, pool, database = deployment.server, deployment.pool, deployment.database
+    yield "# A deployment for ojp-size. Every field is described in docs/deployment.md."
+    yield f"version: {yaml_text(deployment.version)}"
+    yield f"replicaCount: {deployment.replicas}"
+    yield "resources:"
+    limit_bytes = deployment.memory_limit_bytes
+    memory = "" if limit_bytes == inf else f", memory: {format_bytes(int(limit_bytes))}"
+    yield f"  limits: {{cpu: {format_cores(deployment.limit_cores)}{memory}}}"
+    yield "server:"
+    yield f"  threadPoolSize: {server.thread_pool_size}"
+    yield f"  circuitBreakerTimeout: {_milliseconds(server.breaker_open_s)} # ms"
+    yield f"  circuitBreakerThreshold: {server.breaker_threshold}"
+    yield "  slowQuerySegregation:"
+    yield f"    enabled: {str(server.segregation).lower()}"
+    yield f"    slowSlotPercentage: {server.slow_slot_percentage} # %"
+    yield f"    idleTimeout: {_milliseconds(server.idle_timeout_s)} # ms"
+    yield f"    slowSlotTimeout: {_milliseconds(server.slow_slot_timeout_s)} # ms"
+    yield f"    fastSlotTimeout: {_milliseconds(server.fast_slot_timeout_s)} # ms"
+    yield f"    updateGlobalAvgInterval: {round(server.update_global_average_s)} # s"
+    yield "client:"
+    yield f"  {_POOL}.maximumPoolSize: {pool.maximum_size} # of the whole cluster"
+    yield f"  {_POOL}.minimumIdle: {pool.minimum_idle} # of the whole cluster"
+    yield f"  {_POOL}.connectionTimeout: {_milliseconds(pool.connection_timeout_s)} # ms"
+    stated = {"cores": database.cores, "max_connections": database.max_connections}
+    pairs = [f"{name}: {format_number(value)}" for name, value in stated.items() if value < inf]
+    if pairs:
+        yield f"database: {{{', '.join(pairs)}}}"
+    table = constant_table()
+    in_force = deployment.constants.rows()
+    yield from yaml_constants((name, row.value) for name, row in in_force.items() if row.value != table[name].value)
+
+
+def _milliseconds(seconds: float) -> int:
+    """OJP takes its time-outs in whole milliseconds."""
+    return round(seconds * 1000)
+
+
+def deployment_yaml(deployment: Deployment) -> str:
+    """A commented YAML file that reads back as an equal deployment (times in whole ms, CPU in whole millicores)."""
+    return "\n".join(_yaml_lines(deployment)) + "\n"
