@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 from ojp_sizing.demand.workload import Clients, Duration, Network, StatementClass, UnitOfWork, Workload
 from ojp_sizing.deployment.deployment import ClientPool, ServerSettings
@@ -182,7 +182,7 @@ _MIXED = _workload(
 _PLAIN = ServerSettings(segregation=False)
 _STEADY = _workload(_read("t0", 0.040), think_s=0.010, jvms=2, one_way_s=_ONE_WAY_S)
 
-SERVERS = (
+FIRST_SERVERS = (
     Experiment(
         "slots", "Updates that need a slot and hold a connection only for their RPC: 16 fast slots of 20",
         "ojp", _workload(_write("w", 0.040), one_way_s=_ONE_WAY_S),
@@ -239,4 +239,46 @@ SERVERS = (
         signals=(Signal(10.0, 2, "STOP"), Signal(30.0, 2, "CONT")), tail_s=60.0,
     ),
 )  # fmt: skip
+
+
+def _stops(*stops: tuple[float, int]) -> tuple[Signal, ...]:
+    """SIGTERM at those instants, and a new process on that node 3 s later."""
+    return tuple(
+        signal for at_s, node in stops for signal in (Signal(at_s, node, "TERM"), Signal(at_s + 3.0, node, "start"))
+    )
+
+
+#: No breaker and no slots, a pool of 3: who waits longer than 0.5 s for a connection fails.
+_LEAKS: dict[str, Any] = {
+    "bands": (Band(0.0),), "duration_s": 10.0, "pool": ClientPool(3, 3, 0.5),
+    "server": ServerSettings(segregation=False, breaker_threshold=1_000_000),
+    "bursts": tuple((float(at_s), 1) for at_s in range(1, 9)),
+}  # fmt: skip
+
+LATER_SERVERS = (
+    *(
+        Experiment(
+            f"first-connects-{nodes}", f"40 first connects at once, on {nodes} server{'s' * (nodes > 1)} without a pool",
+            "ojp", CONNECTS, (Band(0.0),), 15.0, nodes=nodes, warm=False, bursts=((0.5, 40),),
+        )
+        for nodes in (1, 3)
+    ),
+    Experiment(
+        "leak-update", "Eight failing updates with parameters, auto-commit, on a pool of 3",
+        "ojp", _workload(_write("w", 0.005, 1.0), one_way_s=_ONE_WAY_S), **_LEAKS,
+    ),
+    Experiment(
+        "leak-query", "Eight connections whose first query fails, on a pool of 3",
+        "ojp", _workload(replace(_read("t0", 0.005, "constant"), error_share=1.0), one_way_s=_ONE_WAY_S), **_LEAKS,
+    ),
+    Experiment(
+        "first-connect", "A new process: how long until it listens, and until it has answered its first connect?",
+        "ojp", CONNECTS, (Band(0.0),) * 10, 1.5, warm=False, bursts=((0.2, 1),), tail_s=10.0,
+    ),
+    Experiment(
+        "rolling", "Three servers are stopped one after the other, and each is back after 3 s",
+        "ojp", _STEADY, (Band(160.0, 0.4),), 60.0, server=_PLAIN, nodes=3, signals=_stops((10.0, 2), (25.0, 1), (40.0, 0)),
+    ),
+)  # fmt: skip
+SERVERS = FIRST_SERVERS + LATER_SERVERS
 EXPERIMENTS = {experiment.name: experiment for experiment in (*PARTS, *SERVERS)}

@@ -27,7 +27,7 @@ from tests.real_server.servers import Node, play, servers
 
 PORT = 21059
 #: How long a client's four threads go on warming up, for the server's just-in-time compiler.
-SETTLE_S = 15.0
+SETTLE_S = 10.0
 
 
 def measure(experiment: Experiment, port: int = PORT) -> None:
@@ -187,6 +187,8 @@ def _facts(database: Postgres | None, nodes: list[Node], before: list[float]) ->
             "cpu_s": [cpu_s(pid) for pid in alive],
             "cpu_before_s": before,
             "resident_bytes": [resident_bytes(pid) for pid in alive],
+            "pools_built": [node.pools_built() for node in nodes],
+            "calls": [node.calls() for node in nodes],
         }
     return facts
 

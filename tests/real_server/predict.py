@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from ojp_sizing.behaviour.world import ENDINGS, OK
 from ojp_sizing.demand.trace import Trace
 from ojp_sizing.deployment.constants import Constants, default_constants
 from ojp_sizing.deployment.deployment import Deployment, ServerSettings
-from ojp_sizing.deployment.disruption import Disruption, PodLoss
+from ojp_sizing.deployment.disruption import Disruption, PodLoss, Several
 from ojp_sizing.simulation.outcomes import Outcomes
 from ojp_sizing.simulation.simpy_clock import SimpyClock
 from tests.real_server.experiments import Experiment, Resize
@@ -46,7 +46,7 @@ def simulate_experiment(
     clock = SimpyClock(trace, deployment, warm=experiment.warm)
     for resize in experiment.resizes:
         clock.env.process(_resize(clock, clock.env, resize))
-    return clock.run(_disruption(experiment, deployment.constants), 1.0, recovery_s=1e6)
+    return clock.run(_disruption(experiment), 1.0, recovery_s=1e6)
 
 
 def _resize(clock: SimpyClock, env: Environment, resize: Resize) -> Any:
@@ -59,14 +59,19 @@ def _resize(clock: SimpyClock, env: Environment, resize: Resize) -> Any:
     clock._put_posts()
 
 
-def _disruption(experiment: Experiment, constants: Constants) -> Disruption:
-    """A process that is killed and started again. What else is done to one has no counterpart in the model."""
-    kill = [signal for signal in experiment.signals if signal.what == "KILL"]
-    start = [signal for signal in experiment.signals if signal.what == "start"]
-    if not kill or not start:
-        return None
-    absent_s = start[0].at_s - kill[0].at_s + constants.pod_start_s
-    return PodLoss(kill[0].node, kill[0].at_s, absent_s, 0.0, 0.0)
+#: From the start of a server's process to its listening, by a trial of the harness; ``first-connect`` measures it.
+START_S = 1.2
+
+
+def _disruption(experiment: Experiment) -> Disruption:
+    """Processes that end and are started again. A process that is frozen has no counterpart in the model."""
+    losses = []
+    for signal in experiment.signals:
+        if signal.what in ("KILL", "TERM"):
+            back = [later for later in experiment.signals if later.what == "start" and later.node == signal.node]
+            how: Literal["killed", "stopped"] = "killed" if signal.what == "KILL" else "stopped"
+            losses.append(PodLoss(signal.node, signal.at_s, back[0].at_s - signal.at_s + START_S, 0.0, 0.0, how))
+    return Several(tuple(losses)) if len(losses) > 1 else losses[0] if losses else None
 
 
 def summary(latency_s: NDArray[np.float64], failed: Mapping[str, int], duration_s: float) -> dict[str, Any]:
@@ -88,4 +93,12 @@ def predicted(experiment: Experiment, trace: Trace, outcomes: Outcomes) -> dict[
     ok = outcomes.outcome == OK
     endings = {name: int((outcomes.outcome == code).sum()) for code, name in enumerate(ENDINGS) if code != OK}
     endings["unfinished"] = int((outcomes.outcome < 0).sum())
-    return summary(outcomes.latency_s[ok], endings, experiment.duration_s)
+    told = summary(outcomes.latency_s[ok], endings, experiment.duration_s)
+    if experiment.route == "ojp":
+        pools = outcomes.samples["pools"][np.searchsorted(outcomes.sample_s, experiment.duration_s) - 1]
+        told["connections"] = int((pools["open"] + pools["orphaned"]).sum())
+        least = [max(1, minimum) for minimum in pools["minimum"].tolist()]
+        told["pools_built"] = [
+            int(pool["created"]) + int(pool["orphaned"]) // idle for pool, idle in zip(pools, least, strict=True)
+        ]
+    return told

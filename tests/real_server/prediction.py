@@ -29,7 +29,7 @@ def predict(experiment: Experiment) -> None:
 
 def modelled(experiment: Experiment) -> bool:
     """Whether the model can say something. It has no frozen process, and no endpoint that was never a pod."""
-    odd = {signal.what for signal in experiment.signals} & {"STOP", "CONT", "TERM"}
+    odd = {signal.what for signal in experiment.signals} & {"STOP", "CONT"}
     return experiment.route in ("pool", "ojp") and not odd
 
 
