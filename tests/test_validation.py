@@ -19,6 +19,7 @@ from tests.real_server.claims import CLAIMS
 from tests.real_server.experiments import EXPERIMENTS, PARTS, SERVERS, Experiment
 from tests.real_server.findings import compare, judged, measured, median
 from tests.real_server.postgres import programs
+from tests.real_server.predict import predicted, simulate_experiment
 from tests.real_server.prediction import modelled
 from tests.real_server.report import PAGE, figures, page, within_limits
 
@@ -41,6 +42,19 @@ def test_the_model_fails_as_many_units_as_the_real_pool(name: str, number: int) 
     run = compare(name)[number]
     told, found = (sum(part["failed"].values()) for part in (run.now, run.measured))
     assert told == pytest.approx(found, rel=0.05, abs=0)
+
+
+@pytest.mark.parametrize("name", [name for name in ("leak-update", "leak-query", "breaker") if measured(name)])
+def test_a_failed_statement_without_a_session_loses_its_connection(name: str) -> None:
+    """The model fails exactly what the real server failed, where every such failure leaks (reference 1.6)."""
+    experiment = EXPERIMENTS[name]
+    trace = recorded.read_trace(recorded.folder(experiment) / "trace-0.csv.xz", experiment)
+    outcomes = simulate_experiment(experiment, trace, values={"error_leak_probability": 1.0})
+    told = predicted(experiment, trace, outcomes)
+    errors = recorded.read_columns(recorded.folder(experiment) / "measured-0.csv.xz")["error"].tolist()
+    assert told["ok"] == errors.count("")
+    assert told["failed"]["database error"] == sum("division by zero" in error for error in errors)
+    assert sum(told["failed"].values()) == len(errors) - errors.count("")
 
 
 def test_the_measured_summaries_are_those_of_the_recorded_units() -> None:

@@ -184,6 +184,28 @@ def _hanging_share() -> Quantity:
     return _one(100.0 * float((took_s > 1.0).mean()))
 
 
+def _server_facts(name: str) -> dict[str, Any]:
+    band: dict[str, Any] = read_json(folder(EXPERIMENTS[name]) / "measured.json")["bands"][0]
+    return band
+
+
+def _pools_built(name: str, nodes: slice) -> Quantity:
+    return median(np.array(_server_facts(name)["servers"]["pools_built"][nodes], dtype=np.float64))
+
+
+def _connections_per_pool(name: str) -> Quantity:
+    facts = _server_facts(name)
+    return _one(facts["backends"]["count"] / sum(facts["servers"]["pools_built"]))
+
+
+def _database_errors(name: str) -> Quantity:
+    return _one(sum(count for kind, count in _server_facts(name)["failed"].items() if "division by zero" in kind))
+
+
+def _failed(name: str) -> Quantity:
+    return _one(sum(_server_facts(name)["failed"].values()))
+
+
 QUANTITIES: dict[tuple[str, str], Callable[[], Quantity]] = {
     ("generator", "connection open, median"): lambda: median(opens_ms()),
     ("pool-burst", "interval between added connections less an open, median"): _add_pause_ms,
@@ -218,6 +240,20 @@ QUANTITIES: dict[tuple[str, str], Callable[[], Quantity]] = {
         (name, "TCP connections to the returned endpoint"): lambda name=name: _connections(name)  # type: ignore[misc]
         for name in ("driver-returns", "driver-returns-busy")
     },
+    ("first-connects-1", "pools built"): lambda: _pools_built("first-connects-1", slice(0, 1)),
+    ("first-connects-3", "pools built on the first endpoint"): lambda: _pools_built("first-connects-3", slice(0, 1)),
+    ("first-connects-3", "pools built on the other endpoints, median"): lambda: _pools_built(
+        "first-connects-3", slice(1, 3)
+    ),
+    **{
+        (name, "database connections at rest for each pool built"): lambda name=name: _connections_per_pool(name)  # type: ignore[misc]
+        for name in ("first-connects-1", "first-connects-3")
+    },
+    **{
+        (name, "database errors"): lambda name=name: _database_errors(name)  # type: ignore[misc]
+        for name in ("leak-update", "leak-query", "breaker")
+    },
+    **{(name, "failed units"): lambda name=name: _failed(name) for name in ("kill", "stop", "rolling", "freeze")},  # type: ignore[misc]
 }
 
 

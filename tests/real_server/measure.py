@@ -107,7 +107,8 @@ def _clients(
         options["--gauge"] = room / "gauge.csv"
         options["--resizes"] = ";".join(f"{r.at_s},{r.maximum},{r.minimum_idle}" for r in experiment.resizes)
     if experiment.warm and experiment.route != "driver":
-        options["--warm"] = pool.maximum_size
+        # All clients together must fit into one server's share of the pool, or the warm-up itself would wait for it.
+        options["--warm"] = max(1, pool.maximum_size // (experiment.workload.clients.jvms * experiment.nodes))
         if experiment.route == "ojp":
             options["--settle"] = SETTLE_S
     trace = read_columns(folder(experiment) / f"trace-{number}.csv.xz")
@@ -127,11 +128,12 @@ def _clients(
         client = stack.enter_context(running(command, log, stdin=subprocess.PIPE, output=subprocess.PIPE))
         clients.append(client)
     for client in clients:
-        _wait_until_ready(client, room)
+        wait_until_ready(client, room)
     return clients
 
 
-def _wait_until_ready(client: subprocess.Popen[str], room: Path) -> None:
+def wait_until_ready(client: subprocess.Popen[str], room: Path) -> None:
+    """Wait for the load generator's word; RuntimeError with the logs where it ended before."""
     assert client.stdout is not None
     line = client.stdout.readline()
     if line.strip() != "READY":

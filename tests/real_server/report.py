@@ -8,8 +8,10 @@ from math import inf, isinf, log10
 from pathlib import Path
 from typing import Any
 
+from ojp_sizing.deployment.constants import default_constants
 from tests.real_server.artifacts import ROOT
 from tests.real_server.claims import CLAIMS
+from tests.real_server.cpu import RECORD, fit
 from tests.real_server.experiments import EXPERIMENTS, PARTS, SERVERS
 from tests.real_server.findings import LIMIT_LOAD, LIMITS, QUANTITIES, Compared, Quantity, compare, judged, measured
 from tests.real_server.prediction import modelled
@@ -33,7 +35,8 @@ def page() -> str:
     """The page: words by hand, tables by the measurements."""
     text = WORDS.read_text(encoding="utf-8")
     for place, table in {
-        "runs": _runs(), "errors": _errors(), "claims": _claims(), "quantities": _quantities(), "waiting": _waiting(),
+        "runs": _runs(), "errors": _errors(compared()), "servers": _errors(servers()), "cpu": _cpu(),
+        "claims": _claims(), "quantities": _quantities(), "waiting": _waiting(),
         "figures": "\n".join(f"![quantiles of {name}](figures/{name})" for name in figures()),
     }.items():  # fmt: skip
         text = text.replace(f"<!-- {place} -->", table)
@@ -50,9 +53,15 @@ def compared() -> list[Compared]:
     return [run for part in PARTS if modelled(part) and measured(part.name) for run in compare(part.name)]
 
 
+def servers() -> list[Compared]:
+    """Every measured run of a real server in which units ended well, by the model and by the clock."""
+    runs = [run for part in SERVERS if modelled(part) and measured(part.name) for run in compare(part.name)]
+    return [run for run in runs if run.now["ok"] and run.measured["ok"]]
+
+
 def _runs() -> str:
     rows = []
-    for part in PARTS:
+    for part in (*PARTS, *SERVERS):
         if not measured(part.name):
             continue
         document = read_json(folder(part) / "measured.json")
@@ -62,10 +71,10 @@ def _runs() -> str:
     return _table(["Experiment", "What it asks", "Units", "Load average (2 cores)"], rows)
 
 
-def _errors() -> str:
+def _errors(runs: Sequence[Compared]) -> str:
     head = ["Experiment", "Load", *(f"{name}: measured" for name in NAMES.values())]
     head += ["failed: model, measured", "Error of the model now", "Error of the committed prediction"]
-    return _table(head, [_error_row(run) for run in compared()])
+    return _table(head, [_error_row(run) for run in runs])
 
 
 def _error_row(run: Compared) -> list[str]:
@@ -124,9 +133,41 @@ def _quantities() -> str:
     return _table(["Experiment", "Quantity", "Measured"], rows)
 
 
+def _cpu() -> str:
+    record, fitted = read_json(RECORD), fit()
+    predicted = {"small call": constant("small_rpc_cpu_s"), "statement": constant("statement_cpu_s")}
+    rows = [
+        [
+            f"CPU of a {name}",
+            f"{1000 * predicted[name]:.2f} ms" if name in predicted else "",
+            f"{1000 * found.value:.2f} [{1000 * found.low:.2f}, {1000 * found.high:.2f}] ms",
+        ]
+        for name, found in fitted.items()
+    ]
+    idle, start = record["idle"], record["start_s"][0]
+    rows += [
+        ["CPU of an idle server", "0", f"{idle['cpu_s'] / idle['seconds']:.4f} cores"],
+        [
+            "resident memory before the first call",
+            "",
+            f"{idle['resident_bytes_before_the_first_call'] / 2**20:.0f} MiB",
+        ],
+        ["resident memory after this load", "", f"{idle['resident_bytes_at_the_end'] / 2**20:.0f} MiB"],
+        ["process start to listening", f"{constant('pod_start_s'):g} s", f"{start:.2f} s"],
+    ]
+    return _table(["Quantity", "Constant in use", "Measured"], rows)
+
+
+def constant(name: str) -> float:
+    """The value that the model uses."""
+    return float(getattr(default_constants(), name))
+
+
 def _waiting() -> str:
     rows = []
     for experiment in SERVERS:
+        if measured(experiment.name):
+            continue
         bands: list[dict[str, Any]] = read_json(folder(experiment) / "prediction.json")["bands"]
         told = "; ".join(
             f"{band['rate']:g}/s: p50 {1000 * band['p50_s']:.1f} ms, p99 {1000 * band['p99_s']:.0f} ms, "

@@ -92,9 +92,14 @@ public final class LoadGenerator {
         LoadGenerator generator =
                 new LoadGenerator(Files.readAllLines(Path.of(options.get("--texts"))), source);
         generator.read(Path.of(options.get("--trace")));
-        generator.warmUp(
-                Integer.parseInt(options.getOrDefault("--warm", "0")),
-                Double.parseDouble(options.getOrDefault("--settle", "0")));
+        try {
+            generator.warmUp(
+                    Integer.parseInt(options.getOrDefault("--warm", "0")),
+                    Double.parseDouble(options.getOrDefault("--settle", "0")));
+        } catch (Exception problem) {
+            problem.printStackTrace();
+            Runtime.getRuntime().halt(1); // its threads would keep the process
+        }
         System.out.println("READY");
         long zeroMs = Long.parseLong(new BufferedReader(new InputStreamReader(System.in)).readLine().trim());
         generator.zeroNs = System.nanoTime() + (zeroMs - System.currentTimeMillis()) * 1_000_000L;
