@@ -138,13 +138,14 @@ def _play(room: Path, path: str, url: str, composition: Composition, units: int,
 
 # What it says ----------------------------------------------------------------------------------------------------
 
-#: The calls that the model charges with ``statement_cpu_s``; every other one is a small call.
+#: The calls that the model charges with ``statement_cpu_s``; every other one is a small call to it.
 STATEMENTS = ("executeQuery", "executeUpdate")
+FIRST_AND_LAST = ("connect", "terminateSession")
 
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """A constant with the 95 % interval of its mean over rounds (Student)."""
+    """A mean over rounds, core seconds, with its 95 % interval (Student)."""
 
     value: float
     low: float
@@ -152,31 +153,37 @@ class Fitted:
     rounds: int
 
 
-def fit() -> dict[str, Fitted]:
-    """Core seconds per small call, per query and per update, and per second of idling.
+def per_unit() -> dict[str, Fitted]:
+    """Core seconds per unit of each composition, idling taken off; over the rounds after the first."""
+    used = _used()
+    return {name: _interval(column) for name, column in zip((c.name for c in COMPOSITIONS), used.T, strict=True)}
 
-    Least squares in each round on its compositions, idling as measured apart; then mean and interval over the rounds
-    after the first.
+
+def fit() -> dict[str, Fitted]:
+    """Core seconds per connect with terminateSession, per other small call, and per statement.
+
+    Least squares in each round on its compositions. Four equations for three numbers: what doesn't fit is in no interval.
     """
-    record = read_json(RECORD)
-    idle = record["idle"]["cpu_s"] / record["idle"]["seconds"]
-    rounds = sorted({run["round"] for run in record["played"]} - {0})
-    found = np.array([_least_squares([r for r in record["played"] if r["round"] == n], idle) for n in rounds])
-    names = ("small call", "query", "update", "statement")
+    counts = np.array([_counts(run) for run in read_json(RECORD)["played"][: len(COMPOSITIONS)]])
+    found = np.array([np.linalg.lstsq(counts, used, rcond=None)[0] for used in _used()])
+    names = ("connect and terminateSession together", "other small call", "statement")
     return {name: _interval(column) for name, column in zip(names, found.T, strict=True)}
 
 
-def _least_squares(runs: list[dict[str, Any]], idle: float) -> list[float]:
-    counts = np.array([_counts(run["calls"]) for run in runs], dtype=np.float64)
-    used_s = np.array([run["cpu_s"] - idle * run["seconds"] for run in runs])
-    small, query, update = np.linalg.lstsq(counts, used_s, rcond=None)[0]
-    both = np.column_stack([counts[:, 0], counts[:, 1] + counts[:, 2]])
-    return [small, query, update, float(np.linalg.lstsq(both, used_s, rcond=None)[0][1])]
+def _used() -> NDArray[np.float64]:
+    """Core seconds per unit: rows are rounds, columns compositions."""
+    record = read_json(RECORD)
+    idle = record["idle"]["cpu_s"] / record["idle"]["seconds"]
+    used = [(run["cpu_s"] - idle * run["seconds"]) / run["units"] for run in record["played"]]
+    return np.array(used).reshape(-1, len(COMPOSITIONS))[1:]
 
 
-def _counts(calls: dict[str, int]) -> tuple[int, int, int]:
-    small = sum(count for method, count in calls.items() if method not in STATEMENTS)
-    return small, calls.get("executeQuery", 0), calls.get("executeUpdate", 0)
+def _counts(run: dict[str, Any]) -> list[float]:
+    """(pairs of connect and terminateSession, other small calls, statements) per unit."""
+    calls = {method: count / run["units"] for method, count in run["calls"].items()}
+    ends = sum(calls[method] for method in FIRST_AND_LAST)
+    statements = sum(calls[method] for method in STATEMENTS)
+    return [ends / 2, sum(calls.values()) - ends - statements, statements]
 
 
 def _interval(values: NDArray[np.float64]) -> Fitted:

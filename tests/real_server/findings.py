@@ -202,6 +202,17 @@ def _database_errors(name: str) -> Quantity:
     return _one(sum(count for kind, count in _server_facts(name)["failed"].items() if "division by zero" in kind))
 
 
+def _starts_s() -> Quantity:
+    bands = read_json(folder(EXPERIMENTS["first-connect"]) / "measured.json")["bands"]
+    return median(np.array([started for band in bands for node in band["servers"]["start_s"] for started in node]))
+
+
+def _first_connect_ms() -> Quantity:
+    """By the server's own metrics: the only ``connect`` that it has answered."""
+    bands = read_json(folder(EXPERIMENTS["first-connect"]) / "measured.json")["bands"]
+    return median(np.array([calls["connect"][1] for band in bands for calls in band["servers"]["calls"]]))
+
+
 def _failed(name: str) -> Quantity:
     return _one(sum(_server_facts(name)["failed"].values()))
 
@@ -240,6 +251,8 @@ QUANTITIES: dict[tuple[str, str], Callable[[], Quantity]] = {
         (name, "TCP connections to the returned endpoint"): lambda name=name: _connections(name)  # type: ignore[misc]
         for name in ("driver-returns", "driver-returns-busy")
     },
+    ("first-connect", "process start to listening"): _starts_s,
+    ("first-connect", "first connect on the server"): _first_connect_ms,
     ("first-connects-1", "pools built"): lambda: _pools_built("first-connects-1", slice(0, 1)),
     ("first-connects-3", "pools built on the first endpoint"): lambda: _pools_built("first-connects-3", slice(0, 1)),
     ("first-connects-3", "pools built on the other endpoints, median"): lambda: _pools_built(

@@ -11,7 +11,7 @@ from typing import Any
 from ojp_sizing.deployment.constants import default_constants
 from tests.real_server.artifacts import ROOT
 from tests.real_server.claims import CLAIMS
-from tests.real_server.cpu import RECORD, fit
+from tests.real_server.cpu import COMPOSITIONS, RECORD, fit, per_unit
 from tests.real_server.experiments import EXPERIMENTS, PARTS, SERVERS
 from tests.real_server.findings import LIMIT_LOAD, LIMITS, QUANTITIES, Compared, Quantity, compare, judged, measured
 from tests.real_server.prediction import modelled
@@ -134,15 +134,21 @@ def _quantities() -> str:
 
 
 def _cpu() -> str:
-    record, fitted = read_json(RECORD), fit()
-    predicted = {"small call": constant("small_rpc_cpu_s"), "statement": constant("statement_cpu_s")}
+    record = read_json(RECORD)
+    small_s, statement_s = constant("small_rpc_cpu_s"), constant("statement_cpu_s")
+    statements = [len(composition.texts) for composition in COMPOSITIONS]
+    # Beside connect and terminateSession: a close for each result set, and the two ends of a transaction.
+    small = [2 + c.texts.count(0) + 2 * c.transaction for c in COMPOSITIONS]
+    told_s = [small_s * few + statement_s * some for few, some in zip(small, statements, strict=True)]
+    told_s += [2 * small_s, small_s, statement_s]
+    found = {f"unit: {name}": value for name, value in per_unit().items()} | fit()
     rows = [
         [
-            f"CPU of a {name}",
-            f"{1000 * predicted[name]:.2f} ms" if name in predicted else "",
-            f"{1000 * found.value:.2f} [{1000 * found.low:.2f}, {1000 * found.high:.2f}] ms",
+            f"CPU, {name}",
+            f"{1000 * told:.2f} ms",
+            f"{1000 * value.value:.2f} [{1000 * value.low:.2f}, {1000 * value.high:.2f}] ms",
         ]
-        for name, found in fitted.items()
+        for told, (name, value) in zip(told_s, found.items(), strict=True)
     ]
     idle, start = record["idle"], record["start_s"][0]
     rows += [
@@ -155,7 +161,7 @@ def _cpu() -> str:
         ["resident memory after this load", "", f"{idle['resident_bytes_at_the_end'] / 2**20:.0f} MiB"],
         ["process start to listening", f"{constant('pod_start_s'):g} s", f"{start:.2f} s"],
     ]
-    return _table(["Quantity", "Constant in use", "Measured"], rows)
+    return _table(["Quantity", "The model's constants", "Measured"], rows)
 
 
 def constant(name: str) -> float:
