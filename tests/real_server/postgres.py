@@ -86,7 +86,7 @@ def postgres(room: Path, port: int) -> Iterator[Postgres]:
         cwd=directory, capture_output=True, timeout=LIMIT_S, check=True,
     )  # fmt: skip
     settings = {
-        "listen_addresses": LOOPBACK, "port": port, "unix_socket_directories": directory, "max_connections": 300,
+        "listen_addresses": LOOPBACK, "port": port, "unix_socket_directories": directory, "max_connections": 1000,
         "fsync": "off", "synchronous_commit": "off", "jit": "off", "autovacuum": "off",
     }  # fmt: skip
     flags = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
