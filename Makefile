@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test lint lab bench verification stories helm notebooks clean
+.PHONY: run test lint lab bench validate verification stories helm notebooks clean
 run: .venv/run.stamp
 	$(BIN)/ojp-size --peak-rps 5000
 
@@ -20,6 +20,11 @@ lab: .venv/test.stamp
 
 bench: .venv/test.stamp
 	$(BIN)/python -m tests.benchmarks
+
+# Against real parts (docs/validation.md): 15 minutes, with Maven and a JDK.
+validate: .venv/test.stamp
+	sh scripts/need_postgresql.sh
+	$(BIN)/python -m tests.real_server validate
 
 # docs/verification.md, its figures and the results behind them, after a change that moves its numbers.
 verification: .venv/test.stamp

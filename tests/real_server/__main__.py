@@ -1,0 +1,59 @@
+"""``python -m tests.real_server [predict|measure|cpu|report|validate] [experiment ...]``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from ojp_sizing.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, InputError
+from tests.real_server.experiments import EXPERIMENTS, PARTS, SERVERS, Experiment
+from tests.real_server.processes import interrupts_unwind
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.real_server", description=__doc__)
+    parser.add_argument("step", choices=["predict", "measure", "cpu", "report", "validate"])
+    parser.add_argument("experiments", nargs="*", help="names; all that can be run where none is given")
+    parser.add_argument("--port", type=int, default=21059, help="the first of the ports that are used")
+    given = parser.parse_args()
+    unknown = [name for name in given.experiments if name not in EXPERIMENTS]
+    interrupts_unwind()
+    try:
+        if unknown:
+            raise InputError(unknown[0], "no such experiment", f"there are {', '.join(EXPERIMENTS)}")
+        chosen = [EXPERIMENTS[name] for name in given.experiments]
+        _do(given.step, chosen, given.port)
+    except InputError as problem:
+        print(problem, file=sys.stderr)
+        return EXIT_BAD_INPUT
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    return 0
+
+
+def _do(step: str, chosen: list[Experiment], port: int) -> None:
+    from tests.real_server.cpu import measure_cpu
+    from tests.real_server.measure import measure
+    from tests.real_server.prediction import predict
+    from tests.real_server.report import report
+
+    if step == "predict":
+        for experiment in chosen or list(EXPERIMENTS.values()):
+            print(f"predict {experiment.name}", flush=True)
+            predict(experiment)
+    if step in ("measure", "validate"):
+        for experiment in chosen or PARTS:
+            print(f"measure {experiment.name}: {experiment.asks}", flush=True)
+            measure(experiment, port)
+    if step == "cpu":
+        measure_cpu(port)
+    if step in ("report", "validate"):
+        report()
+    if step == "validate" and not chosen:
+        for experiment in SERVERS:
+            print(f"measure {experiment.name}: {experiment.asks}", flush=True)
+            measure(experiment, port)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

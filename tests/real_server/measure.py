@@ -1,0 +1,234 @@
+"""One experiment, run for real: everything is started, the trace is played, and what happened is written down."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import subprocess
+import tempfile
+import time
+from collections import Counter
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tests.real_server.artifacts import DRIVER, LIBRARIES, compiled, jar, java_home, server_jar, server_origin
+from tests.real_server.endpoints import Listener, listeners
+from tests.real_server.experiments import Experiment
+from tests.real_server.postgres import PASSWORD, USER, Postgres, postgres
+from tests.real_server.predict import summary
+from tests.real_server.processes import cpu_s, private_bytes, resident_bytes, running
+from tests.real_server.recorded import Columns, folder, read_columns, write_columns, write_json
+from tests.real_server.servers import Node, play, servers
+
+PORT = 21059
+#: How long a client's four threads go on warming up, for the server's just-in-time compiler.
+SETTLE_S = 10.0
+
+
+def measure(experiment: Experiment, port: int = PORT) -> None:
+    """Run every band and record it in ``data/validation``. The traces must have been recorded before (predict)."""
+    for needed in (*LIBRARIES, *((DRIVER,) if experiment.route in ("ojp", "driver") else ())):
+        jar(needed)  # before anything is started
+    if experiment.route == "ojp":
+        server_jar()
+    bands = []
+    for number, band in enumerate(experiment.bands):
+        began_load = os.getloadavg()[0]
+        with tempfile.TemporaryDirectory(prefix="ojp-validate-") as room:
+            record = _run(experiment, number, Path(room), port)
+        record["load_average"] = [round(began_load, 2), round(os.getloadavg()[0], 2)]
+        bands.append({"rate": band.rate, "load": band.load, **record})
+    write_json(
+        folder(experiment) / "measured.json",
+        {"experiment": experiment.name, "machine": machine(), "versions": versions(experiment), "bands": bands},
+    )
+
+
+def _run(experiment: Experiment, number: int, room: Path, port: int) -> dict[str, Any]:
+    with ExitStack() as stack:
+        # Endpoints without a server behind them are a client's own, so that we see which client came when.
+        clients_apart = experiment.workload.clients.jvms if experiment.endpoints else 1
+        ports = [port + 1 + number for number in range(experiment.nodes * clients_apart)]
+        database = stack.enter_context(postgres(room, port)) if experiment.route != "driver" else None
+        nodes = stack.enter_context(servers(experiment.server, ports, room)) if experiment.route == "ojp" else []
+        ends = stack.enter_context(listeners(experiment.endpoints * clients_apart, ports))
+        clients = _clients(experiment, number, room, database, ports, stack)
+        before = [cpu_s(node.process.pid) for node in nodes if node.process]
+        zero = time.time() + 1.0
+        for client in clients:
+            assert client.stdin is not None
+            client.stdin.write(f"{round(zero * 1000)}\n")
+            client.stdin.flush()
+        for end in ends:
+            end.begin(zero)
+        play(nodes, experiment.signals, zero)
+        limit_s = experiment.duration_s + experiment.tail_s
+        time.sleep(max(0.0, zero + experiment.duration_s - time.time()))
+        extra = _facts(database, nodes, before)
+        for client in clients:
+            client.wait(max(1.0, zero + limit_s + 30 - time.time()))
+        units = _read_units(room, len(clients))
+        if (room / "gauge.csv").exists():
+            _keep_gauge(experiment, number, room)
+        record = _summary(experiment, units) | extra | _listened(ends, zero)
+        write_columns(folder(experiment) / f"measured-{number}.csv.xz", units)
+        return record
+
+
+def _clients(
+    experiment: Experiment, number: int, room: Path, database: Postgres | None, ports: list[int], stack: ExitStack
+) -> list[subprocess.Popen[str]]:
+    """A load generator for each client JVM; each has said that it is ready."""
+    classes = compiled(room)
+    texts = room / "texts.sql"
+    texts.write_text("".join(statement.sql + "\n" for statement in experiment.workload.statements))
+    pool = experiment.pool
+    through_ojp = experiment.route in ("ojp", "driver")
+    if through_ojp:
+        (classes / "ojp.properties").write_text(
+            f"ojp.connection.pool.maximumPoolSize={pool.maximum_size}\n"
+            f"ojp.connection.pool.minimumIdle={pool.minimum_idle}\n"
+            f"ojp.connection.pool.connectionTimeout={round(pool.connection_timeout_s * 1000)}\n"
+        )
+    inner = f"postgresql://{database.address if database else 'localhost:1/none'}"
+    libraries = [jar(DRIVER), *map(jar, LIBRARIES)] if through_ojp else [*map(jar, LIBRARIES)]
+    path = os.pathsep.join(str(item) for item in (classes, *libraries))
+    options = {
+        "--user": USER, "--password": PASSWORD, "--texts": texts,
+        "--threads": experiment.workload.clients.threads, "--until": experiment.duration_s + experiment.tail_s,
+    }  # fmt: skip
+    if experiment.route == "pool":
+        options["--pool"] = f"{pool.maximum_size},{pool.minimum_idle},{round(pool.connection_timeout_s * 1000)}"
+        options["--gauge"] = room / "gauge.csv"
+        options["--resizes"] = ";".join(f"{r.at_s},{r.maximum},{r.minimum_idle}" for r in experiment.resizes)
+    if experiment.warm and experiment.route != "driver":
+        # All clients together must fit into one server's share of the pool, or the warm-up itself would wait for it.
+        options["--warm"] = max(1, pool.maximum_size // (experiment.workload.clients.jvms * experiment.nodes))
+        if experiment.route == "ojp":
+            options["--settle"] = SETTLE_S
+    trace = read_columns(folder(experiment) / f"trace-{number}.csv.xz")
+    quiet = ["-Dorg.slf4j.simpleLogger.defaultLogLevel=error", "-Xmx512m"]
+    clients = []
+    for jvm in range(experiment.workload.clients.jvms):
+        own = {name: column[trace["jvm"] == jvm] for name, column in trace.items()}
+        _, own["unit"] = np.unique(own["unit"], return_inverse=True)
+        own_ports = ports[jvm * experiment.nodes :] if experiment.endpoints else ports
+        endpoints = ",".join(f"localhost:{port}" for port in own_ports[: experiment.nodes])
+        url = f"jdbc:ojp[{endpoints}]_{inner}" if through_ojp else f"jdbc:{inner}"
+        mine = {"--url": url, "--trace": room / f"trace-{jvm}.csv", "--out": room / f"units-{jvm}.csv"}
+        _write_plain(mine["--trace"], own)
+        words = [str(word) for pair in (options | mine).items() for word in pair]
+        command = [java_home(17) / "bin" / "java", *quiet, "-cp", path, "LoadGenerator", *words]
+        log = room / f"client-{jvm}.log"
+        client = stack.enter_context(running(command, log, stdin=subprocess.PIPE, output=subprocess.PIPE))
+        clients.append(client)
+    for client in clients:
+        wait_until_ready(client, room)
+    return clients
+
+
+def wait_until_ready(client: subprocess.Popen[str], room: Path) -> None:
+    """Wait for the load generator's word; RuntimeError with the logs where it ended before."""
+    assert client.stdout is not None
+    line = client.stdout.readline()
+    if line.strip() != "READY":
+        logs = "\n".join(log.read_text()[-2000:] for log in sorted(room.glob("*.log")))
+        raise RuntimeError(f"the load generator ended before it was ready:\n{logs}")
+
+
+def _write_plain(path: Path, columns: Columns) -> None:
+    rows = zip(*(column.tolist() for column in columns.values()), strict=True)
+    path.write_text("\n".join([",".join(columns), *(",".join(map(str, row)) for row in rows)]) + "\n")
+
+
+def _read_units(room: Path, clients: int) -> dict[str, NDArray[Any]]:
+    """The units of all clients by due time: delays from then in microseconds, -1 where it never came to that."""
+    rows: list[tuple[int, int, int, int, int, str]] = []
+    for jvm in range(clients):
+        for line in (room / f"units-{jvm}.csv").read_text().splitlines()[1:]:
+            _, due, *at, thought, error = line.split(",")
+            delays = [round((float(t) - float(due)) * 1e6) if t else -1 for t in at]
+            # Numbers in a message (times, ports) would make a kind of its own of every failure.
+            kind = re.sub(r"\d+", "N", error)
+            rows.append((round(float(due) * 1e6), *delays, round(float(thought) * 1e6), kind))
+    rows.sort(key=lambda row: row[0])
+    names = ("due_us", "started_us", "connected_us", "ended_us", "thought_us", "error")
+    return {name: np.array(column, dtype=object) for name, column in zip(names, zip(*rows, strict=True), strict=True)}
+
+
+def _summary(experiment: Experiment, units: Columns) -> dict[str, Any]:
+    ok = units["error"] == ""
+    latency_s = (units["ended_us"][ok] - units["thought_us"][ok]).astype(float) / 1e6
+    late_s = units["started_us"][units["started_us"] >= 0].astype(float) / 1e6
+    return {
+        "units": len(ok),
+        **summary(latency_s, Counter(units["error"][~ok].tolist()), experiment.duration_s),
+        "started_late_s": {
+            "p50": round(float(np.median(late_s)), 6),
+            "p99": round(float(np.quantile(late_s, 0.99)), 6),
+        },
+    }
+
+
+def _facts(database: Postgres | None, nodes: list[Node], before: list[float]) -> dict[str, Any]:
+    """What is looked at when the last unit is due."""
+    facts: dict[str, Any] = {}
+    if database is not None:
+        backends = database.backends()
+        private = [private_bytes(pid) for pid in backends]
+        facts["backends"] = {"count": len(backends), "private_bytes": sorted(private)}
+    if nodes:
+        alive = [node.process.pid for node in nodes if node.process and node.process.poll() is None]
+        facts["servers"] = {
+            "start_s": [node.started_s for node in nodes],
+            "cpu_s": [cpu_s(pid) for pid in alive],
+            "cpu_before_s": before,
+            "resident_bytes": [resident_bytes(pid) for pid in alive],
+            "pools_built": [node.pools_built() for node in nodes],
+            "calls": [node.calls() for node in nodes],
+        }
+    return facts
+
+
+def _listened(ends: list[Listener], zero: float) -> dict[str, Any]:
+    if not ends:
+        return {}
+    return {"tcp_connections_s": [[round(at - zero, 3) for at in end.accepted] for end in ends]}
+
+
+def _keep_gauge(experiment: Experiment, number: int, room: Path) -> None:
+    lines = [line.split(",") for line in (room / "gauge.csv").read_text().splitlines()]
+    columns = zip(*lines[1:], strict=True)
+    write_columns(
+        folder(experiment) / f"gauge-{number}.csv.xz",
+        {name: np.array(column, dtype=object) for name, column in zip(lines[0], columns, strict=True)},
+    )
+
+
+def machine() -> dict[str, Any]:
+    """What a reader must know of the machine; nothing that names it."""
+    information = Path("/proc/cpuinfo").read_text().splitlines()
+    model = next((line.split(":")[1].strip() for line in information if line.startswith("model name")), "unknown")
+    memory_kib = int(Path("/proc/meminfo").read_text().split()[1])
+    return {
+        "cpu": model,
+        "cores": os.cpu_count(),
+        "memory_gib": round(memory_kib / 2**20, 1),
+        "system": platform.system(),
+    }
+
+
+def versions(experiment: Experiment) -> dict[str, str]:
+    """What ran."""
+    java = (java_home(17) / "release").read_text()
+    kept = {"jdk of the load generator": next(line for line in java.splitlines() if line.startswith("JAVA_VERSION="))}
+    if experiment.route in ("ojp", "driver"):
+        kept["driver"] = DRIVER
+    if experiment.route == "ojp":
+        kept["server"] = server_origin()
+    return kept | {"libraries": ", ".join(LIBRARIES), "database": "PostgreSQL 15"}

@@ -1,0 +1,104 @@
+"""What the model says of an experiment: the same trace, settings and disruption, on the model's own clock."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from simpy import Environment
+
+from ojp_sizing.behaviour.pool import resize_pool
+from ojp_sizing.behaviour.world import ENDINGS, OK
+from ojp_sizing.demand.trace import Trace
+from ojp_sizing.deployment.constants import Constants, default_constants
+from ojp_sizing.deployment.deployment import Deployment, ServerSettings
+from ojp_sizing.deployment.disruption import Disruption, PodLoss, Several
+from ojp_sizing.simulation.outcomes import Outcomes
+from ojp_sizing.simulation.simpy_clock import SimpyClock
+from tests.real_server.experiments import Experiment, Resize
+
+#: Quantiles that are kept of a distribution, for the figures.
+LEVELS = np.concatenate([np.arange(1, 99) / 100, [0.99, 0.995, 0.999]])
+
+
+def constants_of(experiment: Experiment, values: Mapping[str, float]) -> Constants:
+    """The model's constants; a part that isn't OJP's has none of OJP's CPU."""
+    constants = default_constants()
+    if experiment.route != "ojp":
+        constants = replace(constants, statement_cpu_s=0.0, small_rpc_cpu_s=0.0, row_block_cpu_s=0.0)
+    return replace(constants, **values)
+
+
+def simulate_experiment(
+    experiment: Experiment, trace: Trace, *, statement_s: float = 0.0, values: Mapping[str, float] | None = None
+) -> Outcomes:
+    """Run the model. ``statement_s``: what a statement takes beyond its sleep; ``values``: other constants."""
+    server = experiment.server
+    if experiment.route == "pool":  # a pool alone: nothing else gates, and a query holds its connection to the end
+        server = ServerSettings(thread_pool_size=5000, segregation=False, breaker_threshold=1_000_000)
+    deployment = Deployment(
+        experiment.nodes, 2.0, experiment.pool, server, constants=constants_of(experiment, values or {})
+    )
+    trace = replace(trace, database_s=trace.database_s + statement_s)
+    clock = SimpyClock(trace, deployment, warm=experiment.warm)
+    for resize in experiment.resizes:
+        clock.env.process(_resize(clock, clock.env, resize))
+    return clock.run(_disruption(experiment), 1.0, recovery_s=1e6)
+
+
+def _resize(clock: SimpyClock, env: Environment, resize: Resize) -> Any:
+    """Process: the pool's share changes at an instant, as a new view of the cluster would change it."""
+    yield env.timeout(resize.at_s)
+    settings = clock.world.settings[0]
+    settings.pool_size, settings.pool_idle = resize.maximum, resize.minimum_idle
+    clock.world.state[0].now = env.now
+    resize_pool(clock.world, 0, 1)
+    clock._put_posts()
+
+
+#: From the start of a server's process to its listening, by a trial of the harness; ``first-connect`` measures it.
+START_S = 1.2
+
+
+def _disruption(experiment: Experiment) -> Disruption:
+    """Processes that end and are started again. A process that is frozen has no counterpart in the model."""
+    losses = []
+    for signal in experiment.signals:
+        if signal.what in ("KILL", "TERM"):
+            back = [later for later in experiment.signals if later.what == "start" and later.node == signal.node]
+            how: Literal["killed", "stopped"] = "killed" if signal.what == "KILL" else "stopped"
+            losses.append(PodLoss(signal.node, signal.at_s, back[0].at_s - signal.at_s + START_S, 0.0, 0.0, how))
+    return Several(tuple(losses)) if len(losses) > 1 else losses[0] if losses else None
+
+
+def summary(latency_s: NDArray[np.float64], failed: Mapping[str, int], duration_s: float) -> dict[str, Any]:
+    """What is compared. ``latency_s``: of the units that ended well."""
+    quantiles = np.quantile(latency_s, LEVELS, method="inverted_cdf") if len(latency_s) else np.array([])
+    at = {0.5: "p50_s", 0.95: "p95_s", 0.99: "p99_s"}
+    named = {name: round(float(quantiles[np.argmin(abs(LEVELS - q))]), 6) for q, name in at.items() if len(quantiles)}
+    return {
+        "ok": len(latency_s),
+        "throughput": round(len(latency_s) / duration_s, 3),
+        "failed": {name: int(count) for name, count in sorted(failed.items()) if count},
+        **named,
+        "quantiles_s": [round(value, 5) for value in quantiles.tolist()],
+    }
+
+
+def predicted(experiment: Experiment, trace: Trace, outcomes: Outcomes) -> dict[str, Any]:
+    """The summary of a simulated run."""
+    ok = outcomes.outcome == OK
+    endings = {name: int((outcomes.outcome == code).sum()) for code, name in enumerate(ENDINGS) if code != OK}
+    endings["unfinished"] = int((outcomes.outcome < 0).sum())
+    told = summary(outcomes.latency_s[ok], endings, experiment.duration_s)
+    if experiment.route == "ojp":
+        pools = outcomes.samples["pools"][np.searchsorted(outcomes.sample_s, experiment.duration_s) - 1]
+        told["connections"] = int((pools["open"] + pools["orphaned"]).sum())
+        least = [max(1, minimum) for minimum in pools["minimum"].tolist()]
+        told["pools_built"] = [
+            int(pool["created"]) + int(pool["orphaned"]) // idle for pool, idle in zip(pools, least, strict=True)
+        ]
+    return told

@@ -1,0 +1,232 @@
+"""``docs/validation.md`` and its figures, made from ``data/validation`` alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from math import inf, isinf, log10
+from pathlib import Path
+from typing import Any
+
+from ojp_sizing.deployment.constants import default_constants
+from tests.real_server.artifacts import ROOT
+from tests.real_server.claims import CLAIMS
+from tests.real_server.cpu import COMPOSITIONS, RECORD, fit, per_unit
+from tests.real_server.experiments import EXPERIMENTS, PARTS, SERVERS
+from tests.real_server.findings import LIMIT_LOAD, LIMITS, QUANTITIES, Compared, Quantity, compare, judged, measured
+from tests.real_server.prediction import modelled
+from tests.real_server.recorded import folder, read_json
+
+PAGE = ROOT / "docs" / "validation.md"
+WORDS = Path(__file__).with_name("validation_words.md")
+NAMES = {"throughput": "throughput", "p50_s": "p50", "p95_s": "p95", "p99_s": "p99"}
+
+
+def report() -> None:
+    """Write the page and its figures."""
+    PAGE.write_text(page(), encoding="utf-8")
+    for name, drawing in figures().items():
+        path = PAGE.parent / "figures" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(drawing, encoding="utf-8")
+
+
+def page() -> str:
+    """The page: words by hand, tables by the measurements."""
+    text = WORDS.read_text(encoding="utf-8")
+    for place, table in {
+        "runs": _runs(), "errors": _errors(compared()), "servers": _errors(servers()), "cpu": _cpu(),
+        "claims": _claims(), "quantities": _quantities(), "waiting": _waiting(),
+        "figures": "\n".join(f"![quantiles of {name}](figures/{name})" for name in figures()),
+    }.items():  # fmt: skip
+        text = text.replace(f"<!-- {place} -->", table)
+    return text
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def compared() -> list[Compared]:
+    """Every run that the model can be held against."""
+    return [run for part in PARTS if modelled(part) and measured(part.name) for run in compare(part.name)]
+
+
+def servers() -> list[Compared]:
+    """Every measured run of a real server in which units ended well, by the model and by the clock."""
+    runs = [run for part in SERVERS if modelled(part) and measured(part.name) for run in compare(part.name)]
+    return [run for run in runs if run.now["ok"] and run.measured["ok"]]
+
+
+def _runs() -> str:
+    rows = []
+    for part in (*PARTS, *SERVERS):
+        if not measured(part.name):
+            continue
+        document = read_json(folder(part) / "measured.json")
+        loads = [load for band in document["bands"] for load in band["load_average"]]
+        units = sum(band["units"] for band in document["bands"])
+        rows.append([part.name, part.asks, f"{units:,}", f"{min(loads):.1f} to {max(loads):.1f}"])
+    return _table(["Experiment", "What it asks", "Units", "Load average (2 cores)"], rows)
+
+
+def _errors(runs: Sequence[Compared]) -> str:
+    head = ["Experiment", "Load", *(f"{name}: measured" for name in NAMES.values())]
+    head += ["failed: model, measured", "Error of the model now", "Error of the committed prediction"]
+    return _table(head, [_error_row(run) for run in runs])
+
+
+def _error_row(run: Compared) -> list[str]:
+    def errors(committed: bool) -> str:
+        return ", ".join(f"{name} {100 * run.error(of, committed=committed):+.1f} %" for of, name in NAMES.items())
+
+    values = [f"{run.measured['throughput']:.1f}/s"]
+    values += [f"{1000 * run.measured[of]:.1f} ms" for of in NAMES if of != "throughput"]
+    failed = f"{sum(run.now['failed'].values())}, {sum(run.measured['failed'].values())}"
+    load = f"{100 * run.load:.0f} %" if run.load else "burst"
+    return [run.experiment, load, *values, failed, errors(committed=False), errors(committed=True)]
+
+
+def within_limits(run: Compared) -> dict[str, bool]:
+    """Which of the figures that the issue asks for a run reaches; p50 and p95 count up to a load of 80 %."""
+    asked = {
+        of: limit for of, limit in LIMITS.items() if of in ("throughput", "p99_s") or (run.load or inf) <= LIMIT_LOAD
+    }
+    return {of: abs(run.error(of)) <= limit for of, limit in asked.items()}
+
+
+def _number(value: float) -> str:
+    return "no end" if isinf(value) else f"{value:,.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+
+
+def _show(found: Quantity, unit: str) -> str:
+    interval = "" if found.low == found.high else f" [{_number(found.low)}, {_number(found.high)}]"
+    return f"{_number(found.value)}{interval} {unit}"
+
+
+def _claims() -> str:
+    rows = []
+    for claim in CLAIMS:
+        if measured(claim.experiment):
+            found, verdict = judged(claim)
+            said = f"{_number(claim.low)} to {_number(claim.high)} {claim.unit}"
+            source = f"{claim.status}, {claim.source}"
+            rows.append([claim.says, source, claim.experiment, said, _show(found, claim.unit), f"**{verdict}**"])
+    return _table(["Statement", "Status and source", "Experiment", "Predicted range", "Measured", "Verdict"], rows)
+
+
+def _quantities() -> str:
+    claimed = {(claim.experiment, claim.quantity) for claim in CLAIMS}
+    units = {
+        "connection open, median": "ms",
+        "connection open, the fastest tenth's slowest": "ms",
+        "getConnection, median": "ms",
+        "calls that took more than 1 s": "%",
+        "private memory of a PostgreSQL session, median": "MiB",
+    }
+    rows = [
+        [experiment, quantity, _show(QUANTITIES[experiment, quantity](), units.get(quantity, "")).strip()]
+        for experiment, quantity in QUANTITIES
+        if (experiment, quantity) not in claimed and measured(experiment)
+    ]
+    return _table(["Experiment", "Quantity", "Measured"], rows)
+
+
+def _cpu() -> str:
+    record = read_json(RECORD)
+    small_s, statement_s = constant("small_rpc_cpu_s"), constant("statement_cpu_s")
+    statements = [len(composition.texts) for composition in COMPOSITIONS]
+    # Beside connect and terminateSession: a close for each result set, and the two ends of a transaction.
+    small = [2 + c.texts.count(0) + 2 * c.transaction for c in COMPOSITIONS]
+    told_s = [small_s * few + statement_s * some for few, some in zip(small, statements, strict=True)]
+    told_s += [2 * small_s, small_s, statement_s]
+    found = {f"unit: {name}": value for name, value in per_unit().items()} | fit()
+    rows = [
+        [
+            f"CPU, {name}",
+            f"{1000 * told:.2f} ms",
+            f"{1000 * value.value:.2f} [{1000 * value.low:.2f}, {1000 * value.high:.2f}] ms",
+        ]
+        for told, (name, value) in zip(told_s, found.items(), strict=True)
+    ]
+    idle, start = record["idle"], record["start_s"][0]
+    rows += [
+        ["CPU of an idle server", "0", f"{idle['cpu_s'] / idle['seconds']:.4f} cores"],
+        [
+            "resident memory before the first call",
+            "",
+            f"{idle['resident_bytes_before_the_first_call'] / 2**20:.0f} MiB",
+        ],
+        ["resident memory after this load", "", f"{idle['resident_bytes_at_the_end'] / 2**20:.0f} MiB"],
+        ["process start to listening", f"{constant('pod_start_s'):g} s", f"{start:.2f} s"],
+    ]
+    return _table(["Quantity", "The model's constants", "Measured"], rows)
+
+
+def constant(name: str) -> float:
+    """The value that the model uses."""
+    return float(getattr(default_constants(), name))
+
+
+def _waiting() -> str:
+    rows = []
+    for experiment in SERVERS:
+        if measured(experiment.name):
+            continue
+        bands: list[dict[str, Any]] = read_json(folder(experiment) / "prediction.json")["bands"]
+        told = "; ".join(
+            f"{band['rate']:g}/s: p50 {1000 * band['p50_s']:.1f} ms, p99 {1000 * band['p99_s']:.0f} ms, "
+            f"failed {sum(band['failed'].values())}"
+            for band in bands
+            if "p50_s" in band
+        )
+        rows.append([experiment.name, experiment.asks, told or "not modelled"])
+    return _table(["Experiment", "What it asks", "Committed prediction"], rows)
+
+
+# Figures ---------------------------------------------------------------------------------------------------------
+
+_SIDE, _EDGE = 320, 40
+_COLOURS = ("#1b6ca8", "#2a9d5c", "#c98a00", "#c4472b", "#7b3fa0")
+
+
+def figures() -> dict[str, str]:
+    """A figure per experiment: quantiles of the model against those measured, on logarithmic axes."""
+    by_name: dict[str, list[Compared]] = {}
+    for run in compared():
+        by_name.setdefault(run.experiment, []).append(run)
+    return {f"validation-{name}.svg": _figure(EXPERIMENTS[name].name, runs) for name, runs in by_name.items()}
+
+
+def _figure(name: str, runs: Sequence[Compared]) -> str:
+    pairs = [list(zip(run.measured["quantiles_s"], run.now["quantiles_s"], strict=True)) for run in runs]
+    values = [value for pair in pairs for point in pair for value in point if value > 0]
+    low, high = log10(min(values)) - 0.05, log10(max(values)) + 0.05
+
+    def at(seconds: float) -> float:
+        return _EDGE + (log10(max(seconds, 10**low)) - low) / (high - low) * (_SIDE - 2 * _EDGE)
+
+    far = _SIDE - _EDGE
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_SIDE} {_SIDE}" width="{_SIDE}" height="{_SIDE}" '
+        'font-family="sans-serif" font-size="10">',
+        f'<rect width="{_SIDE}" height="{_SIDE}" fill="#fff"/>',
+        f'<path d="M{_EDGE} {far}L{far} {_EDGE}" stroke="#999"/>',
+        f'<path d="M{_EDGE} {_EDGE}V{far}H{far}" fill="none" stroke="#333"/>',
+        f'<text x="{_EDGE}" y="16">{escape(name)}: quantiles of latency, ms</text>',
+        f'<text x="{far}" y="{_SIDE - 8}" text-anchor="end">measured</text>',
+        f'<text x="12" y="{_EDGE}" transform="rotate(-90 12 {_EDGE})" text-anchor="end">model</text>',
+    ]
+    for ms in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000):
+        if low <= log10(ms / 1000) <= high:
+            place = at(ms / 1000)
+            parts.append(f'<text x="{place:.0f}" y="{far + 12}" text-anchor="middle">{ms}</text>')
+            parts.append(f'<text x="{_EDGE - 4}" y="{_SIDE - place + 3:.0f}" text-anchor="end">{ms}</text>')
+    for number, (run, pair) in enumerate(zip(runs, pairs, strict=True)):
+        colour = _COLOURS[number % len(_COLOURS)]
+        points = " ".join(f"{at(found):.1f},{_SIDE - at(told):.1f}" for found, told in pair)
+        parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="1.5"/>')
+        label = f"load {100 * run.load:.0f} %" if run.load else f"{run.measured['units']} units"
+        parts.append(f'<text x="{_EDGE + 8}" y="{_EDGE + 12 * (number + 1)}" fill="{colour}">{label}</text>')
+    return "\n".join([*parts, "</svg>"]) + "\n"

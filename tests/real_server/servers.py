@@ -1,0 +1,127 @@
+"""OJP's own servers: started from their jar, and whatever is done to them."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.request import urlopen
+
+from ojp_sizing.deployment.deployment import ServerSettings
+from tests.real_server.artifacts import java_home, server_jar
+from tests.real_server.experiments import Signal
+from tests.real_server.processes import LOOPBACK, need_free, running, send, wait_for_port
+
+START_LIMIT_S = 60
+#: The metrics' port lies so far above the server's.
+METRICS = 100
+
+
+def properties(server: ServerSettings, port: int, metrics_port: int) -> dict[str, object]:
+    """System properties of OJP 0.3.x (reference 9)."""
+    segregation = "ojp.server.slowQuerySegregation"
+    return {
+        "user.timezone": "UTC",
+        "ojp.server.port": port,
+        "ojp.prometheus.port": metrics_port,
+        "ojp.server.threadPoolSize": server.thread_pool_size,
+        "ojp.server.circuitBreakerTimeout": round(server.breaker_open_s * 1000),
+        "ojp.server.circuitBreakerThreshold": server.breaker_threshold,
+        f"{segregation}.enabled": str(server.segregation).lower(),
+        f"{segregation}.slowSlotPercentage": server.slow_slot_percentage,
+        f"{segregation}.idleTimeout": round(server.idle_timeout_s * 1000),
+        f"{segregation}.fastSlotTimeout": round(server.fast_slot_timeout_s * 1000),
+        f"{segregation}.slowSlotTimeout": round(server.slow_slot_timeout_s * 1000),
+        f"{segregation}.updateGlobalAvgInterval": round(server.update_global_average_s),
+    }
+
+
+@dataclass(slots=True)
+class Node:
+    """One server: its process now, and what it did when (wall clock)."""
+
+    settings: ServerSettings
+    port: int
+    room: Path
+    process: subprocess.Popen[str] | None = None
+    context: AbstractContextManager[subprocess.Popen[str]] | None = None
+    started_s: list[float] = field(default_factory=list)
+    options: tuple[str, ...] = ()
+    more: tuple[tuple[str, str], ...] = ()
+    """Options of its JVM, and other system properties."""
+
+    @property
+    def log(self) -> Path:
+        """Where it writes."""
+        return self.room / f"server-{self.port}.log"
+
+    def start(self) -> None:
+        """Start it, and note how long it took to listen. Its ports must be free."""
+        need_free(self.port)
+        need_free(self.port + METRICS)
+        named = properties(self.settings, self.port, self.port + METRICS) | dict(self.more)
+        flags = [f"-D{name}={value}" for name, value in named.items()]
+        # Options stand before -jar; after it they would be the program's arguments.
+        command = [java_home(21) / "bin" / "java", *self.options, *flags, "-jar", server_jar()]
+        self.context = running(command, self.log)
+        self.process = self.context.__enter__()
+        self.started_s.append(wait_for_port(self.port, self.process, START_LIMIT_S))
+
+    def suffer(self, what: Signal) -> None:
+        """Let a signal of the experiment happen."""
+        if what.what == "start":
+            self.end()
+            self.start()
+        elif self.process is not None:
+            send(self.process, signal.Signals[f"SIG{what.what}"])
+
+    def pools_built(self) -> int:
+        """How many pools it says that it has built, since the experiment began."""
+        return self.log.read_text(encoding="utf-8").count("Created new HikariDataSource")
+
+    def calls(self) -> dict[str, tuple[int, float]]:
+        """By its own metrics (reference 12): calls that it has answered, by method, and their time in all, ms."""
+        try:
+            with urlopen(f"http://{LOOPBACK}:{self.port + METRICS}/metrics", timeout=2.0) as answer:
+                text = answer.read().decode()
+        except OSError:  # it is dead or frozen
+            return {}
+        found: dict[str, tuple[int, float]] = {}
+        for method in sorted(set(re.findall(r'rpc_method="(\w+)"', text))):
+            lines = re.findall(
+                rf'^rpc_server_duration_milliseconds_(count|sum){{.*rpc_method="{method}".*}} (.+)$', text, re.M
+            )
+            count = sum(float(value) for kind, value in lines if kind == "count")
+            found[method] = (int(count), round(sum(float(value) for kind, value in lines if kind == "sum"), 3))
+        return found
+
+    def end(self) -> None:
+        """End it and wait for it."""
+        if self.context is not None:
+            self.context.__exit__(None, None, None)
+            self.context = self.process = None
+
+
+@contextmanager
+def servers(settings: ServerSettings, ports: list[int], room: Path) -> Iterator[list[Node]]:
+    """That many servers, all listening."""
+    nodes = [Node(settings, port, room) for port in ports]
+    try:
+        for node in nodes:
+            node.start()
+        yield nodes
+    finally:
+        for node in nodes:
+            node.end()
+
+
+def play(nodes: list[Node], signals: tuple[Signal, ...], zero: float) -> None:
+    """Do each signal at its instant."""
+    for what in signals:
+        time.sleep(max(0.0, zero + what.at_s - time.time()))
+        nodes[what.node].suffer(what)

@@ -1,0 +1,191 @@
+"""The model against recorded measurements of real parts, without Java; and the harness's own manners."""
+
+from __future__ import annotations
+
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ojp_sizing.errors import InputError
+from tests.real_server import artifacts, processes, recorded
+from tests.real_server.claims import CLAIMS
+from tests.real_server.experiments import EXPERIMENTS, PARTS, SERVERS, Experiment
+from tests.real_server.findings import compare, judged, measured, median
+from tests.real_server.postgres import programs
+from tests.real_server.predict import predicted, simulate_experiment
+from tests.real_server.prediction import modelled
+from tests.real_server.report import PAGE, figures, page, within_limits
+
+RUNS = [
+    (part.name, number) for part in PARTS if modelled(part) and measured(part.name) for number in range(len(part.bands))
+]
+#: The run that the model misses, and which of its figures: docs/validation.md says why.
+MISSED = {"pool-burst": {"p99_s"}}
+
+
+@pytest.mark.parametrize(("name", "number"), RUNS)
+def test_the_model_is_as_near_to_the_measurement_as_asked(name: str, number: int) -> None:
+    run = compare(name)[number]
+    reached = within_limits(run)
+    assert {of for of, ok in reached.items() if not ok} <= MISSED.get(run.experiment, set())
+
+
+@pytest.mark.parametrize(("name", "number"), RUNS)
+def test_the_model_fails_as_many_units_as_the_real_pool(name: str, number: int) -> None:
+    run = compare(name)[number]
+    told, found = (sum(part["failed"].values()) for part in (run.now, run.measured))
+    assert told == pytest.approx(found, rel=0.05, abs=0)
+
+
+@pytest.mark.parametrize("name", [name for name in ("leak-update", "leak-query", "breaker") if measured(name)])
+def test_a_failed_statement_without_a_session_loses_its_connection(name: str) -> None:
+    """The model fails exactly what the real server failed, where every such failure leaks (reference 1.6)."""
+    experiment = EXPERIMENTS[name]
+    trace = recorded.read_trace(recorded.folder(experiment) / "trace-0.csv.xz", experiment)
+    outcomes = simulate_experiment(experiment, trace, values={"error_leak_probability": 1.0})
+    told = predicted(experiment, trace, outcomes)
+    errors = recorded.read_columns(recorded.folder(experiment) / "measured-0.csv.xz")["error"].tolist()
+    assert told["ok"] == errors.count("")
+    assert told["failed"]["database error"] == sum("division by zero" in error for error in errors)
+    assert sum(told["failed"].values()) == len(errors) - errors.count("")
+
+
+def test_the_measured_summaries_are_those_of_the_recorded_units() -> None:
+    for name, number in RUNS:
+        run = compare(name)[number]
+        units = recorded.read_columns(recorded.DATA / run.experiment / f"measured-{run.number}.csv.xz")
+        ok = units["error"] == ""
+        latency_s = (units["ended_us"][ok] - units["thought_us"][ok]) / 1e6
+        assert run.measured["ok"] == ok.sum()
+        assert run.measured["p95_s"] == pytest.approx(np.quantile(latency_s, 0.95, method="inverted_cdf"), abs=1e-6)
+
+
+@pytest.mark.parametrize("experiment", PARTS + SERVERS, ids=lambda experiment: experiment.name)
+def test_every_experiment_has_a_trace_and_a_prediction(experiment: Experiment) -> None:
+    document = recorded.read_json(recorded.folder(experiment) / "prediction.json")
+    assert len(document["bands"]) == len(experiment.bands)
+    for number in range(len(experiment.bands)):
+        path = recorded.folder(experiment) / f"trace-{number}.csv.xz"
+        trace = recorded.read_trace(path, experiment)
+        assert (np.diff(trace.arrival_s) >= 0).all()
+        assert np.allclose(trace.database_s * 1000, np.round(trace.database_s * 1000))
+
+
+def test_a_trace_is_read_as_it_was_written(tmp_path: Path) -> None:
+    experiment = EXPERIMENTS["breaker"]
+    drawn = recorded.draw_trace(experiment, experiment.bands[0])
+    recorded.write_trace(tmp_path / "trace.csv.xz", drawn)
+    read = recorded.read_trace(tmp_path / "trace.csv.xz", experiment)
+    for name in (
+        "arrival_s",
+        "jvm",
+        "first",
+        "count",
+        "transaction",
+        "text",
+        "writes",
+        "fails",
+        "database_s",
+        "think_s",
+    ):
+        assert np.array_equal(getattr(read, name), getattr(drawn, name)), name
+    assert drawn.fails.any()
+
+
+def test_what_is_recorded_is_small_and_names_no_place() -> None:
+    files = [path for path in recorded.DATA.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < 2_000_000
+    for path in files:
+        text = path.read_text() if path.suffix == ".json" else ",".join(recorded.read_columns(path))
+        assert not re.search(r"/(?:home|root|tmp|work)\b|https?:", text), path
+
+
+def test_the_page_is_what_the_measurements_say() -> None:
+    assert PAGE.read_text(encoding="utf-8") == page()
+    for name, drawing in figures().items():
+        assert (PAGE.parent / "figures" / name).read_text(encoding="utf-8") == drawing
+
+
+def test_claims_are_judged_by_the_whole_interval() -> None:
+    verdicts = {judged(claim)[1] for claim in CLAIMS if measured(claim.experiment)}
+    assert {"confirmed", "refuted"} <= verdicts <= {"confirmed", "refuted", "undecided"}
+
+
+def test_the_interval_of_a_median_holds_it_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(7)
+    found = [median(rng.exponential(1.0, 60)) for _ in range(2000)]
+    assert np.mean([m.low <= np.log(2.0) <= m.high for m in found]) > 0.94
+
+
+# Manners of the harness --------------------------------------------------------------------------------------------
+
+
+def _run(*words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "tests.real_server", *words]
+    return subprocess.run(command, cwd=artifacts.ROOT, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_an_unknown_experiment_is_one_line() -> None:
+    result = _run("measure", "no-such")
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_busy_port_is_one_line() -> None:
+    with socket.socket() as taken:
+        taken.bind((processes.LOOPBACK, 0))
+        taken.listen()
+        with pytest.raises(InputError, match="somebody listens"):
+            processes.need_free(taken.getsockname()[1])
+
+
+def test_a_jar_that_was_changed_is_refused(tmp_path: Path) -> None:
+    name = "HikariCP-6.2.1.jar"
+    (tmp_path / name).write_bytes(b"not the jar")
+    with pytest.raises(InputError, match="SHA-256"):
+        artifacts.jar(artifacts.HIKARI, tmp_path)
+
+
+def test_a_missing_jdk_is_one_line() -> None:
+    with pytest.raises(InputError, match="no JDK"):
+        artifacts.java_home(1000)
+
+
+def test_missing_programs_of_postgresql_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PG_BIN", str(tmp_path))
+    with pytest.raises(InputError, match="initdb"):
+        programs()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_an_interrupted_run_leaves_no_process_behind(tmp_path: Path, number: signal.Signals) -> None:
+    script = (
+        "from pathlib import Path; import time\n"
+        "from tests.real_server.processes import interrupts_unwind, running\n"
+        "interrupts_unwind()\n"
+        f"with running(['sleep', '300'], Path({str(tmp_path)!r}) / 'log') as child:\n"
+        "    while Path(f'/proc/{child.pid}/comm').read_text() != 'sleep\\n':\n"
+        "        time.sleep(0.01)\n"
+        "    print(child.pid, flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script], cwd=artifacts.ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as harness:
+        assert harness.stdout is not None
+        child = int(harness.stdout.readline())
+        harness.send_signal(number)
+        harness.wait(20)
+    for _ in range(100):
+        if not Path(f"/proc/{child}").exists():
+            return
+        time.sleep(0.05)
+    state = Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[0]
+    assert state == "Z"  # dead; whoever inherited it hasn't fetched it
