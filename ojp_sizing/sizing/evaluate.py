@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf
 
 from numpy.random import Generator, SeedSequence, default_rng
 
-from ojp_sizing.behaviour.transition import COMPILER
 from ojp_sizing.demand.trace import sample_trace
 from ojp_sizing.demand.workload import Workload
 from ojp_sizing.deployment.deployment import Deployment
@@ -38,9 +34,11 @@ from ojp_sizing.measurement.objectives import (
     objectives_of,
     overall,
 )
+from ojp_sizing.simulation.clock import Clock
 from ojp_sizing.simulation.outcomes import HAZARD_NAMES
 from ojp_sizing.simulation.simulate import Engine, simulate
 from ojp_sizing.sizing.resources import memory_of
+from ojp_sizing.sizing.workers import Workers
 
 #: A disruption begins this long after the start, by when the warm start has settled.
 LEAD_S = 5.0
@@ -84,6 +82,8 @@ class Task:
     engine: Engine
     pods: int = 0
     """Of a rolling update, only the first so many pods; 0: all."""
+    checked: bool | None = None
+    """Whether the model's laws are held against it as it goes; None: as ``Clock.checked`` says where it is run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,24 +207,12 @@ def run_task(task: Task) -> Replication:
         if disruption is not None:
             duration_s = expected_end_s(disruption) + stops_s + after_s
         trace = sample_trace(task.workload, task.rate, duration_s, trace_seed)
-        outcomes = simulate(trace, deployment, disruption, engine=task.engine, recovery_s=after_s)
+        outcomes = simulate(trace, deployment, disruption, engine=task.engine, recovery_s=after_s, checked=task.checked)
         window_s = outcomes.window_s
         if window_s is None or window_s[1] + after_s <= duration_s:
             return measure_replication(outcomes, task.deployment, task.situation, task.recovery_s, task.tail_s)
         # Running RPCs kept stopping pods alive, and the trace was too short; a longer one begins with the same units.
         stops_s = window_s[1] - expected_end_s(disruption) if window_s[1] < inf else 2 * stops_s + 5.0
-
-
-@contextmanager
-def workers(engine: Engine) -> Iterator[Executor]:
-    """One worker per core: threads for the compiled clock, which leaves the GIL alone; processes for SimPy."""
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
-    compiled = engine == "compiled" or (engine == "auto" and COMPILER)
-    pool: Executor = ThreadPoolExecutor(count) if compiled else ProcessPoolExecutor(count)
-    try:
-        yield pool
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def judge(measures: dict[str, Estimate], objectives: Objectives, situation: Situation) -> tuple[Judgement, ...]:
@@ -253,7 +241,7 @@ class Bench:
     objectives: Objectives
     seed: int
     engine: Engine
-    pool: Executor
+    pool: Workers
     situations: tuple[Situation, ...] = SITUATIONS
     progress: Progress = _silent
 
@@ -278,6 +266,7 @@ class Bench:
                 number,
                 self.engine,
                 pods,
+                Clock.checked,
             )
             for situation, number in wanted
         ]

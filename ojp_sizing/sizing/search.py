@@ -23,7 +23,8 @@ from ojp_sizing.sizing.candidates import (
     cost_cores,
     pod_cpu_cores,
 )
-from ojp_sizing.sizing.evaluate import Bench, Evaluation, Scouting, evaluate, scout, situations_with, workers
+from ojp_sizing.sizing.evaluate import Bench, Evaluation, Scouting, evaluate, scout, situations_with
+from ojp_sizing.sizing.workers import workers_for
 
 
 class Stage(StrEnum):
@@ -213,6 +214,7 @@ def search(
     version: str = DEFAULT_VERSION,
     budget_s: float = inf,
     also: Sequence[Situation] = (),
+    workers: int | None = None,
     listener: Listener = unheard,
 ) -> SearchResult:
     """Find the cheapest deployment that is shown to meet every objective in every situation.
@@ -231,7 +233,7 @@ def search(
     stopped = "every candidate was tried"
     tried = 0
 
-    with workers(engine) as pool:
+    with workers_for(engine, workers) as pool:
         situations = situations_with(also)
         bench = Bench(
             workload, rate, objectives, seed, engine, pool, situations, lambda what: listener(what, tried, len(found))
