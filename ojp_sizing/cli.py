@@ -111,6 +111,12 @@ if TYPE_CHECKING:
     help="Which clock runs the simulation.",
 )
 @click.option(
+    "--workers",
+    default=None,
+    metavar="N",
+    help="How many simulations run at a time; otherwise one per core. The answer is the same for any number.",
+)
+@click.option(
     "--check-laws",
     is_flag=True,
     help="Hold the model's own laws against every run as it goes (nothing lent twice or lost, ...). Slower.",
@@ -169,6 +175,7 @@ def _run(options: dict[str, Any]) -> int:
     most_replicas = parse_whole(options["max_replicas"], "--max-replicas", least, 1000)
     seed = parse_whole(options["seed"], "--seed", 0, 2**63 - 1)
     budget_s = parse_duration(options["time_budget"], "--time-budget")
+    workers = None if options["workers"] is None else parse_whole(options["workers"], "--workers", 1, 1024)
     also = [_situation(name) for name in options["also"]]
     workload = read_workload(options["workload"])
     constants = constants_of(workload, options["workload"])
@@ -177,7 +184,7 @@ def _run(options: dict[str, Any]) -> int:
         with _progress() as listener:
             judged = check(
                 workload, rate, deployment, objectives=objectives, seed=seed, engine=options["engine"],
-                also=also, warnings=warnings, files=file.files, listener=listener,
+                also=also, warnings=warnings, files=file.files, workers=workers, listener=listener,
             )  # fmt: skip
         if options["as_json"]:
             click.echo(json_text(record_of_judged(judged)), nl=False)
@@ -200,7 +207,7 @@ def _run(options: dict[str, Any]) -> int:
         recommendation = size(
             workload, rate, database=database, objectives=objectives, seed=seed, engine=options["engine"],
             least_replicas=least, most_replicas=most_replicas, constants=file.constants_over(constants),
-            version=version, budget_s=budget_s, also=also, listener=listener,
+            version=version, budget_s=budget_s, also=also, workers=workers, listener=listener,
         )  # fmt: skip
 
     release = release_of(recommendation, **names) if recommendation.evaluation else None

@@ -26,7 +26,8 @@ from ojp_sizing.measurement.objectives import Objectives, Situation, Verdict, ov
 from ojp_sizing.report.words import shown_number
 from ojp_sizing.simulation.outcomes import Outcomes
 from ojp_sizing.simulation.simulate import Engine
-from ojp_sizing.sizing.evaluate import STEPS, Bench, judge, workers
+from ojp_sizing.sizing.evaluate import STEPS, Bench, judge
+from ojp_sizing.sizing.workers import workers_for
 
 PREDICTION = "Predicted by a model whose capacity constants are themselves predicted, not measured."
 #: Units are put together by the second in which they arrive.
@@ -80,7 +81,7 @@ def demand_points(
 ) -> list[DemandPoint]:
     """Measure the steady situation at each of ``rates`` (units/s), with the same replications as a sizing."""
     wanted = [(Situation.STEADY, number) for number in range(replications)]
-    with workers(engine) as pool:
+    with workers_for(engine) as pool:
         benches = [Bench(workload, rate, Objectives(), seed, engine, pool) for rate in rates]
         return [DemandPoint(bench.rate, measure(bench.run(deployment, wanted))) for bench in benches]
 

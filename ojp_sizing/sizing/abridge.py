@@ -5,7 +5,9 @@ before it comes back) and then a quiet rest, in which one pod less serves the sa
 much is simulated as a percentile needs. And of a rolling update's pods only the first and the second: the first is missed
 by clients that have all others, each later one by clients that have not all found the one before it.
 
-Where the demand itself changes with time, or the loud part lasts as long as the absence, the whole is simulated.
+Where the demand itself changes with time, or the loud part lasts as long as the absence, the whole is simulated. So is an
+update in which pools were emptied or an executor filled up: then each pod that is replaced is a chance of a collapse (a
+convoy, a lock), rare for one and frequent for all, and two can't speak for the others.
 """
 
 from __future__ import annotations
@@ -23,6 +25,8 @@ from ojp_sizing.simulation.outcomes import Outcomes
 
 #: Pods of a rolling update that are replaced in an abridged one.
 UPDATED_PODS = 2
+#: Traps that can end in a collapse, some of the times.
+UNCALM = frozenset({"pool_emptied", "pool_flaps", "convoy", "locked", "memory_kill"})
 #: Beyond the sum of what is known to last.
 MARGIN_S = 0.5
 
@@ -136,6 +140,13 @@ def _parts_of_update(outcomes: Outcomes, whole: RollingUpdate, pods: int, transi
             if ready_s > middle_s:
                 parts.append(Part(middle_s, ready_s, quiet_s / kept_s))
     return tuple(parts)
+
+
+def is_calm(outcomes: Outcomes, deployment: Deployment) -> bool:
+    """Whether nothing can collapse by chance, nor did: some pods' replacements can speak for all."""
+    inside = outcomes.samples["pods"]["inside_peak"][-1].max()
+    met = {hazard.name for hazard in outcomes.hazards}
+    return deployment.stays_undivided and UNCALM.isdisjoint(met) and bool(inside <= deployment.server.thread_pool_size)
 
 
 def unseen_connections(outcomes: Outcomes, whole: Disruption, simulated: Disruption) -> float:

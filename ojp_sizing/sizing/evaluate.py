@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from math import inf
 
 from numpy.random import Generator, SeedSequence, default_rng
 
-from ojp_sizing.behaviour.transition import COMPILER
 from ojp_sizing.demand.trace import sample_trace
 from ojp_sizing.demand.workload import Workload
 from ojp_sizing.deployment.deployment import Deployment
@@ -45,17 +41,20 @@ from ojp_sizing.measurement.objectives import (
     objectives_of,
     overall,
 )
+from ojp_sizing.simulation.clock import Clock
 from ojp_sizing.simulation.outcomes import HAZARD_NAMES
 from ojp_sizing.simulation.simulate import Engine, simulate
 from ojp_sizing.sizing.abridge import (
     Transients,
     abridged,
     can_be_abridged,
+    is_calm,
     parts_of_run,
     transients_of,
     unseen_connections,
 )
 from ojp_sizing.sizing.resources import memory_of
+from ojp_sizing.sizing.workers import Workers
 
 #: A disruption begins this long after the start, by when the warm start has settled.
 LEAD_S = 2.0
@@ -110,6 +109,8 @@ class Task:
     engine: Engine
     first_look: bool = False
     """Only the first pod of a rolling update, without what comes after it."""
+    checked: bool | None = None
+    """Whether the model's laws are held against it as it goes; None: as ``Clock.checked`` says where it is run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,35 +224,35 @@ def run_task(task: Task) -> Replication:
         tail_s = tail_of(task.objectives)
         last_s = LEAD_S + STEADY_SPAN.seconds(task.workload, task.rate)
         trace = sample_trace(task.workload, task.rate, last_s + tail_s, trace_seed)
-        outcomes = simulate(trace, deployment, engine=task.engine, tail_s=tail_s)
+        outcomes = simulate(trace, deployment, engine=task.engine, tail_s=tail_s, checked=task.checked)
         return measure_steady(outcomes, deployment, last_s)
-    run = _Disrupted(task, deployment, whole, trace_seed)
+    run = DisruptedRun(task, deployment, whole, trace_seed)
     if not can_be_abridged(task.workload):
-        return run.replication(whole, run.late_s)
+        return run.replication(whole, run.late_s)[0]
     quiet_s = QUIET_SPAN.seconds(task.workload, task.rate)
     if task.first_look:
-        return run.replication(abridged(whole, run.transients, quiet_s, 1), None)
+        return run.replication(abridged(whole, run.transients, quiet_s, 1), None)[0]
     short = abridged(whole, run.transients, quiet_s)
-    replication = run.replication(short, run.early_s)
-    if replication.values["open_connections"] > deployment.database.max_connections and short != whole:
+    replication, can_stand = run.replication(short, run.early_s)
+    if not can_stand and short != whole and _is_within(replication, task.objectives, ("fast", "slow", "failed")):
         short = whole
-        replication = run.replication(short, run.early_s)
-    if run.early_s < run.late_s and not _is_within(replication, task.objectives, "recovered_"):
-        replication = run.replication(short, run.late_s)
+        replication, _ = run.replication(short, run.early_s)
+    if run.early_s < run.late_s and not _is_within(replication, task.objectives, ("recovered",)):
+        replication, _ = run.replication(short, run.late_s)
     return replication
 
 
-def _is_within(replication: Replication, objectives: Objectives, prefix: str) -> bool:
-    """Whether what this one run says of objectives with this prefix is within their limits."""
+def _is_within(replication: Replication, objectives: Objectives, prefixes: tuple[str, ...]) -> bool:
+    """Whether what this one run says of measures that begin so is within their limits."""
     return all(
         not replication.value(objective.measure) > objective.limit
         for objective in objectives_of(objectives, Situation.ROLLING_UPDATE)
-        if objective.measure.startswith(prefix)
+        if objective.measure.startswith(prefixes)
     )
 
 
 @dataclass(frozen=True, slots=True)
-class _Disrupted:
+class DisruptedRun:
     """A task's disruption, to be simulated whole or in part."""
 
     task: Task
@@ -278,8 +279,11 @@ class _Disrupted:
     def _recovered_s(self) -> float:
         return RECOVERED_SPAN.seconds(self.task.workload, self.task.rate)
 
-    def replication(self, disruption: Disruption, back_s: float | None) -> Replication:
-        """Simulate this in place of the whole; recovery is measured from ``back_s`` after its end (None: not at all)."""
+    def replication(self, disruption: Disruption, back_s: float | None) -> tuple[Replication, bool]:
+        """Simulate this in place of the whole: what it measures, and whether it can stand for the whole.
+
+        Recovery is measured from ``back_s`` after its end (None: not at all).
+        """
         task = self.task
         tail_s = tail_of(task.objectives)
         after_s = 0.0 if back_s is None else back_s + self._recovered_s
@@ -289,7 +293,13 @@ class _Disrupted:
             duration_s = expected_end_s(disruption) + stops_s + after_s + tail_s
             trace = sample_trace(task.workload, task.rate, duration_s, self.trace_seed)
             outcomes = simulate(
-                trace, self.deployment, disruption, engine=task.engine, recovery_s=after_s, tail_s=tail_s
+                trace,
+                self.deployment,
+                disruption,
+                engine=task.engine,
+                recovery_s=after_s,
+                tail_s=tail_s,
+                checked=task.checked,
             )
             end_s = outcomes.window_s[1] if outcomes.window_s is not None else inf
             if end_s + after_s + tail_s <= duration_s:
@@ -299,21 +309,10 @@ class _Disrupted:
         recovered = None if back_s is None else Part(end_s + back_s, end_s + after_s)
         parts = parts_of_run(outcomes, self.whole, disruption, self.transients)
         replication = measure_disruption(outcomes, self.deployment, parts, recovered)
-        unseen = unseen_connections(outcomes, self.whole, disruption)
-        open_connections = replication.values["open_connections"] + unseen
-        return replace(replication, values={**replication.values, "open_connections": open_connections})
-
-
-@contextmanager
-def workers(engine: Engine) -> Iterator[Executor]:
-    """One worker per core: threads for the compiled clock, which leaves the GIL alone; processes for SimPy."""
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
-    compiled = engine == "compiled" or (engine == "auto" and COMPILER)
-    pool: Executor = ThreadPoolExecutor(count) if compiled else ProcessPoolExecutor(count)
-    try:
-        yield pool
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+        open_connections = replication.values["open_connections"] + unseen_connections(outcomes, self.whole, disruption)
+        replication = replace(replication, values={**replication.values, "open_connections": open_connections})
+        can_stand = not isinstance(self.whole, RollingUpdate) or is_calm(outcomes, self.deployment)
+        return replication, can_stand and open_connections <= self.deployment.database.max_connections
 
 
 def judge(measures: dict[str, Estimate], objectives: Objectives, situation: Situation) -> tuple[Judgement, ...]:
@@ -344,7 +343,7 @@ class Bench:
     objectives: Objectives
     seed: int
     engine: Engine
-    pool: Executor
+    pool: Workers
     situations: tuple[Situation, ...] = SITUATIONS
     progress: Progress = _silent
 
@@ -354,7 +353,8 @@ class Bench:
         """The wanted replications, by situation and number, in the order asked whatever the workers do."""
         tasks = [
             Task(
-                self.workload, self.rate, deployment, situation, self.objectives, self.seed, number, self.engine, first_look
+                self.workload, self.rate, deployment, situation, self.objectives, self.seed, number, self.engine, first_look,
+                Clock.checked,
             )
             for situation, number in wanted
         ]  # fmt: skip

@@ -16,9 +16,10 @@ from ojp_sizing.errors import InputError
 from ojp_sizing.measurement.objectives import Objectives, Situation, Verdict
 from ojp_sizing.simulation.simulate import Engine, clock_class
 from ojp_sizing.sizing.candidates import MOST_REPLICAS, Demand, candidates, cost_cores
-from ojp_sizing.sizing.evaluate import Bench, Evaluation, evaluations, situations_with, workers
+from ojp_sizing.sizing.evaluate import Bench, Evaluation, evaluations, situations_with
 from ojp_sizing.sizing.resources import Resources, memory_of, request_cores
 from ojp_sizing.sizing.search import Listener, Rejection, SearchResult, Smaller, describe, search, unheard
+from ojp_sizing.sizing.workers import workers_for
 from ojp_sizing.theory.offered import bare_latency_s
 
 #: The least number of pods that survives a rolling update with one to spare (reference 7.3: two can be missing).
@@ -215,13 +216,14 @@ def size(
     version: str = DEFAULT_VERSION,
     budget_s: float = inf,
     also: Sequence[Situation] = (),
+    workers: int | None = None,
     listener: Listener = unheard,
 ) -> Recommendation:
     """Size an OJP deployment for ``peak_rps`` units of work per second.
 
     ``workload`` may be a preset's name; ``constants`` None: the table's with the workload's own over them; ``also`` names
-    situations to be judged beside the three. Raises InputError for limits below the bare service time, and for a server
-    version that isn't modelled.
+    situations to be judged beside the three; ``workers`` None: one per core, and the answer is the same for any number.
+    Raises InputError for limits below the bare service time, and for a server version that isn't modelled.
     """
     work = read_workload(workload) if isinstance(workload, str) else workload
     constants = constants or constants_of(work)
@@ -231,7 +233,8 @@ def size(
     check_objectives(work, objectives, least_replicas, constants)
     result = search(
         work, peak_rps, database, objectives, seed=seed, engine=engine, least_replicas=least_replicas,
-        most_replicas=most_replicas, constants=constants, version=version, budget_s=budget_s, also=also, listener=listener,
+        most_replicas=most_replicas, constants=constants, version=version, budget_s=budget_s, also=also, workers=workers,
+        listener=listener,
     )  # fmt: skip
     answer = result.answer
     return Recommendation(
@@ -267,6 +270,7 @@ def check(
     also: Sequence[Situation] = (),
     warnings: tuple[Finding, ...] | None = None,
     files: tuple[str, ...] = (),
+    workers: int | None = None,
     listener: Listener = unheard,
 ) -> Judged:
     """Judge one given deployment in the three situations, and in those of ``also``, by the deployment's constants.
@@ -279,7 +283,7 @@ def check(
     if warnings is None:
         warnings = warnings_of(Subject(deployment))
     check_objectives(work, objectives, deployment.replicas, deployment.constants)
-    with workers(engine) as pool:
+    with workers_for(engine, workers) as pool:
         situations = situations_with(also)
         bench = Bench(work, peak_rps, objectives, seed, engine, pool, situations, lambda what: listener(what, 1, 1))
         *_, evaluation = evaluations(bench, deployment, thorough=True)

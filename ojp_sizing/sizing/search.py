@@ -22,7 +22,6 @@ from ojp_sizing.sizing.candidates import (
     candidates,
     cost_cores,
     pod_cpu_cores,
-    undivided_pool,
 )
 from ojp_sizing.sizing.evaluate import (
     Bench,
@@ -31,8 +30,8 @@ from ojp_sizing.sizing.evaluate import (
     evaluations,
     first_look,
     situations_with,
-    workers,
 )
+from ojp_sizing.sizing.workers import workers_for
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,8 +225,7 @@ def rungs_of(found: Sequence[Candidate]) -> list[list[Candidate]]:
 def likely_rung(ladder: Sequence[Sequence[Candidate]]) -> int:
     """Where to begin: the fewest pods whose pool stays undivided while two are missing, else the most pods."""
     for index, rung in enumerate(ladder):
-        deployment = rung[0].deployment
-        if undivided_pool(deployment.pool_per_pod, deployment.replicas) == deployment.pool.maximum_size:
+        if rung[0].deployment.stays_undivided:
             return index
     return len(ladder) - 1
 
@@ -292,6 +290,7 @@ def search(
     version: str = DEFAULT_VERSION,
     budget_s: float = inf,
     also: Sequence[Situation] = (),
+    workers: int | None = None,
     listener: Listener = unheard,
 ) -> SearchResult:
     """Find a deployment that is shown to meet every objective in every situation, and that no cheaper one is known to match.
@@ -312,7 +311,7 @@ def search(
     def out_of_time() -> bool:
         return time.monotonic() - began > budget_s
 
-    with workers(engine) as pool:
+    with workers_for(engine, workers) as pool:
 
         def hear(what: str) -> None:
             listener(what, len(state.tried), screened)

@@ -1,0 +1,72 @@
+"""Who runs the replications: the caller's own thread, or the cores of this machine.
+
+Every task is complete in itself, and results come in the order asked: they are the same whoever does the work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal, Protocol, TypeVar
+from warnings import catch_warnings
+
+from ojp_sizing.simulation.simulate import Engine, clock_class
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Workers(Protocol):
+    """Those who do tasks."""
+
+    def map(self, do: Callable[[T], R], tasks: Sequence[T]) -> Iterator[R]:
+        """``do`` of every task, in the order of the tasks, each as soon as it and those before it are done.
+
+        ``do`` is a function of a module and tasks can be pickled. The first error ends the work and is raised.
+        """
+        ...
+
+
+class Caller:
+    """The caller's own thread."""
+
+    def map(self, do: Callable[[T], R], tasks: Sequence[T]) -> Iterator[R]:
+        return map(do, tasks)
+
+
+@dataclass(frozen=True, slots=True)
+class Cores:
+    """So many threads or processes of this machine, by joblib."""
+
+    count: int
+    backend: Literal["threading", "loky"]
+
+    def map(self, do: Callable[[T], R], tasks: Sequence[T]) -> Iterator[R]:
+        from joblib import Parallel, delayed  # noqa: PLC0415 - only where there is work to share
+
+        # max_nbytes: tasks are pickled, not put into files for the workers to map.
+        parallel = Parallel(self.count, self.backend, return_as="generator", batch_size=1, max_nbytes=None)
+        results = parallel(delayed(do)(task) for task in tasks)
+        try:
+            for result in results:  # noqa: UP028 - "yield from" would close them before the warning is caught
+                yield result
+        except GeneratorExit:
+            # Whoever asked has gone; joblib warns of the work that was in vain.
+            with catch_warnings(action="ignore"):
+                results.close()
+            raise
+
+
+@contextmanager
+def workers_for(engine: Engine, count: int | None = None) -> Iterator[Workers]:
+    """So many workers; None: one for each core that this process may use.
+
+    Threads for the compiled clock, which leaves the GIL alone; processes for SimPy; for one, the caller's own thread.
+    """
+    if count is None:
+        from joblib import cpu_count  # noqa: PLC0415
+
+        count = cpu_count()
+    compiled = clock_class(engine).name == "compiled"
+    yield Caller() if count == 1 else Cores(count, "threading" if compiled else "loky")
