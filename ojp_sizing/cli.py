@@ -117,6 +117,12 @@ if TYPE_CHECKING:
     help="How many simulations run at a time; otherwise one per core. The answer is the same for any number.",
 )
 @click.option(
+    "--scheduler",
+    default=None,
+    metavar="ADDRESS",
+    help="Run the simulations on the Dask cluster of this scheduler, tcp://host:port (docs/clusters.md).",
+)
+@click.option(
     "--check-laws",
     is_flag=True,
     help="Hold the model's own laws against every run as it goes (nothing lent twice or lost, ...). Slower.",
@@ -184,7 +190,8 @@ def _run(options: dict[str, Any]) -> int:
         with _progress() as listener:
             judged = check(
                 workload, rate, deployment, objectives=objectives, seed=seed, engine=options["engine"],
-                also=also, warnings=warnings, files=file.files, workers=workers, listener=listener,
+                also=also, warnings=warnings, files=file.files, workers=workers,
+                scheduler=options["scheduler"], listener=listener,
             )  # fmt: skip
         if options["as_json"]:
             click.echo(json_text(record_of_judged(judged)), nl=False)
@@ -207,7 +214,8 @@ def _run(options: dict[str, Any]) -> int:
         recommendation = size(
             workload, rate, database=database, objectives=objectives, seed=seed, engine=options["engine"],
             least_replicas=least, most_replicas=most_replicas, constants=file.constants_over(constants),
-            version=version, budget_s=budget_s, also=also, workers=workers, listener=listener,
+            version=version, budget_s=budget_s, also=also, workers=workers,
+            scheduler=options["scheduler"], listener=listener,
         )  # fmt: skip
 
     release = release_of(recommendation, **names) if recommendation.evaluation else None

@@ -215,6 +215,7 @@ def search(
     budget_s: float = inf,
     also: Sequence[Situation] = (),
     workers: int | None = None,
+    scheduler: str | None = None,
     listener: Listener = unheard,
 ) -> SearchResult:
     """Find the cheapest deployment that is shown to meet every objective in every situation.
@@ -233,7 +234,7 @@ def search(
     stopped = "every candidate was tried"
     tried = 0
 
-    with workers_for(engine, workers) as pool:
+    with workers_for(engine, workers, scheduler) as pool:
         situations = situations_with(also)
         bench = Bench(
             workload, rate, objectives, seed, engine, pool, situations, lambda what: listener(what, tried, len(found))
