@@ -121,6 +121,12 @@ if TYPE_CHECKING:
     help="How many simulations run at a time; otherwise one per core. The answer is the same for any number.",
 )
 @click.option(
+    "--scheduler",
+    default=None,
+    metavar="ADDRESS",
+    help="Run the simulations on the Dask cluster of this scheduler, tcp://host:port (docs/clusters.md).",
+)
+@click.option(
     "--check-laws",
     is_flag=True,
     help="Hold the model's own laws against every run as it goes (nothing lent twice or lost, ...). Slower.",
@@ -171,6 +177,7 @@ def _run(options: dict[str, Any]) -> int:
         "objectives": objectives,
         "seed": parse_whole(options["seed"], "--seed", 0, 2**63 - 1),
         "engine": options["engine"],
+        "scheduler": options["scheduler"],
         "workers": None if options["workers"] is None else parse_whole(options["workers"], "--workers", 1, 1024),
     }
     budget_s = parse_duration(options["time_budget"], "--time-budget")

@@ -220,13 +220,15 @@ def size(
     budget_s: float = inf,
     also: Sequence[Situation] = (),
     workers: int | None = None,
+    scheduler: str | None = None,
     listener: Listener = unheard,
 ) -> Recommendation:
     """Size an OJP deployment for ``peak_rps`` units of work per second.
 
     ``workload`` may be a preset's name; ``constants`` None: the table's with the workload's own over them; ``also`` names
-    situations to be judged beside the three; ``workers`` None: one per core, and the answer is the same for any number.
-    Raises InputError for limits below the bare service time, and for a server version that isn't modelled.
+    situations to be judged beside the three; ``workers`` None: one per core; ``scheduler``: that of a Dask cluster,
+    ``tcp://host:port``. The answer is the same whoever works. Raises InputError for limits below the bare service
+    time, and for a server version that isn't modelled.
     """
     work = read_workload(workload) if isinstance(workload, str) else workload
     constants = constants or constants_of(work)
@@ -237,7 +239,7 @@ def size(
     result = search(
         work, peak_rps, database, objectives, seed=seed, engine=engine, least_replicas=least_replicas,
         most_replicas=most_replicas, constants=constants, version=version, budget_s=budget_s, also=also, workers=workers,
-        listener=listener,
+        scheduler=scheduler, listener=listener,
     )  # fmt: skip
     answer = result.answer
     shown = answer if answer and answer.verdict is Verdict.MET else None
@@ -275,6 +277,7 @@ def check(
     warnings: tuple[Finding, ...] | None = None,
     files: tuple[str, ...] = (),
     workers: int | None = None,
+    scheduler: str | None = None,
     listener: Listener = unheard,
 ) -> Judged:
     """Judge one given deployment in the three situations, and in those of ``also``, by the deployment's constants.
@@ -287,7 +290,7 @@ def check(
     if warnings is None:
         warnings = warnings_of(Subject(deployment))
     check_objectives(work, objectives, deployment.replicas, deployment.constants)
-    with workers_for(engine, workers) as pool:
+    with workers_for(engine, workers, scheduler) as pool:
         situations = situations_with(also)
         bench = Bench(work, peak_rps, objectives, seed, engine, pool, situations, lambda what: listener(what, 1, 1))
         *_, evaluation = evaluations(bench, deployment, thorough=True)

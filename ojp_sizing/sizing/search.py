@@ -267,6 +267,7 @@ def search(
     budget_s: float = inf,
     also: Sequence[Situation] = (),
     workers: int | None = None,
+    scheduler: str | None = None,
     listener: Listener = unheard,
 ) -> SearchResult:
     """Find a deployment that is shown to meet every objective in every situation, and that no cheaper one is known to match.
@@ -287,7 +288,7 @@ def search(
     def out_of_time() -> bool:
         return time.monotonic() - began > budget_s
 
-    with workers_for(engine, workers) as pool:
+    with workers_for(engine, workers, scheduler) as pool:
 
         def hear(what: str) -> None:
             listener(what, len(state.tried), screened)

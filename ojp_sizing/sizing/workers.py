@@ -1,4 +1,4 @@
-"""Who runs the replications: the caller's own thread, or the cores of this machine.
+"""Who runs the replications: the caller's own thread, the cores of this machine, or a Dask cluster.
 
 Every task is complete in itself, and results come in the order asked: they are the same whoever does the work.
 """
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol, TypeVar
 from warnings import catch_warnings
 
+from ojp_sizing.errors import InputError
 from ojp_sizing.simulation.simulate import Engine, clock_class
 
 T = TypeVar("T")
@@ -59,11 +60,20 @@ class Cores:
 
 
 @contextmanager
-def workers_for(engine: Engine, count: int | None = None) -> Iterator[Workers]:
-    """So many workers; None: one for each core that this process may use.
+def workers_for(engine: Engine, count: int | None = None, scheduler: str | None = None) -> Iterator[Workers]:
+    """So many workers of this machine, None: one for each core that may be used; or those of a Dask scheduler's cluster.
 
-    Threads for the compiled clock, which leaves the GIL alone; processes for SimPy; for one, the caller's own thread.
+    Here they are threads for the compiled clock, which leaves the GIL alone; processes for SimPy; for one, the caller's
+    own thread. Raises InputError where the scheduler can't be used.
     """
+    if scheduler is not None:
+        from ojp_sizing.sizing.cluster import joined  # noqa: PLC0415
+
+        if count is not None:
+            raise InputError("--workers", "a cluster has the workers that it has", "leave out --workers or --scheduler")
+        with joined(scheduler) as cluster:
+            yield cluster
+        return
     if count is None:
         from joblib import cpu_count  # noqa: PLC0415
 
