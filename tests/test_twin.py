@@ -1,4 +1,9 @@
-"""The request path in idiomatic SimPy, an independent text, against the clocks: every latency and every ending, bit for bit."""
+"""The request path in idiomatic SimPy, an independent text, against the clocks and the C kernel of the benchmarks.
+
+Every latency and every ending is compared, bit for bit.
+"""
+
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -6,6 +11,7 @@ import pytest
 from ojp_sizing.behaviour.transition import COMPILER
 from ojp_sizing.behaviour.world import BREAKER_OPEN, CONNECTION_TIMEOUT, OK, UNFINISHED
 from ojp_sizing.simulation.simulate import Engine, simulate
+from tests.benchmarks.ckernel import compile_kernel
 from tests.benchmarks.scenarios import ORDINARY, OVERLOADED, SCENARIOS, TIMING_OUT, Scenario
 from tests.benchmarks.twin import Cluster
 
@@ -27,6 +33,16 @@ def test_clocks_agree_with_idiomatic_simpy(told: tuple[Scenario, Cluster], engin
     outcomes = simulate(twin.trace, twin.deployment, engine=engine, sample_every_s=10 * DURATION_S)
     np.testing.assert_array_equal(outcomes.outcome, twin.outcome)
     np.testing.assert_array_equal(outcomes.latency_s, twin.latency_s)
+
+
+def test_c_kernel_agrees_with_idiomatic_simpy(told: tuple[Scenario, Cluster], tmp_path: Path) -> None:
+    kernel = compile_kernel(tmp_path)
+    if kernel is None:
+        pytest.skip("no gcc")
+    _, twin = told
+    latency_s, outcome, _ = kernel(twin.trace, twin.deployment)
+    np.testing.assert_array_equal(outcome, twin.outcome)
+    np.testing.assert_array_equal(latency_s, twin.latency_s)
 
 
 def test_scenarios_are_what_they_are_called(told: tuple[Scenario, Cluster]) -> None:
