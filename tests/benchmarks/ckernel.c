@@ -39,7 +39,7 @@ typedef struct {
     double deadline_s, thought_s;
 } Caller;
 
-static __thread struct {
+static struct {
     Run r;
     double now_s;
     int64_t sequence, events, count, room;
@@ -99,15 +99,18 @@ static int32_t dequeue(Queue *queue) {
 
 /* Shared cores ------------------------------------------------------------------------------------------------------- */
 
+static double busy(const Station *s) { return s->count < s->cores ? s->count : s->cores; }
+
 static void settle(Station *s) {
     if (w.now_s > s->settled_s && s->count > 0)
-        s->virtual_s += fmin(s->count, s->cores) * (w.now_s - s->settled_s) / s->count;
+        s->virtual_s += busy(s) * (w.now_s - s->settled_s) / s->count;
     s->settled_s = w.now_s;
 }
 
 static double next_due_s(const Station *s) {
     if (s->count == 0) return INFINITY;
-    return s->settled_s + fmax(0.0, s->jobs[0].finish_s - s->virtual_s) * s->count / fmin(s->count, s->cores);
+    double left_s = s->jobs[0].finish_s - s->virtual_s;
+    return s->settled_s + (left_s > 0.0 ? left_s : 0.0) * s->count / busy(s);
 }
 
 static void retime(Station *s) {
