@@ -16,14 +16,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.real_server.artifacts import DRIVER, LIBRARIES, compiled, jar, java_home, server_jar, server_origin
+from tests.real_server.artifacts import DRIVER, LIBRARIES, compiled, jar, java_home, server_jar
 from tests.real_server.endpoints import Listener, listeners
 from tests.real_server.experiments import Experiment
 from tests.real_server.postgres import PASSWORD, USER, Postgres, postgres
 from tests.real_server.predict import summary
 from tests.real_server.processes import cpu_s, private_bytes, resident_bytes, running
 from tests.real_server.recorded import Columns, folder, read_columns, write_columns, write_json
-from tests.real_server.servers import Node, play, servers
+from tests.real_server.servers import Node, play, running_server, servers
 
 PORT = 21059
 #: How long a client's four threads go on warming up, for the server's just-in-time compiler.
@@ -127,7 +127,7 @@ def _clients(
         log = room / f"client-{jvm}.log"
         client = stack.enter_context(running(command, log, stdin=subprocess.PIPE, output=subprocess.PIPE))
         clients.append(client)
-    for client in clients:
+        # One after the other: warming up at once, two of them hold all connections and wait for each other's.
         wait_until_ready(client, room)
     return clients
 
@@ -189,7 +189,8 @@ def _facts(database: Postgres | None, nodes: list[Node], before: list[float]) ->
             "cpu_s": [cpu_s(pid) for pid in alive],
             "cpu_before_s": before,
             "resident_bytes": [resident_bytes(pid) for pid in alive],
-            "pools_built": [node.pools_built() for node in nodes],
+            "pools_built": [len(node.builds_s()) for node in nodes],
+            "pool_builds_s": [node.builds_s() for node in nodes],
             "calls": [node.calls() for node in nodes],
         }
     return facts
@@ -230,5 +231,5 @@ def versions(experiment: Experiment) -> dict[str, str]:
     if experiment.route in ("ojp", "driver"):
         kept["driver"] = DRIVER
     if experiment.route == "ojp":
-        kept["server"] = server_origin()
+        kept |= running_server()
     return kept | {"libraries": ", ".join(LIBRARIES), "database": "PostgreSQL 15"}

@@ -93,7 +93,9 @@ public final class LoadGenerator {
                 new LoadGenerator(Files.readAllLines(Path.of(options.get("--texts"))), source);
         generator.read(Path.of(options.get("--trace")));
         try {
+            String warmUrl = options.getOrDefault("--warm-url", url); // warm this process, and not the server of the trace
             generator.warmUp(
+                    warmUrl.equals(url) ? source : () -> DriverManager.getConnection(warmUrl, user, password),
                     Integer.parseInt(options.getOrDefault("--warm", "0")),
                     Double.parseDouble(options.getOrDefault("--settle", "0")));
         } catch (Exception problem) {
@@ -130,11 +132,11 @@ public final class LoadGenerator {
     }
 
     /** Opens that many connections at once and runs every text on them, so that pools are full and code is compiled. */
-    private void warmUp(int connections, double settleS) throws Exception {
+    private void warmUp(Source source, int connections, double settleS) throws Exception {
         if (connections == 0) {
             return;
         }
-        runAll(); // alone, since every first caller that comes at once makes OJP's server build a pool
+        runAll(source); // alone, since every first caller that comes at once makes OJP's server build a pool
         ExecutorService workers = Executors.newFixedThreadPool(connections);
         for (int round = 0; round < 5; round++) {
             CountDownLatch allOpen = new CountDownLatch(connections);
@@ -160,7 +162,7 @@ public final class LoadGenerator {
         for (int i = 0; i < Math.min(4, connections); i++) {
             settling.add(workers.submit(() -> {
                 while (System.nanoTime() < untilNs) {
-                    runAll();
+                    runAll(source);
                 }
                 return null;
             }));
@@ -171,7 +173,7 @@ public final class LoadGenerator {
         workers.shutdown();
     }
 
-    private void runAll() throws SQLException {
+    private void runAll(Source source) throws SQLException {
         try (Connection connection = source.connect()) {
             for (int text = 0; text < texts.size(); text++) {
                 execute(connection, new Statement(text, !texts.get(text).startsWith("select"), 0.001, 0));
