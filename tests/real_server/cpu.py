@@ -25,9 +25,9 @@ from tests.real_server.servers import Node, running_server, servers
 
 RECORD = DATA / "cpu" / "measured.json"
 TEXTS = (READ.format(name="r"), WRITE.format(name="w"))
-SLEEP_S, RATE, PLAYED_S, WARM_S, IDLE_S = 0.001, 100, 8.0, 30.0, 5.0
+SLEEP_S, RATE, PLAYED_S, WARM_S, IDLE_S = 0.001, 100, 10.0, 30.0, 5.0
 #: The first round only warms up: it is recorded, and not used.
-ROUNDS = 4
+ROUNDS = 6
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,15 +10,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ojp_sizing.deployment.deployment import ServerSettings
 from tests.real_server.artifacts import DRIVER, java_home
 from tests.real_server.cpu import class_path
 from tests.real_server.measure import machine, wait_until_ready
 from tests.real_server.postgres import PASSWORD, USER, postgres
 from tests.real_server.processes import running
-from tests.real_server.recorded import DATA, read_json, write_json
+from tests.real_server.recorded import DATA, write_json
 from tests.real_server.servers import Node, running_server, servers
 
 RECORD = DATA / "first-pools" / "measured.json"
@@ -46,7 +44,9 @@ def measure_first_pools(port: int) -> None:
                     cold = _connect(node, room, path, url, other, 1.0)
                     warm = _connect(node, room, path, f"{url}?ApplicationName=second", url, SETTLE_S)
                     load = round(os.getloadavg()[0], 2)
-                    starts.append({"cores": cores, "start_s": node.started_s[0], "cold": cold, "warm": warm, "load_average": load})
+                    starts.append(
+                        {"cores": cores, "start_s": node.started_s[0], "cold": cold, "warm": warm, "load_average": load}
+                    )
         record = {
             "machine": machine(),
             "versions": {"driver": DRIVER, **running_server(), "database": "PostgreSQL 15"},
@@ -67,7 +67,7 @@ def _connect(node: Node, room: Path, path: str, url: str, warm_url: str, settle_
     command += ["-cp", path, "LoadGenerator", *(str(word) for pair in words.items() for word in pair)]
     with running(command, room / "client.log", stdin=subprocess.PIPE, output=subprocess.PIPE) as client:
         wait_until_ready(client, room)
-        before, pools = node.calls().get("connect", (0, 0.0)), len(node.builds_s())
+        before, pools = node.calls().get("connect", (0, 0.0)), len(node.builds())
         assert client.stdin is not None
         client.stdin.write(f"{round(time.time() * 1000) + 500}\n")
         client.stdin.flush()
@@ -76,11 +76,11 @@ def _connect(node: Node, room: Path, path: str, url: str, warm_url: str, settle_
     if error:
         raise RuntimeError(f"the connect failed: {error}")
     after = node.calls()["connect"]
-    [build_s] = node.builds_s()[pools:]
+    [(_, pool_s)] = node.builds()[pools:]
     if after[0] - before[0] != 1:
         raise RuntimeError(f"{after[0] - before[0]} connects were counted")
     return {
         "client_s": round(float(connected) - float(started), 6),
         "connect_s": round((after[1] - before[1]) / 1000.0, 6),
-        "pool_s": build_s,
+        "pool_s": pool_s,
     }

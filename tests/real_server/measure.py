@@ -69,7 +69,7 @@ def _run(experiment: Experiment, number: int, room: Path, port: int) -> dict[str
         play(nodes, experiment.signals, zero)
         limit_s = experiment.duration_s + experiment.tail_s
         time.sleep(max(0.0, zero + experiment.duration_s - time.time()))
-        extra = _facts(database, nodes, before)
+        extra = _facts(database, nodes, before, zero)
         for client in clients:
             client.wait(max(1.0, zero + limit_s + 30 - time.time()))
         units = _read_units(room, len(clients))
@@ -175,7 +175,7 @@ def _summary(experiment: Experiment, units: Columns) -> dict[str, Any]:
     }
 
 
-def _facts(database: Postgres | None, nodes: list[Node], before: list[float]) -> dict[str, Any]:
+def _facts(database: Postgres | None, nodes: list[Node], before: list[float], zero: float) -> dict[str, Any]:
     """What is looked at when the last unit is due."""
     facts: dict[str, Any] = {}
     if database is not None:
@@ -189,8 +189,8 @@ def _facts(database: Postgres | None, nodes: list[Node], before: list[float]) ->
             "cpu_s": [cpu_s(pid) for pid in alive],
             "cpu_before_s": before,
             "resident_bytes": [resident_bytes(pid) for pid in alive],
-            "pools_built": [len(node.builds_s()) for node in nodes],
-            "pool_builds_s": [node.builds_s() for node in nodes],
+            "pools_built": [len(node.builds()) for node in nodes],
+            "built_at_and_took_s": [[[round(at - zero, 3), took] for at, took in node.builds()] for node in nodes],
             "calls": [node.calls() for node in nodes],
         }
     return facts

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -18,14 +19,15 @@ from tests.real_server.experiments import Signal
 from tests.real_server.processes import LOOPBACK, need_free, running, send, wait_for_port
 
 START_LIMIT_S = 60
-#: What OJP's published image passes (jib's jvmFlags in the server's POM at 0.3.1-beta); and two lines with the time since
-#: the start for each pool that is built, which no other code writes.
+#: What OJP's published image passes (jib's jvmFlags in the server's POM at 0.3.1-beta); and two lines with the time for
+#: each pool that is built, which no other code writes.
 LOGGING = (
     "-Dorg.slf4j.simpleLogger.defaultLogLevel=error",
     "-Dorg.slf4j.simpleLogger.log.com.zaxxer.hikari.HikariDataSource=info",
     "-Dorg.slf4j.simpleLogger.showDateTime=true",
+    "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSSZ",
 )
-_BUILDS = re.compile(r"^(\d+) .* (\S+) - (Starting\.\.\.|Start completed\.)$", re.M)
+_BUILDS = re.compile(r"^(\d{4}-\S+) .* (\S+) - (Starting\.\.\.|Start completed\.)$", re.M)
 #: The metrics' port lies so far above the server's.
 METRICS = 100
 
@@ -90,16 +92,17 @@ class Node:
         elif self.process is not None:
             send(self.process, signal.Signals[f"SIG{what.what}"])
 
-    def builds_s(self) -> list[float]:
-        """How long each pool took that it has built since the experiment began, by HikariCP's own lines (whole ms)."""
-        begun: dict[str, int] = {}
-        took_s = []
-        for at_ms, pool, what in _BUILDS.findall(self.log.read_text(encoding="utf-8")):
+    def builds(self) -> list[tuple[float, float]]:
+        """(wall clock, s it took) of each pool that it has built since the experiment began, by HikariCP's own lines."""
+        begun: dict[str, float] = {}
+        built = []
+        for at, pool, what in _BUILDS.findall(self.log.read_text(encoding="utf-8")):
+            at_s = datetime.fromisoformat(at).timestamp()
             if what == "Starting...":
-                begun[pool] = int(at_ms)
+                begun[pool] = at_s
             else:
-                took_s.append((int(at_ms) - begun.pop(pool)) / 1000.0)
-        return took_s
+                built.append((at_s, round(at_s - begun.pop(pool), 3)))
+        return built
 
     def calls(self) -> dict[str, tuple[int, float]]:
         """By its own metrics (reference 12): calls that it has answered, by method, and their time in all, ms."""
