@@ -220,8 +220,16 @@ def machine() -> dict[str, Any]:
         "cpu": model,
         "cores": os.cpu_count(),
         "memory_gib": round(memory_kib / 2**20, 1),
+        **_shares(),
         "system": platform.system(),
     }
+
+
+def _shares() -> dict[str, int]:
+    """What the run's control group weighs where it has one of its own; whoever else is on the machine weighs 1,024."""
+    group = re.search(r"^\d+:(?:\w+,)*cpu(?:,\w+)*:(/.+)$", Path("/proc/self/cgroup").read_text(), re.M)
+    shares = Path(f"/sys/fs/cgroup/cpu{group[1]}/cpu.shares") if group else None
+    return {"cpu_shares": int(shares.read_text())} if shares and shares.exists() else {}
 
 
 def versions(experiment: Experiment) -> dict[str, str]:
