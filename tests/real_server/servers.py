@@ -27,7 +27,7 @@ LOGGING = (
     "-Dorg.slf4j.simpleLogger.showDateTime=true",
     "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSSZ",
 )
-_BUILDS = re.compile(r"^(\d{4}-\S+) .* (\S+) - (Starting\.\.\.|Start completed\.)$", re.M)
+_BUILDS = re.compile(r"^(\d{4}-\S+) (\[.*\]) .* - (Starting\.\.\.|Start completed\.)$", re.M)
 #: The metrics' port lies so far above the server's.
 METRICS = 100
 
@@ -94,14 +94,14 @@ class Node:
 
     def builds(self) -> list[tuple[float, float]]:
         """(wall clock, s it took) of each pool that it has built since the experiment began, by HikariCP's own lines."""
-        begun: dict[str, float] = {}
+        begun: dict[str, float] = {}  # by thread: two pools of one millisecond have one name
         built = []
-        for at, pool, what in _BUILDS.findall(self.log.read_text(encoding="utf-8")):
+        for at, thread, what in _BUILDS.findall(self.log.read_text(encoding="utf-8")):
             at_s = datetime.fromisoformat(at).timestamp()
             if what == "Starting...":
-                begun[pool] = at_s
+                begun[thread] = at_s
             else:
-                built.append((at_s, round(at_s - begun.pop(pool), 3)))
+                built.append((at_s, round(at_s - begun.pop(thread), 3)))
         return built
 
     def calls(self) -> dict[str, tuple[int, float]]:
