@@ -23,6 +23,7 @@ from ojp_sizing.report.words import finding, held_back, shown_number, with_inter
 from ojp_sizing.sizing.evaluate import Evaluation, SituationResult
 from ojp_sizing.sizing.recommendation import Judged, Recommendation
 from ojp_sizing.theory.folk import folk_pool, folk_replicas
+from ojp_sizing.theory.offered import mean_load
 
 STYLES = {Verdict.MET: "bold green", Verdict.NOT_MET: "bold red", Verdict.UNDECIDED: "bold yellow"}
 
@@ -182,6 +183,7 @@ def notes(recommendation: Recommendation | Judged) -> Table:
                 " fast or slow by its slowest statement",
             ),
             ("one request", "one unit of work: open a JDBC connection, its statements, close"),
+            ("connects", _connects_words(recommendation)),
             ("behind it", f"{recommendation.units:,} units simulated (seed {recommendation.seed}); runs: {runs}"),
             ("engine", _ENGINES[recommendation.engine]),
             (
@@ -191,6 +193,18 @@ def notes(recommendation: Recommendation | Judged) -> Table:
             ),
         ]
     )
+
+
+def _connects_words(recommendation: Recommendation | Judged) -> str:
+    """How much of a pod's CPU is there for connects, which more pods don't divide."""
+    load = mean_load(recommendation.workload, recommendation.constants)
+    every, spread = recommendation.rate * load.every_pod_cpu_s, recommendation.rate * load.spread_cpu_s
+    text = (
+        f"every getConnection() calls every pod: that takes {shown_number(every)} cores of each, however many there are"
+    )
+    if recommendation.evaluation is None:
+        return text
+    return f"{text}; the rest, {shown_number(spread / recommendation.deployment.replicas)} cores, is divided among them"
 
 
 _ENGINES = {

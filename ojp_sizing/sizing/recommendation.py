@@ -15,7 +15,7 @@ from ojp_sizing.deployment.rules import Finding, Subject, check_version, warning
 from ojp_sizing.errors import InputError
 from ojp_sizing.measurement.objectives import Objectives, Situation, Verdict
 from ojp_sizing.simulation.simulate import Engine, clock_class
-from ojp_sizing.sizing.candidates import MOST_REPLICAS, Demand, candidates, constants_of, cost_cores
+from ojp_sizing.sizing.candidates import LIMITS_CORES, MOST_REPLICAS, Demand, candidates, constants_of, cost_cores
 from ojp_sizing.sizing.evaluate import Bench, Evaluation, evaluations, situations_with
 from ojp_sizing.sizing.resources import Resources, memory_of, request_cores
 from ojp_sizing.sizing.search import INTERRUPTED, Listener, Rejection, SearchResult, Smaller, search, unheard
@@ -180,6 +180,14 @@ def _nearest(
         return ""
     if not result.rejections:
         rate = int(_screened_rate(demand, constants, *bounds))
+        load = demand.load(constants)
+        connects_cores = demand.rate * load.every_pod_cpu_s
+        if connects_cores >= LIMITS_CORES[-1]:
+            return (
+                f"--peak-rps {rate} (by the closed-form screen, not simulated), or units that keep their connection for more"
+                f" work: every getConnection() calls every pod, and these calls alone take {connects_cores:.0f} cores of each,"
+                " however many there are"
+            )
         if rate < 1:
             return "none at any rate within these bounds: allow more replicas, or more database connections or cores"
         return f"--peak-rps {rate} (by the closed-form screen, not simulated), or more database cores, connections or replicas"
@@ -193,10 +201,18 @@ def _nearest(
         return f"a lower rate: units hang in a disruption with every candidate; try --peak-rps {int(demand.rate / 2)}"
     wanted: dict[str, float] = {}
     for judgement in best[1].judgements:
-        name = judgement.objective.measure.removeprefix("recovered_")
-        ratio = max(1.0, judgement.estimate.high / judgement.objective.limit)
-        wanted[name] = max(wanted.get(name, 0.0), asked.get(name, judgement.objective.limit) * ratio)
+        objective = judgement.objective
+        name = objective.measure.removeprefix("recovered_")
+        ratio = max(1.0, judgement.estimate.high / objective.limit)
+        if name == "failed_share":
+            asks = objective.limit * ratio
+        elif objective.situation is Situation.STEADY or name != objective.measure:
+            asks = asked[name] * ratio
+        else:
+            name, asks = "factor", objectives.disruption_factor * ratio
+        wanted[name] = max(wanted.get(name, 0.0), asks)
     flags = {
+        "factor": lambda limit: f"--disruption-factor {ceil(limit)}",
         "fast_p99_s": lambda limit: f"--fast-p99 {ceil(limit * 1e3)}ms",
         "slow_p99_s": lambda limit: f"--slow-p99 {ceil(limit * 1e3)}ms",
         "failed_share": lambda limit: f"--failed {limit:.2%} --disruption-failed {limit:.2%}",
