@@ -27,7 +27,7 @@ from ojp_sizing.measurement.objectives import Situation
 from ojp_sizing.simulation import clock
 from ojp_sizing.sizing import cluster
 from ojp_sizing.sizing.cluster import program
-from ojp_sizing.sizing.evaluate import Bench, Task, evaluate, run_task
+from ojp_sizing.sizing.evaluate import Bench, Task, evaluations, run_task
 from ojp_sizing.sizing.workers import Workers, workers_for
 
 ROOT = Path(__file__).parent.parent
@@ -199,12 +199,12 @@ def test_simpy_the_laws_and_a_users_errors_go_along(dask: Dask) -> None:
     dask.worker()
 
     def evaluated(pool: Workers) -> str:
-        return repr(evaluate(Bench(WEB, 2.0, Objectives(recovery_s=45.0), 1, "simpy", pool), SMALL))
+        return repr(list(evaluations(Bench(WEB, 2.0, Objectives(recovery_s=45.0), 1, "simpy", pool), SMALL)))
 
     with workers_for("simpy", 1) as here, workers_for("simpy", scheduler=dask.address) as there:
         assert evaluated(there) == evaluated(here)
         tasks = [
-            Task(WEB, 1.0, SMALL, Situation.STEADY, 0.0, 0.0, 1, 0, "simpy", checked=checked)
+            Task(WEB, 1.0, SMALL, Situation.STEADY, Objectives(), 1, 0, "simpy", checked=checked)
             for checked in (True, False)
         ]
         assert list(there.map(is_audited, tasks)) == [True, False]

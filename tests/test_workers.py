@@ -23,7 +23,7 @@ from ojp_sizing.measurement.objectives import Situation
 from ojp_sizing.simulation import clock
 from ojp_sizing.simulation.clock import Clock
 from ojp_sizing.simulation.simulate import Engine
-from ojp_sizing.sizing.evaluate import Bench, Evaluation, Task, evaluate, run_task
+from ojp_sizing.sizing.evaluate import Bench, Evaluation, Task, evaluations, run_task
 from ojp_sizing.sizing.workers import Caller, Cores, R, Workers, workers_for
 
 OJP_SIZE = [sys.executable, "-m", "ojp_sizing.cli"]
@@ -35,7 +35,8 @@ BACKENDS: tuple[Backend, ...] = ("threading", "loky")
 
 def evaluated(engine: Engine, count: int, rate: float) -> Evaluation:
     with workers_for(engine, count) as pool:
-        return evaluate(Bench(WEB, rate, Objectives(recovery_s=45.0), 1, engine, pool), SMALL)
+        *_, evaluation = evaluations(Bench(WEB, rate, Objectives(recovery_s=45.0), 1, engine, pool), SMALL)
+    return evaluation
 
 
 @pytest.mark.parametrize(("engine", "rate"), [("compiled", 40.0), ("simpy", 2.0)])
@@ -149,7 +150,7 @@ def is_audited(task: Task) -> bool:
 def test_checking_the_laws_goes_along_to_other_processes() -> None:
     assert Clock.checked
     tasks = [
-        Task(WEB, 1.0, SMALL, Situation.STEADY, 0.0, 0.0, 1, 0, "simpy", checked=checked)
+        Task(WEB, 1.0, SMALL, Situation.STEADY, Objectives(), 1, 0, "simpy", checked=checked)
         for checked in (True, False, None)
     ]
     # Those processes have a Clock of their own, on which nothing was set.

@@ -163,7 +163,7 @@ def _rejection(rejection: Rejection | None) -> dict[str, Any] | None:
         return None
     return {
         "deployment": describe(rejection.deployment),
-        "stage": rejection.stage.value,
+        "stage": "first look" if rejection.first_look else "full",
         "replications": rejection.replications,
         "missed": [
             {

@@ -115,7 +115,7 @@ def _pool_share(deployment: Deployment) -> str:
     """What a pod has of the pool, and whether that changes while pods are missing."""
     share, replicas = deployment.pool_per_pod, deployment.replicas
     missing_two = share_of_pool(deployment.pool.maximum_size, max(1, replicas - 2))
-    if missing_two == share:
+    if deployment.stays_undivided:
         return f"{share} a pod, the same while up to two pods are missing: no pool is emptied and rebuilt"
     return f"{share} a pod, {missing_two} while two are missing: pools are emptied when they shrink back"
 

@@ -16,7 +16,7 @@ from ojp_sizing.errors import InputError
 from ojp_sizing.measurement.objectives import Objectives, Situation, Verdict
 from ojp_sizing.simulation.simulate import Engine, clock_class
 from ojp_sizing.sizing.candidates import MOST_REPLICAS, Demand, candidates, cost_cores
-from ojp_sizing.sizing.evaluate import Bench, Evaluation, evaluate, situations_with
+from ojp_sizing.sizing.evaluate import Bench, Evaluation, evaluations, situations_with
 from ojp_sizing.sizing.resources import Resources, memory_of, request_cores
 from ojp_sizing.sizing.search import Listener, Rejection, SearchResult, Smaller, describe, search, unheard
 from ojp_sizing.sizing.workers import workers_for
@@ -289,5 +289,5 @@ def check(
     with workers_for(engine, workers, scheduler) as pool:
         situations = situations_with(also)
         bench = Bench(work, peak_rps, objectives, seed, engine, pool, situations, lambda what: listener(what, 1, 1))
-        evaluation = evaluate(bench, deployment, thorough=True)
+        *_, evaluation = evaluations(bench, deployment, thorough=True)
     return Judged(work, peak_rps, objectives, seed, clock_class(engine).name, evaluation, warnings, files)
