@@ -178,6 +178,17 @@ def test_a_wrong_number_of_workers_is_one_line(count: str, tmp_path: Path) -> No
     assert result.stderr.startswith("ojp-size: --workers: ")
 
 
+#: A deployment that takes long to be judged.
+LARGE = """\
+version: 0.3.1-beta
+replicaCount: 20
+resources: {limits: {cpu: 2}}
+server: {threadPoolSize: 400, slowQuerySegregation: {enabled: false}}
+client: {ojp.connection.pool.maximumPoolSize: 200, ojp.connection.pool.minimumIdle: 4}
+database: {cores: 60}
+"""
+
+
 def busy(process: psutil.Process) -> bool:
     """Whether simulations are under way: every worker process, or the program itself, has used so much CPU."""
     children = [child for child in process.children() if "resource_tracker" not in " ".join(child.cmdline())]
@@ -187,8 +198,9 @@ def busy(process: psutil.Process) -> bool:
 @pytest.mark.parametrize(("engine", "count"), [("compiled", "1"), ("compiled", "2"), ("simpy", "2")])
 def test_ctrl_c_ends_everything_at_once_with_one_line(engine: str, count: str, tmp_path: Path) -> None:
     """The terminal sends SIGINT to the whole group, workers included."""
+    (tmp_path / "d.yaml").write_text(LARGE)
     process = subprocess.Popen(
-        [*OJP_SIZE, "--peak-rps", "20000", "--engine", engine, "--workers", count],
+        [*OJP_SIZE, "--peak-rps", "8000", "--deployment", "d.yaml", "--engine", engine, "--workers", count],
         cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
     watched = psutil.Process(process.pid)
@@ -206,4 +218,4 @@ def test_ctrl_c_ends_everything_at_once_with_one_line(engine: str, count: str, t
     assert errors.lstrip() == "ojp-size: interrupted; no file was written\n"
     _, alive = psutil.wait_procs(children, timeout=10)
     assert not alive
-    assert list(tmp_path.iterdir()) == []
+    assert [file.name for file in tmp_path.iterdir()] == ["d.yaml"]
