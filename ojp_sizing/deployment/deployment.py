@@ -116,3 +116,14 @@ def split_slots(total: int, slow_percentage: int) -> tuple[int, int]:
     """``(fast, slow)``: the slow lane gets ``max(1, floor(total * pct / 100))`` (reference 2, CODE+RUN)."""
     slow = max(1, total * slow_percentage // 100)
     return total - slow, slow
+
+
+def describe(deployment: Deployment) -> str:
+    """A deployment in a few words."""
+    lanes = (
+        f"{deployment.server.slow_slot_percentage} % slow slots" if deployment.server.segregation else "no segregation"
+    )
+    return (
+        f"{deployment.replicas} pods x {deployment.limit_cores:g} cores, pool {deployment.pool.maximum_size}, {lanes}, "
+        f"{deployment.server.thread_pool_size} threads"
+    )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import groupby
 from math import inf
 
 from ojp_sizing.demand.workload import Workload
@@ -21,7 +20,9 @@ from ojp_sizing.sizing.candidates import (
     Demand,
     candidates,
     cost_cores,
+    likely_rung,
     pod_cpu_cores,
+    rungs_of,
 )
 from ojp_sizing.sizing.evaluate import (
     Bench,
@@ -98,17 +99,6 @@ Listener = Callable[[str, int, int], None]
 
 def unheard(what: str, tried: int, total: int) -> None:
     pass
-
-
-def describe(deployment: Deployment) -> str:
-    """A deployment in a few words."""
-    lanes = (
-        f"{deployment.server.slow_slot_percentage} % slow slots" if deployment.server.segregation else "no segregation"
-    )
-    return (
-        f"{deployment.replicas} pods x {deployment.limit_cores:g} cores, pool {deployment.pool.maximum_size}, {lanes}, "
-        f"{deployment.server.thread_pool_size} threads"
-    )
 
 
 #: A candidate whose pods never used this part of their CPU limit, and were never throttled, doesn't want for CPU.
@@ -214,20 +204,6 @@ def smaller_neighbours(
 def with_segregation(deployment: Deployment, segregation: bool) -> Deployment:
     """The same with OJP's slow/fast segregation on (its default) or off."""
     return replace(deployment, server=replace(deployment.server, segregation=segregation))
-
-
-def rungs_of(found: Sequence[Candidate]) -> list[list[Candidate]]:
-    """The candidates as a ladder: by number of replicas, on each rung the smaller CPU limits first."""
-    ordered = sorted(found, key=lambda candidate: (candidate.deployment.replicas, candidate.deployment.limit_cores))
-    return [list(rung) for _, rung in groupby(ordered, key=lambda candidate: candidate.deployment.replicas)]
-
-
-def likely_rung(ladder: Sequence[Sequence[Candidate]]) -> int:
-    """Where to begin: the fewest pods whose pool stays undivided while two are missing, else the most pods."""
-    for index, rung in enumerate(ladder):
-        if rung[0].deployment.stays_undivided:
-            return index
-    return len(ladder) - 1
 
 
 @dataclass(slots=True)
