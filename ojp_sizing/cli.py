@@ -225,7 +225,7 @@ def _size(options: dict[str, Any], demand: Demand, run: dict[str, Any]) -> int:
     )  # fmt: skip
     directory = Path(options["output"])
     check_target(directory)
-    if not options["as_json"]:
+    if sys.stderr.isatty():
         _say_first_guess(demand, run["constants"], run["least_replicas"], run["most_replicas"])
 
     _check_laws(options)
@@ -257,7 +257,7 @@ def _check_laws(options: dict[str, Any]) -> None:
 
 
 def _say_first_guess(demand: Demand, constants: Constants, least_replicas: int, most_replicas: int) -> None:
-    """On standard error, before anything heavy is loaded: what the closed forms alone say."""
+    """On a terminal, before anything heavy is loaded: what the closed forms alone say."""
     from ojp_sizing.deployment.deployment import describe
     from ojp_sizing.sizing.candidates import first_guess
 

@@ -78,5 +78,22 @@ def workers_for(engine: Engine, count: int | None = None, scheduler: str | None 
         from joblib import cpu_count  # noqa: PLC0415
 
         count = cpu_count()
-    compiled = clock_class(engine).name == "compiled"
-    yield Caller() if count == 1 else Cores(count, "threading" if compiled else "loky")
+    if count == 1:
+        yield Caller()
+    elif clock_class(engine).name == "compiled":
+        yield Cores(count, "threading")
+    else:
+        with _ended_processes():
+            yield Cores(count, "loky")
+
+
+@contextmanager
+def _ended_processes() -> Iterator[None]:
+    """joblib keeps its processes for the next work; after an error there is none, and they must not outlive the caller."""
+    try:
+        yield
+    except BaseException:
+        from joblib.externals.loky import get_reusable_executor  # noqa: PLC0415
+
+        get_reusable_executor().shutdown(wait=True, kill_workers=True)
+        raise
