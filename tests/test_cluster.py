@@ -110,14 +110,10 @@ class Dask:
         return process
 
     def end(self) -> None:
-        """The workers first: without a scheduler they take their time."""
+        """The workers first, which would look for their scheduler; and they would finish what they have begun."""
         for process in reversed(self.processes):
-            process.terminate()
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            process.kill()
+            process.wait()
 
 
 @pytest.fixture
@@ -312,9 +308,11 @@ def test_a_worker_without_this_package_is_refused_by_name(dask: Dask, tmp_path: 
     assert "can't load ojp-sizing: 'ModuleNotFoundError" in line
 
 
-def test_a_scheduler_without_workers_is_refused(dask: Dask, tmp_path: Path) -> None:
-    line = refused(run("--peak-rps", "120", "--scheduler", dask.address, cwd=tmp_path))
-    assert line == f"ojp-size: --scheduler: {dask.address} has no worker; start some: dask worker {dask.address}"
+def test_a_scheduler_without_workers_is_refused(dask: Dask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "PATIENCE_S", 1.0)
+    words = f"--scheduler: {dask.address} has no worker; start some: dask worker {dask.address}"
+    with pytest.raises(InputError, match=words), cluster.joined(dask.address):
+        pass
 
 
 @pytest.mark.parametrize("command", ["scheduler", "worker"])
@@ -333,12 +331,21 @@ def test_the_commands_that_the_page_shows_are_dasks(command: str) -> None:
 
 @pytest.mark.parametrize(
     "address",
-    ["", "host", "host:8786", "tcp://host", "tcp://host:0", "tcp://host:99999", "tcp://a b:1", "http://host:1"],
+    [
+        "",
+        "host",
+        "host:8786",
+        "tcp://host",
+        "tcp://host:0",
+        "tcp://host:99999",
+        "tcp://a b:1",
+        "http://host:1",
+        "tcp://h:1/",
+    ],
 )
-def test_what_is_no_address_is_one_line(address: str, tmp_path: Path) -> None:
-    line = refused(run("--peak-rps", "120", "--scheduler", address, cwd=tmp_path))
-    assert line.startswith("ojp-size: --scheduler: ")
-    assert "is no address of a scheduler" in line
+def test_what_is_no_address_is_said(address: str) -> None:
+    with pytest.raises(InputError, match=r"--scheduler: .* is no address of a scheduler"), cluster.joined(address):
+        pass
 
 
 def test_where_nobody_listens_is_one_line(tmp_path: Path) -> None:
@@ -348,12 +355,14 @@ def test_where_nobody_listens_is_one_line(tmp_path: Path) -> None:
     assert line.startswith(f"ojp-size: --scheduler: no Dask scheduler answered at {address} within 5 s")
 
 
-def test_where_another_service_listens_is_one_line(tmp_path: Path) -> None:
+def test_another_service_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """Such as that of Dask's own dashboard, on the next port; Dask's client would wait for ever."""
+    monkeypatch.setattr(cluster, "PATIENCE_S", 1.0)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
-        line = refused(run("--peak-rps", "120", "--scheduler", address, cwd=tmp_path))
-    assert line.startswith(f"ojp-size: --scheduler: no Dask scheduler answered at {address} within 5 s")
+        words = f"no Dask scheduler answered at {address} within 1 s"
+        with pytest.raises(InputError, match=words), cluster.joined(address):
+            pass
 
 
 def test_a_number_of_workers_is_not_the_clusters(tmp_path: Path) -> None:
