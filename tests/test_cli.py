@@ -197,7 +197,7 @@ def test_a_given_deployment_is_judged_and_nothing_written(tmp_path: Path) -> Non
         "status": "SET",
         "source": "d.yaml",
     }
-    assert document["constants"]["small_rpc_cpu_s"]["status"] == "PREDICTED"
+    assert document["constants"]["small_rpc_cpu_s"]["status"] == "MEASURED"
     # The record is enough to judge it again.
     file.write_text(document["inputs"]["deployment"])
     again = json.loads(run(*SMALL, "--deployment", "d.yaml", "--json", cwd=tmp_path).stdout)
