@@ -5,6 +5,7 @@ Before each event of the control plane the kernel runs the requests' agenda up t
 
 from __future__ import annotations
 
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -38,9 +39,7 @@ ACTIONS = {
 @kernel
 def _push(heap: Any, head: Any, time_s: float, kind: int, subject: int) -> None:
     hole = head[0].count
-    word = (head[0].sequence << (SUBJECT_BITS + KIND_BITS)) | (kind << SUBJECT_BITS) | subject
     head[0].count += 1
-    head[0].sequence += 1
     while hole > 0:
         parent = (hole - 1) >> 1
         # The new entry has the highest sequence, so that at equal times it stays below.
@@ -50,38 +49,48 @@ def _push(heap: Any, head: Any, time_s: float, kind: int, subject: int) -> None:
         heap[hole].word = heap[parent].word
         hole = parent
     heap[hole].time = time_s
+    heap[hole].word = _word(head, kind, subject)
+
+
+@kernel
+def _word(head: Any, kind: int, subject: int) -> int:
+    head[0].sequence += 1
+    return (head[0].sequence << (SUBJECT_BITS + KIND_BITS)) | (kind << SUBJECT_BITS) | subject
+
+
+@kernel
+def _replace_first(heap: Any, count: int, time_s: float, word: int) -> None:
+    """Put an entry in the place of the first of ``count``. Behind them are times of inf, so that no child is missing.
+
+    Neighbours are compared without a branch, which the processor would guess wrong half of the time.
+    """
+    hole, child = 0, 1
+    while child < count:
+        left_s, right_s = heap[child].time, heap[child + 1].time
+        child += (right_s < left_s) | ((right_s == left_s) & (heap[child + 1].word < heap[child].word))
+        if time_s < heap[child].time or (time_s == heap[child].time and word < heap[child].word):
+            break
+        heap[hole].time = heap[child].time
+        heap[hole].word = heap[child].word
+        hole, child = child, 2 * child + 1
+    heap[hole].time = time_s
     heap[hole].word = word
 
 
 @kernel
 def _drop_first(heap: Any, head: Any) -> None:
     head[0].count -= 1
-    count = head[0].count
-    time_s, word = heap[count].time, heap[count].word
-    hole = 0
-    while True:
-        child = 2 * hole + 1
-        if child >= count:
-            break
-        right = child + 1
-        if right < count and (
-            heap[right].time < heap[child].time
-            or (heap[right].time == heap[child].time and heap[right].word < heap[child].word)
-        ):
-            child = right
-        if time_s < heap[child].time or (time_s == heap[child].time and word < heap[child].word):
-            break
-        heap[hole].time = heap[child].time
-        heap[hole].word = heap[child].word
-        hole = child
-    heap[hole].time = time_s
-    heap[hole].word = word
+    last = head[0].count
+    time_s, word = heap[last].time, heap[last].word
+    heap[last].time = inf
+    if last > 0:
+        _replace_first(heap, last, time_s, word)
 
 
 @kernel
-def _put_posts(w: Any, heap: Any, head: Any) -> None:
+def _put_posts(w: Any, heap: Any, head: Any, since: int) -> None:
     state = w.state[0]
-    for index in range(state.posted):
+    for index in range(since, state.posted):
         entry = w.posts[index]
         _push(heap, head, entry.time, entry.kind, entry.subject)
     state.posted = 0
@@ -91,17 +100,21 @@ def _put_posts(w: Any, heap: Any, head: Any) -> None:
 def _advance(w: Any, heap: Any, head: Any, until_s: float) -> int:
     """Run the requests' events before ``until_s``; return early when there is news of a pod or the agenda is full."""
     state = w.state[0]
-    room = len(heap) - len(w.posts)
+    room = len(heap) - len(w.posts) - 1
     while head[0].count > 0 and heap[0].time < until_s:
         if head[0].count > room:
             return FULL
         state.now = heap[0].time
         word = heap[0].word
-        kind, subject = (word >> SUBJECT_BITS) & KIND_MASK, word & SUBJECT_MASK
-        _drop_first(heap, head)
-        happen(w, kind, subject)
+        happen(w, (word >> SUBJECT_BITS) & KIND_MASK, word & SUBJECT_MASK)
         head[0].events += 1
-        _put_posts(w, heap, head)
+        # Nearly every event posts another, which takes its place: one way down the heap instead of two.
+        if state.posted > 0:
+            entry = w.posts[0]
+            _replace_first(heap, head[0].count, entry.time, _word(head, entry.kind, entry.subject))
+        else:
+            _drop_first(heap, head)
+        _put_posts(w, heap, head, 1)
         if state.told != NOBODY:
             return TOLD
     return DONE
@@ -124,7 +137,13 @@ def _act(w: Any, heap: Any, head: Any, now_s: float, action: int, subject: float
         database_fills(w, int(subject))
     else:
         settle_all(w)
-    _put_posts(w, heap, head)
+    _put_posts(w, heap, head, 0)
+
+
+def _no_entries(size: int) -> Records:
+    entries: Records = np.zeros(size, ENTRY)
+    entries["time"] = inf
+    return entries
 
 
 class CompiledClock(Clock):
@@ -138,12 +157,12 @@ class CompiledClock(Clock):
         if max(len(self.world.units), len(self.world.callers)) > SUBJECT_MASK:
             raise OverflowError(f"a run has at most {SUBJECT_MASK:,} units of work")
         self._compiled = CompiledWorld(self.world)
-        self._heap: Records = np.zeros(4 * len(self.world.posts) + 4096, ENTRY)
+        self._heap = _no_entries(4 * len(self.world.posts) + 4096)
         self._head: Records = np.zeros(1, AGENDA_HEAD)
 
     def _prepare(self) -> None:
         first = first_posts(self.trace, self._records("settings")[0])
-        self._heap = np.zeros(len(self._heap) + len(first), ENTRY)
+        self._heap = _no_entries(len(self._heap) + len(first))
         for time_s, kind, subject in first:
             _push(self._heap, self._head, time_s, kind, subject)
 
@@ -163,7 +182,7 @@ class CompiledClock(Clock):
         result = _advance(self._compiled, self._heap, self._head, min(next_s, until_s))
         self.events = int(self._head["events"][0])
         if result == FULL:
-            self._heap = np.concatenate([self._heap, np.zeros_like(self._heap)])
+            self._heap = np.concatenate([self._heap, _no_entries(len(self._heap))])
         elif result == TOLD:
             self._hear_news()
         elif next_s < until_s:
