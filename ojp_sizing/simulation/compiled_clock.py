@@ -55,7 +55,8 @@ def _push(heap: Any, head: Any, time_s: float, kind: int, subject: int) -> None:
 @kernel
 def _word(head: Any, kind: int, subject: int) -> int:
     head[0].sequence += 1
-    return (head[0].sequence << (SUBJECT_BITS + KIND_BITS)) | (kind << SUBJECT_BITS) | subject
+    word: int = (head[0].sequence << (SUBJECT_BITS + KIND_BITS)) | (kind << SUBJECT_BITS) | subject
+    return word
 
 
 @kernel

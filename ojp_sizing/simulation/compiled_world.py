@@ -1,13 +1,14 @@
 """The world as the compiled clock passes it about: one address.
 
 Passing fourteen arrays by value to every small function, each counted up and down, costs five times the work itself.
-So numba is taught a type that is the address of a header with the address and length of every table;
-``world.pods`` becomes a view of that memory, which LLVM keeps in a register or two. The header and the tables are
-owned by the Python object, which outlives every call into the kernel.
+So numba is taught a type that is the address of a header with the address and length of every table, and a type for the
+tables: ``world.pods[p]`` becomes an address, without numba's care for negative indices, which no transition has. The header
+and the tables are owned by the Python object, which outlives every call into the kernel.
 """
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from numba.extending import (
     NativeValue,
     intrinsic,
     models,
+    overload,
     overload_attribute,
     register_model,
     typeof_impl,
@@ -71,8 +73,49 @@ def _unbox(of: Any, value: Any, c: Any) -> Any:
     return NativeValue(world._getvalue(), is_error=cgutils.is_not_null(c.builder, c.pyapi.err_occurred()))
 
 
+class _TableType(types.Type):
+    """A table of the world; its value is the address of its first row."""
+
+    def __init__(self, name: str, layout: np.dtype[Any]) -> None:
+        super().__init__(name=f"Table({name})")
+        self.row, self.row_bytes = from_dtype(layout), layout.itemsize
+
+
+@register_model(_TableType)
+class _TableModel(models.StructModel):  # type: ignore[misc]
+    def __init__(self, manager: Any, of: Any) -> None:
+        super().__init__(manager, of, [("data", types.intp), ("length", types.intp)])
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _row(typing_context: Any, table: Any, index: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        of = signature.args[0]
+        data = cgutils.create_struct_proxy(of)(context, builder, value=arguments[0]).data
+        address = builder.add(data, builder.mul(arguments[1], context.get_constant(types.intp, of.row_bytes)))
+        pointer = builder.inttoptr(address, context.get_data_type(of.row).as_pointer())
+        return context.unpack_value(builder, of.row, pointer)
+
+    return table.row(table, types.intp), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _length(typing_context: Any, table: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return cgutils.create_struct_proxy(signature.args[0])(context, builder, value=arguments[0]).length
+
+    return types.intp(table), generate
+
+
+# numba compares each pair of lambdas by the names of their arguments.
+overload(operator.getitem)(
+    lambda table, index: (lambda table, index: _row(table, index)) if isinstance(table, _TableType) else None  # noqa: PLW0108
+)
+overload(len)(lambda table: (lambda table: _length(table)) if isinstance(table, _TableType) else None)  # noqa: PLW0108
+
+
 def _teach(position: int, name: str, layout: np.dtype[Any]) -> None:
-    array_type = types.Array(from_dtype(layout), 1, "C")
+    table_type = _TableType(name, layout)
 
     def typed(typing_context: Any, world: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -85,22 +128,14 @@ def _teach(position: int, name: str, layout: np.dtype[Any]) -> None:
                 loaded.set_metadata("invariant.load", builder.module.add_metadata([]))
                 return loaded
 
-            array = context.make_array(array_type)(context, builder)
-            context.populate_array(
-                array,
-                data=builder.inttoptr(word(0), array.data.type),
-                shape=[word(1)],
-                strides=[context.get_constant(types.intp, layout.itemsize)],
-                itemsize=context.get_constant(types.intp, layout.itemsize),
-                meminfo=None,
-            )
-            return array._getvalue()
+            table = cgutils.create_struct_proxy(table_type)(context, builder)
+            table.data, table.length = word(0), word(1)
+            return table._getvalue()
 
-        return array_type(world), generate
+        return table_type(world), generate
 
     table = intrinsic(typed)
 
-    # numba compares the two lambdas by the names of their arguments.
     overload_attribute(_WorldType, name)(lambda world: lambda world: table(world))  # noqa: PLW0108
 
 
