@@ -9,6 +9,7 @@ and the tables are owned by the Python object, which outlives every call into th
 from __future__ import annotations
 
 import operator
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -27,22 +28,53 @@ from numba.np.numpy_support import from_dtype
 
 from ojp_sizing.behaviour.world import LAYOUTS, World
 
-_COLUMNS: dict[str, np.dtype[Any]] = {**LAYOUTS, "latencies_s": np.dtype(np.float64), "chances": np.dtype(np.float64)}
+#: An entry of the agenda: the bits of its time, which are in the order of the times, and in one word what else it is.
+ENTRY = np.dtype([("time_bits", np.int64), ("word", np.int64)])
+AGENDA = np.dtype([("count", np.int64), ("sequence", np.int64), ("events", np.int64)])
+#: The time of places behind the last entry.
+NEVER_BITS = int(np.float64(inf).view(np.int64))
+
+_COLUMNS: dict[str, np.dtype[Any]] = {
+    **LAYOUTS,
+    "latencies_s": np.dtype(np.float64),
+    "chances": np.dtype(np.float64),
+    "entries": ENTRY,
+    "agenda": AGENDA,
+}
 
 
 class CompiledWorld:
-    """The tables of a world, and the header that the kernel reads: two 64-bit words per table, address and length."""
+    """The tables of a world, the agenda of its events, and the header that the kernel reads.
 
-    def __init__(self, tables: World) -> None:
-        self.tables = tables
-        words = []
+    The header is two 64-bit words per table, address and length.
+    """
+
+    def __init__(self, tables: World, room: int) -> None:
+        self.agenda = np.zeros(1, AGENDA)
+        self._tables: dict[str, Any] = {**tables._asdict(), "entries": np.zeros(0, ENTRY), "agenda": self.agenda}
         for name, layout in _COLUMNS.items():
-            array: np.ndarray[Any, np.dtype[Any]] = getattr(tables, name)
+            array: np.ndarray[Any, np.dtype[Any]] = self._tables[name]
             if array.dtype != layout or not array.flags.c_contiguous:
                 raise TypeError(f"table {name} is not of its layout")
-            words += [array.ctypes.data, len(array)]
-        self._header = np.array(words, np.int64)
+        self._header = np.zeros(2 * len(_COLUMNS), np.int64)
         self.address = int(self._header.ctypes.data)
+        self.make_room(room)
+
+    @property
+    def room(self) -> int:
+        """Entries of the agenda."""
+        return len(self._tables["entries"])
+
+    def make_room(self, entries: int) -> None:
+        """Room for so many more entries of the agenda."""
+        grown = np.zeros(entries, ENTRY)
+        grown["time_bits"] = NEVER_BITS
+        self._tables["entries"] = np.concatenate([self._tables["entries"], grown])
+        self._header[:] = [word for name in _COLUMNS for word in self._words(name)]
+
+    def _words(self, name: str) -> tuple[int, int]:
+        table = self._tables[name]
+        return table.ctypes.data, len(table)
 
 
 class _WorldType(types.Type):
