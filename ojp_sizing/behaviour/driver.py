@@ -114,8 +114,10 @@ def _choose_pod(w: World, jvm: int) -> int:
                         fewest = pod
     if not even:
         return fewest
-    turn = j.turn % j.up
+    turn: int = j.turn % j.up
     j.turn += 1
+    if j.up == s.replicas:
+        return turn
     for pod in range(s.replicas):
         if w.links[base + pod].up == 1:
             if turn == 0:
