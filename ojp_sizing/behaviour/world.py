@@ -193,9 +193,10 @@ LAYOUTS: dict[str, np.dtype[Any]] = {
     "breakers": _layout([("failures", _i), ("open_until_s", _f)]),
     # A processor-sharing server: a pod's CPU under its limit, or (the last one) the database's cores. ``quota_s``: core
     # seconds in each period, of which ``left_s`` are left in the present one, number ``period``, until ``refill_s``;
-    # ``halt_s``: core seconds of one core until its jobs go on
+    # ``halt_s``: core seconds of one core until its jobs go on. ``ends_s``: when something ends if nobody joins;
+    # ``due_s``: when the clock will say so, or ask again
     "stations": _layout(
-        [("cores", _f), ("virtual_s", _f), ("settled_s", _f), ("due_s", _f), ("count", _i), ("joined", _i),
+        [("cores", _f), ("virtual_s", _f), ("settled_s", _f), ("due_s", _f), ("ends_s", _f), ("count", _i), ("joined", _i),
          ("offset", _i), ("capacity", _i), ("busy_s", _f), ("job_s", _f), ("quota_s", _f), ("left_s", _f), ("period", _i),
          ("phase_s", _f), ("refill_s", _f), ("throttled_s", _f), ("halt_s", _f)]
     ),
