@@ -197,7 +197,7 @@ def test_a_given_deployment_is_judged_and_nothing_written(tmp_path: Path) -> Non
         "status": "SET",
         "source": "d.yaml",
     }
-    assert document["constants"]["small_rpc_cpu_s"]["status"] == "PREDICTED"
+    assert document["constants"]["small_rpc_cpu_s"]["status"] == "MEASURED"
     # The record is enough to judge it again.
     file.write_text(document["inputs"]["deployment"])
     again = json.loads(run(*SMALL, "--deployment", "d.yaml", "--json", cwd=tmp_path).stdout)
@@ -294,7 +294,9 @@ def test_interrupting_leaves_nothing_and_exits_130(tmp_path: Path) -> None:
 
 
 def test_help_loads_nothing_heavy(tmp_path: Path) -> None:
-    heavy = "numpy", "scipy", "pandas", "plotly", "numba", "simpy", "pydantic", "rich", "ruamel"
+    heavy = (
+        "numpy", "scipy", "pandas", "plotly", "numba", "simpy", "pydantic", "rich", "ruamel", "joblib", "distributed",
+    )  # fmt: skip
     script = (
         "import sys\nfrom ojp_sizing.cli import command\n"
         "try:\n    command.main(['--help'])\nexcept SystemExit:\n    pass\n"

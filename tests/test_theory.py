@@ -135,7 +135,9 @@ def by_pencil(unit: UnitOfWork, **statement: Any) -> tuple[UnitLoad, float]:
     only = StatementClass("s", "s", database_time=Duration(100.0), **({"kind": "write", "rows": 0} | statement))
     unit = replace(unit, statements=("s",), think=Duration(7.0))
     workload = Workload("w", (only,), (unit,), network=Network(1.0, 0.0))
-    constants = replace(no_cost(0.25), statement_cpu_s=0.02, small_rpc_cpu_s=0.003, commit_database_s=0.5)
+    constants = replace(
+        no_cost(0.25), statement_cpu_s=0.02, small_rpc_cpu_s=0.003, connect_cpu_s=0.0005, commit_database_s=0.5
+    )
     latency_s = bare_latency_s(workload, unit, "fast", 3, constants)
     assert latency_s is not None
     return mean_load(workload, constants), latency_s
@@ -146,31 +148,31 @@ def test_loads_by_pencil() -> None:
     one = UnitOfWork("u", 1)
     # Each: CPU in all, per pod, database, held, fast slots, slow slots, RPCs of statements, thinking, held by XA.
     load, latency_s = by_pencil(replace(one, calls=2))
-    held_s = 1 + 2.003 + (1 + 0.02 + 100 + 1) + 7 + 1.003
-    assert astuple(load) == pytest.approx((0.029, 0.003, 100, held_s, 100.01, 0, 1, 7, 0))
-    assert latency_s == pytest.approx((3 + 2) * 2.003 + 102.02)
+    held_s = 1 + 2.003 + (1 + 0.02 + 100 + 1) + 7 + 1.0005
+    assert astuple(load) == pytest.approx((0.0265, 0.0005, 100, held_s, 100.01, 0, 1, 7, 0))
+    assert latency_s == pytest.approx(3 * 2.0005 + 2 * 2.003 + 102.02)
     load, latency_s = by_pencil(replace(one, calls=1, transaction=True))
-    held_s = 1 + 2.003 + (1 + 0.02 + 100 + 1) + 7 + 2.503 + 1.003
-    assert astuple(load) == pytest.approx((0.032, 0.003, 100.5, held_s, 100.01, 0, 1, 7, 0))
-    assert latency_s == pytest.approx((3 + 3) * 2.003 + 0.5 + 102.02)
+    held_s = 1 + 2.003 + (1 + 0.02 + 100 + 1) + 7 + 2.503 + 1.0005
+    assert astuple(load) == pytest.approx((0.0295, 0.0005, 100.5, held_s, 100.01, 0, 1, 7, 0))
+    assert latency_s == pytest.approx(3 * 2.0005 + 3 * 2.003 + 0.5 + 102.02)
     load, latency_s = by_pencil(one, session=True)
-    held_s = 100.01 + 1 + 7 + 1.003
-    assert astuple(load) == pytest.approx((0.023, 0.003, 100, held_s, 100.01, 0, 1, 7, 0))
+    held_s = 100.01 + 1 + 7 + 1.0005
+    assert astuple(load) == pytest.approx((0.0205, 0.0005, 100, held_s, 100.01, 0, 1, 7, 0))
     load, latency_s = by_pencil(one, kind="call")
-    assert astuple(load) == pytest.approx((0.023, 0.003, 100, held_s, 0, 0, 1, 7, 0))
-    assert latency_s == pytest.approx(3 * 2.003 + 102.02)
+    assert astuple(load) == pytest.approx((0.0205, 0.0005, 100, held_s, 0, 0, 1, 7, 0))
+    assert latency_s == pytest.approx(3 * 2.0005 + 102.02)
     load, latency_s = by_pencil(one, kind="batch", additions=3)
-    held_s = (0.01 + 1) + 2 * (1 + 0.02 + 1) + (1 + 0.02 + 100 + 1) + 7 + 1.003
-    assert astuple(load) == pytest.approx((0.083, 0.003, 100, held_s, 0.03, 0, 4, 7, 0))
-    assert latency_s == pytest.approx(3 * 2.003 + 3 * 2.02 + 102.02)
+    held_s = (0.01 + 1) + 2 * (1 + 0.02 + 1) + (1 + 0.02 + 100 + 1) + 7 + 1.0005
+    assert astuple(load) == pytest.approx((0.0805, 0.0005, 100, held_s, 0.03, 0, 4, 7, 0))
+    assert latency_s == pytest.approx(3 * 2.0005 + 3 * 2.02 + 102.02)
     load, latency_s = by_pencil(one, kind="read", fetches=2)
-    held_s = 100.01 + 1 + 7 + 3 * 2.003 + 1.003
-    assert astuple(load) == pytest.approx((0.032, 0.003, 100, held_s, 100.01, 0, 1, 7, 0))
-    assert latency_s == pytest.approx(3 * 2.003 + 102.02 + 3 * 2.003)
+    held_s = 100.01 + 1 + 7 + 3 * 2.003 + 1.0005
+    assert astuple(load) == pytest.approx((0.0295, 0.0005, 100, held_s, 100.01, 0, 1, 7, 0))
+    assert latency_s == pytest.approx(3 * 2.0005 + 102.02 + 3 * 2.003)
     load, latency_s = by_pencil(replace(one, xa=True))
-    held_s = 0.25 + 1 + 2.003 + (1 + 0.02 + 100 + 1) + 7 + 2.003 + 2 * 2.503 + 1.003
-    assert astuple(load) == pytest.approx((0.038, 0, 101, 0, 0, 0, 1, 7, held_s))
-    assert latency_s == pytest.approx(0.25 + 5 * 2.003 + 1 + 102.02)
+    held_s = 0.25 + 1 + 2.003 + (1 + 0.02 + 100 + 1) + 7 + 2.003 + 2 * 2.503 + 1.0005
+    assert astuple(load) == pytest.approx((0.033, 0, 101, 0, 0, 0, 1, 7, held_s))
+    assert latency_s == pytest.approx(0.25 + 2.0005 + 4 * 2.003 + 1 + 102.02)
 
 
 def test_a_batch_loads_like_its_rpcs() -> None:

@@ -115,6 +115,7 @@ def no_cost(connection_open_s: float = 1.0) -> Constants:
         default_constants(),
         statement_cpu_s=0.0,
         small_rpc_cpu_s=0.0,
+        connect_cpu_s=0.0,
         row_block_cpu_s=0.0,
         commit_database_s=0.0,
         connection_open_s=connection_open_s,

@@ -158,8 +158,11 @@ def _begin(w: World, caller: int) -> None:
     w.pods[c.pod].threads_free -= 1
     c.place = ON_CPU
     c.responding = 0
-    statement = c.rpc == QUERY or c.rpc == UPDATE or c.rpc == CALL_STATEMENT
-    cpu_s = s.statement_cpu_s * CPU_BEFORE_DATABASE if statement else s.small_rpc_cpu_s
+    cpu_s = s.small_rpc_cpu_s
+    if c.rpc == QUERY or c.rpc == UPDATE or c.rpc == CALL_STATEMENT:
+        cpu_s = s.statement_cpu_s * CPU_BEFORE_DATABASE
+    elif c.rpc == CONNECT or c.rpc == TERMINATE:
+        cpu_s = s.connect_cpu_s
     join(w, c.pod, CPU_TIMER, caller, 0, cpu_s)
 
 

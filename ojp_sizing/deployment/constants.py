@@ -39,6 +39,7 @@ _MOST_OTHER = 1e6
 _BOUNDS: Mapping[str, tuple[float, float]] = {
     "statement_cpu_s": (1e-6, 60.0),
     "small_rpc_cpu_s": (1e-6, 60.0),
+    "connect_cpu_s": (1e-6, 60.0),
     "health_interval_s": (0.1, 3600.0),
     "pod_start_spread": (0.0, 3.0),
     "heap_headroom": (1.0, 100.0),
@@ -79,6 +80,7 @@ class Constants:
 
     statement_cpu_s: float
     small_rpc_cpu_s: float
+    connect_cpu_s: float
     row_block_cpu_s: float
     commit_database_s: float
     connection_open_s: float

@@ -104,6 +104,7 @@ def build_world(trace: Trace, deployment: Deployment, storage: Storage, *, warm:
         "breaker_threshold": max(1, server.breaker_threshold),
         "breaker_open_s": server.breaker_open_s, "health_interval_s": constants.health_interval_s,
         "statement_cpu_s": constants.statement_cpu_s, "small_rpc_cpu_s": constants.small_rpc_cpu_s,
+        "connect_cpu_s": constants.connect_cpu_s,
         "row_cpu_s": constants.row_block_cpu_s / 100.0, "commit_database_s": constants.commit_database_s,
         "slot_handover_s": constants.slot_handover_s, "leak_probability": constants.error_leak_probability,
         "call_hang_s": constants.call_hang_s, "connect_hang_s": constants.connect_hang_s, "closed": trace.closed,

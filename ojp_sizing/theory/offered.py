@@ -83,7 +83,7 @@ def load_of(workload: Workload, unit: UnitOfWork, constants: Constants) -> UnitL
     A small RPC on a held connection holds it on the way there, in the pod and on the way back. A call of a statement
     costs the CPU of a statement, one on the connection or for a result that of a small RPC (project assumption).
     """
-    flight_s, small_s = one_way_mean_s(workload), constants.small_rpc_cpu_s
+    flight_s, small_s, connect_s = one_way_mean_s(workload), constants.small_rpc_cpu_s, constants.connect_cpu_s
     half_s = constants.statement_cpu_s / 2
     small_held_s = 2 * flight_s + small_s
     session = session_share(workload, unit)
@@ -91,14 +91,15 @@ def load_of(workload: Workload, unit: UnitOfWork, constants: Constants) -> UnitL
     small = float(unit.calls)
     if unit.transaction or unit.xa or unit.calls:
         # From the grant to the answer of the RPC that takes the connection: connect, startTransaction or the first call.
-        hold_s += flight_s - small_held_s
-        small += 1.0 if unit.xa or unit.transaction else 0.0
+        hold_s += flight_s if unit.xa else flight_s - small_held_s
+        small += 1.0 if unit.transaction else 0.0
     if unit.transaction:
         small += 1.0
         database_s += constants.commit_database_s
     elif unit.xa:
         # xaStart, xaEnd, xaPrepare, xaCommit; its connect goes to one pod only (reference 6, CODE of 0.3.1-beta).
         small += 4.0
+        spread_s += connect_s
         database_s += 2 * constants.commit_database_s
         hold_s += constants.connection_open_s
     hold_s += database_s
@@ -125,11 +126,11 @@ def load_of(workload: Workload, unit: UnitOfWork, constants: Constants) -> UnitL
         if statement.kind == "read":
             small += number * (1 + statement.fetches)
     # terminate: one RPC with a session, else one to every pod. Nobody waits for its answer.
-    spread_s += small * small_s + session * small_s
-    hold_s += small * small_held_s + session * (flight_s + small_s)
+    spread_s += small * small_s + session * connect_s
+    hold_s += small * small_held_s + session * (flight_s + connect_s)
     return UnitLoad(
         spread_cpu_s=spread_s,
-        every_pod_cpu_s=0.0 if unit.xa else small_s * (2.0 - session),
+        every_pod_cpu_s=0.0 if unit.xa else connect_s * (2.0 - session),
         database_s=database_s,
         hold_s=0.0 if unit.xa else hold_s,
         fast_slot_s=fast_slot_s,
@@ -156,7 +157,7 @@ def bare_latency_s(
 
     Every RPC there and back, its CPU and its database time; think time and terminate, which nobody waits for, left out.
     """
-    flight_s, small_s = one_way_mean_s(workload), constants.small_rpc_cpu_s
+    flight_s, small_s, connect_s = one_way_mean_s(workload), constants.small_rpc_cpu_s, constants.connect_cpu_s
     expected = statements_of(workload, unit)
     lanes = {workload.lane_of(statement) for statement, _ in expected}
     if isinstance(unit.statements, int):
@@ -168,16 +169,16 @@ def bare_latency_s(
         return None
     if not expected:
         return None
-    small, latency_s = replicas + float(unit.calls), 0.0
+    connects, small, latency_s = replicas, float(unit.calls), 0.0
     if unit.transaction:
         small, latency_s = small + 2.0, constants.commit_database_s
     elif unit.xa:
         # One connect, which opens the connection; xaStart, xaEnd, xaPrepare, xaCommit.
-        small, latency_s = unit.calls + 5.0, constants.connection_open_s + 2 * constants.commit_database_s
+        connects, small, latency_s = 1, small + 4.0, constants.connection_open_s + 2 * constants.commit_database_s
     for statement, number in expected:
         rpcs, rows = 1 + statement.additions, statement.rows
         cpu_s = rpcs * constants.statement_cpu_s + rows * constants.row_block_cpu_s / 100
         latency_s += number * (rpcs * 2 * flight_s + cpu_s + statement.database_time.mean_s)
         if statement.kind == "read":
             small += number * (1 + statement.fetches)
-    return latency_s + small * (2 * flight_s + small_s)
+    return latency_s + small * (2 * flight_s + small_s) + connects * (2 * flight_s + connect_s)

@@ -13,13 +13,14 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from . import clocks, command_line, fleet, mmc
+from . import clocks, command_line, crew, fleet, mmc
 from .comparing import Row, table
 
 PARTS: dict[str, Callable[[], Iterator[Row]]] = {
     "clocks": clocks.rows,
     "c": clocks.c_rows,
     "mmc": mmc.rows,
+    "workers": crew.rows,
     "fleet": fleet.rows,
     "command_line": command_line.rows,
 }

@@ -1,4 +1,4 @@
-"""``python -m tests.real_server [predict|measure|cpu|report|validate] [experiment ...]``."""
+"""``python -m tests.real_server [predict|measure|cpu|first-pools|report|validate] [experiment ...]``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.real_server.processes import interrupts_unwind
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.real_server", description=__doc__)
-    parser.add_argument("step", choices=["predict", "measure", "cpu", "report", "validate"])
+    parser.add_argument("step", choices=["predict", "measure", "cpu", "first-pools", "report", "validate"])
     parser.add_argument("experiments", nargs="*", help="names; all that can be run where none is given")
     parser.add_argument("--port", type=int, default=21059, help="the first of the ports that are used")
     given = parser.parse_args()
@@ -33,6 +33,7 @@ def main() -> int:
 
 def _do(step: str, chosen: list[Experiment], port: int) -> None:
     from tests.real_server.cpu import measure_cpu
+    from tests.real_server.first_pools import measure_first_pools
     from tests.real_server.measure import measure
     from tests.real_server.prediction import predict
     from tests.real_server.report import report
@@ -47,6 +48,8 @@ def _do(step: str, chosen: list[Experiment], port: int) -> None:
             measure(experiment, port)
     if step == "cpu":
         measure_cpu(port)
+    if step == "first-pools":
+        measure_first_pools(port)
     if step in ("report", "validate"):
         report()
     if step == "validate" and not chosen:

@@ -15,19 +15,19 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from ojp_sizing.deployment.deployment import ServerSettings
-from tests.real_server.artifacts import DRIVER, LIBRARIES, compiled, jar, java_home, server_origin
+from tests.real_server.artifacts import DRIVER, LIBRARIES, compiled, jar, java_home
 from tests.real_server.experiments import READ, WRITE
 from tests.real_server.measure import machine, wait_until_ready
 from tests.real_server.postgres import PASSWORD, USER, postgres
 from tests.real_server.processes import cpu_s, resident_bytes, running
 from tests.real_server.recorded import DATA, read_json, write_json
-from tests.real_server.servers import Node, servers
+from tests.real_server.servers import Node, running_server, servers
 
 RECORD = DATA / "cpu" / "measured.json"
 TEXTS = (READ.format(name="r"), WRITE.format(name="w"))
-SLEEP_S, RATE, PLAYED_S, WARM_S, IDLE_S = 0.001, 100, 8.0, 30.0, 5.0
+SLEEP_S, RATE, PLAYED_S, WARM_S, IDLE_S = 0.001, 100, 10.0, 30.0, 5.0
 #: The first round only warms up: it is recorded, and not used.
-ROUNDS = 4
+ROUNDS = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ def measure_cpu(port: int) -> None:
         room = Path(name)
         time.sleep(IDLE_S)
         fresh = resident_bytes(_pid(node))
-        path = _class_path(room)
+        path = class_path(room)
         url = f"jdbc:ojp[localhost:{port + 1}]_postgresql://{database.address}"
         _play(room, path, url, COMPOSITIONS[0], 1, ("--warm", "20", "--settle", str(WARM_S)))
         played = [
@@ -69,8 +69,7 @@ def measure_cpu(port: int) -> None:
         time.sleep(IDLE_S)
         record = {
             "machine": machine(),
-            "versions": {"driver": DRIVER, "server": server_origin(), "database": "PostgreSQL 15"},
-            "java": next(line for line in (java_home(21) / "release").read_text().splitlines() if "JAVA_VERSION=" in line),
+            "versions": {"driver": DRIVER, **running_server(), "database": "PostgreSQL 15"},
             "settings": "OJP's defaults, the JVM's defaults (a quarter of the machine's memory as largest heap)",
             "rate": RATE, "sleep_s": SLEEP_S, "warm_up_s": WARM_S,
             "idle": {
@@ -90,7 +89,8 @@ def _pid(node: Node) -> int:
     return node.process.pid
 
 
-def _class_path(room: Path) -> str:
+def class_path(room: Path) -> str:
+    """What a load generator runs with: its classes, the driver, and a pool of 20."""
     classes = compiled(room)
     (classes / "ojp.properties").write_text("ojp.connection.pool.maximumPoolSize=20\n")
     (room / "texts.sql").write_text("".join(text + "\n" for text in TEXTS))

@@ -276,6 +276,10 @@ LATER_SERVERS = (
         "ojp", CONNECTS, (Band(0.0),) * 10, 1.5, warm=False, bursts=((0.2, 1),), tail_s=10.0,
     ),
     Experiment(
+        "segregation-warm", "The same texts as in segregation, the pool built and the classifier taught by the warm-up",
+        "ojp", _MIXED, (Band(200.0),), 40.0,
+    ),
+    Experiment(
         "rolling", "Three servers are stopped one after the other, and each is back after 3 s",
         "ojp", _STEADY, (Band(160.0, 0.4),), 60.0, server=_PLAIN, nodes=3, signals=_stops((10.0, 2), (25.0, 1), (40.0, 0)),
     ),

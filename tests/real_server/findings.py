@@ -6,13 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from math import inf, nan, sqrt
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tests.real_server.claims import Claim
 from tests.real_server.experiments import EXPERIMENTS, Experiment
+from tests.real_server.first_pools import RECORD as FIRST_POOLS
 from tests.real_server.predict import predicted, simulate_experiment
 from tests.real_server.prediction import statement_s
 from tests.real_server.recorded import folder, read_columns, read_json, read_trace
@@ -217,6 +218,12 @@ def _first_connect_ms() -> Quantity:
     answered = [calls["connect"][1] for band in bands for calls in band["servers"]["calls"] if "connect" in calls]
     units = np.array([1000.0 * band["p50_s"] for band in bands])
     return Quantity(float(np.median(units)), min(answered), float(units.max()), len(units))
+
+
+def first_pools(cores: int | None, server: Literal["cold", "warm"], seen_by: str) -> Quantity:
+    """Median time of a key's first connect, ms: by the client, by the server's metrics, or of the pool alone."""
+    starts = read_json(FIRST_POOLS)["starts"]
+    return median(np.array([1000.0 * start[server][seen_by] for start in starts if start["cores"] == cores]))
 
 
 def _failed(name: str) -> Quantity:

@@ -28,7 +28,7 @@ def constants_of(experiment: Experiment, values: Mapping[str, float]) -> Constan
     """The model's constants; a part that isn't OJP's has none of OJP's CPU."""
     constants = default_constants()
     if experiment.route != "ojp":
-        constants = replace(constants, statement_cpu_s=0.0, small_rpc_cpu_s=0.0, row_block_cpu_s=0.0)
+        constants = replace(constants, statement_cpu_s=0.0, small_rpc_cpu_s=0.0, connect_cpu_s=0.0, row_block_cpu_s=0.0)
     return replace(constants, **values)
 
 

@@ -13,7 +13,18 @@ from tests.real_server.artifacts import ROOT
 from tests.real_server.claims import CLAIMS
 from tests.real_server.cpu import COMPOSITIONS, RECORD, fit, per_unit
 from tests.real_server.experiments import EXPERIMENTS, PARTS, SERVERS
-from tests.real_server.findings import LIMIT_LOAD, LIMITS, QUANTITIES, Compared, Quantity, compare, judged, measured
+from tests.real_server.findings import (
+    LIMIT_LOAD,
+    LIMITS,
+    QUANTITIES,
+    Compared,
+    Quantity,
+    compare,
+    first_pools,
+    judged,
+    measured,
+)
+from tests.real_server.first_pools import CORES
 from tests.real_server.prediction import modelled
 from tests.real_server.recorded import folder, read_json
 
@@ -36,7 +47,7 @@ def page() -> str:
     text = WORDS.read_text(encoding="utf-8")
     for place, table in {
         "runs": _runs(), "errors": _errors(compared()), "servers": _errors(servers()), "cpu": _cpu(),
-        "claims": _claims(), "quantities": _quantities(), "waiting": _waiting(),
+        "first_pools": _first_pools(), "claims": _claims(), "quantities": _quantities(), "waiting": _waiting(),
         "figures": "\n".join(f"![quantiles of {name}](figures/{name})" for name in figures()),
     }.items():  # fmt: skip
         text = text.replace(f"<!-- {place} -->", table)
@@ -135,12 +146,12 @@ def _quantities() -> str:
 
 def _cpu() -> str:
     record = read_json(RECORD)
-    small_s, statement_s = constant("small_rpc_cpu_s"), constant("statement_cpu_s")
+    small_s, connect_s, statement_s = (constant(f"{name}_cpu_s") for name in ("small_rpc", "connect", "statement"))
     statements = [len(composition.texts) for composition in COMPOSITIONS]
     # Beside connect and terminateSession: a close for each result set, and the two ends of a transaction.
-    small = [2 + c.texts.count(0) + 2 * c.transaction for c in COMPOSITIONS]
-    told_s = [small_s * few + statement_s * some for few, some in zip(small, statements, strict=True)]
-    told_s += [2 * small_s, small_s, statement_s]
+    small = [c.texts.count(0) + 2 * c.transaction for c in COMPOSITIONS]
+    told_s = [2 * connect_s + small_s * few + statement_s * some for few, some in zip(small, statements, strict=True)]
+    told_s += [2 * connect_s, small_s, statement_s]
     found = {f"unit: {name}": value for name, value in per_unit().items()} | fit()
     rows = [
         [
@@ -162,6 +173,18 @@ def _cpu() -> str:
         ["process start to listening", f"{constant('pod_start_s'):g} s", f"{start:.2f} s"],
     ]
     return _table(["Quantity", "The model's constants", "Measured"], rows)
+
+
+def _first_pools() -> str:
+    rows = []
+    for cores in CORES:
+        place = "all 2 cores" if cores is None else f"{cores} core"
+        for server in ("cold", "warm"):
+            seen = [_show(first_pools(cores, server, by), "ms") for by in ("client_s", "connect_s", "pool_s")]
+            rows.append([f"{server}, {place}", *seen])
+    return _table(
+        ["Server", "getConnection() of a warm client", "connect, by the server", "its pool, by HikariCP"], rows
+    )
 
 
 def constant(name: str) -> float:

@@ -9,15 +9,25 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from urllib.request import urlopen
 
 from ojp_sizing.deployment.deployment import ServerSettings
-from tests.real_server.artifacts import java_home, server_jar
+from tests.real_server.artifacts import java_home, server_jar, server_origin
 from tests.real_server.experiments import Signal
 from tests.real_server.processes import LOOPBACK, need_free, running, send, wait_for_port
 
 START_LIMIT_S = 60
+#: What OJP's published image passes (jib's jvmFlags in the server's POM at 0.3.1-beta); and two lines with the time for
+#: each pool that is built, which no other code writes.
+LOGGING = (
+    "-Dorg.slf4j.simpleLogger.defaultLogLevel=error",
+    "-Dorg.slf4j.simpleLogger.log.com.zaxxer.hikari.HikariDataSource=info",
+    "-Dorg.slf4j.simpleLogger.showDateTime=true",
+    "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSSZ",
+)
+_BUILDS = re.compile(r"^(\d{4}-\S+) (\[.*\]) .* - (Starting\.\.\.|Start completed\.)$", re.M)
 #: The metrics' port lies so far above the server's.
 METRICS = 100
 
@@ -54,6 +64,7 @@ class Node:
     options: tuple[str, ...] = ()
     more: tuple[tuple[str, str], ...] = ()
     """Options of its JVM, and other system properties."""
+    cores: int | None = None
 
     @property
     def log(self) -> Path:
@@ -67,7 +78,8 @@ class Node:
         named = properties(self.settings, self.port, self.port + METRICS) | dict(self.more)
         flags = [f"-D{name}={value}" for name, value in named.items()]
         # Options stand before -jar; after it they would be the program's arguments.
-        command = [java_home(21) / "bin" / "java", *self.options, *flags, "-jar", server_jar()]
+        pinned = [] if self.cores is None else ["taskset", "-c", f"0-{self.cores - 1}"]
+        command = [*pinned, java_home(21) / "bin" / "java", *LOGGING, *self.options, *flags, "-jar", server_jar()]
         self.context = running(command, self.log)
         self.process = self.context.__enter__()
         self.started_s.append(wait_for_port(self.port, self.process, START_LIMIT_S))
@@ -80,9 +92,17 @@ class Node:
         elif self.process is not None:
             send(self.process, signal.Signals[f"SIG{what.what}"])
 
-    def pools_built(self) -> int:
-        """How many pools it says that it has built, since the experiment began."""
-        return self.log.read_text(encoding="utf-8").count("Created new HikariDataSource")
+    def builds(self) -> list[tuple[float, float]]:
+        """(wall clock, s it took) of each pool that it has built since the experiment began, by HikariCP's own lines."""
+        begun: dict[str, float] = {}  # by thread: two pools of one millisecond have one name
+        built = []
+        for at, thread, what in _BUILDS.findall(self.log.read_text(encoding="utf-8")):
+            at_s = datetime.fromisoformat(at).timestamp()
+            if what == "Starting...":
+                begun[thread] = at_s
+            else:
+                built.append((at_s, round(at_s - begun.pop(thread), 3)))
+        return built
 
     def calls(self) -> dict[str, tuple[int, float]]:
         """By its own metrics (reference 12): calls that it has answered, by method, and their time in all, ms."""
@@ -107,10 +127,22 @@ class Node:
             self.context = self.process = None
 
 
+def running_server() -> dict[str, str]:
+    """What a record says of the server: its jar, its JDK, and the flags that aren't a setting of OJP."""
+    java = (java_home(21) / "release").read_text()
+    return {
+        "server": server_origin(),
+        "jdk of the server": next(line for line in java.splitlines() if line.startswith("JAVA_VERSION=")),
+        "flags of the server": " ".join(LOGGING),
+    }
+
+
 @contextmanager
-def servers(settings: ServerSettings, ports: list[int], room: Path) -> Iterator[list[Node]]:
-    """That many servers, all listening."""
-    nodes = [Node(settings, port, room) for port in ports]
+def servers(
+    settings: ServerSettings, ports: list[int], room: Path, *, cores: int | None = None
+) -> Iterator[list[Node]]:
+    """That many servers, all listening; each on so many of the machine's cores."""
+    nodes = [Node(settings, port, room, cores=cores) for port in ports]
     try:
         for node in nodes:
             node.start()

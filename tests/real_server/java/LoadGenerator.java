@@ -14,6 +14,7 @@ import java.sql.PreparedStatement;
 import java.sql.ResultSet;
 import java.sql.SQLException;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
@@ -54,10 +55,13 @@ public final class LoadGenerator {
     private final List<Unit> units = new ArrayList<>();
     private final List<String> texts;
     private final Source source;
+    private double[] warmSleepsS; // of each text while warming up
     private long zeroNs;
 
     private LoadGenerator(List<String> texts, Source source) {
         this.texts = texts;
+        this.warmSleepsS = new double[texts.size()];
+        Arrays.fill(warmSleepsS, 0.001);
         this.source = source;
     }
 
@@ -92,10 +96,16 @@ public final class LoadGenerator {
         LoadGenerator generator =
                 new LoadGenerator(Files.readAllLines(Path.of(options.get("--texts"))), source);
         generator.read(Path.of(options.get("--trace")));
+        if (options.containsKey("--warm-sleeps")) {
+            generator.warmSleepsS = Arrays.stream(options.get("--warm-sleeps").split(",")).mapToDouble(Double::parseDouble).toArray();
+        }
         try {
+            String warmUrl = options.getOrDefault("--warm-url", url); // warm this process, and not the server of the trace
             generator.warmUp(
+                    warmUrl.equals(url) ? source : () -> DriverManager.getConnection(warmUrl, user, password),
                     Integer.parseInt(options.getOrDefault("--warm", "0")),
-                    Double.parseDouble(options.getOrDefault("--settle", "0")));
+                    Double.parseDouble(options.getOrDefault("--settle", "0")),
+                    Integer.parseInt(options.getOrDefault("--settle-threads", "4")));
         } catch (Exception problem) {
             problem.printStackTrace();
             Runtime.getRuntime().halt(1); // its threads would keep the process
@@ -130,11 +140,11 @@ public final class LoadGenerator {
     }
 
     /** Opens that many connections at once and runs every text on them, so that pools are full and code is compiled. */
-    private void warmUp(int connections, double settleS) throws Exception {
+    private void warmUp(Source source, int connections, double settleS, int settleThreads) throws Exception {
         if (connections == 0) {
             return;
         }
-        runAll(); // alone, since every first caller that comes at once makes OJP's server build a pool
+        runAll(source); // alone, since every first caller that comes at once makes OJP's server build a pool
         ExecutorService workers = Executors.newFixedThreadPool(connections);
         for (int round = 0; round < 5; round++) {
             CountDownLatch allOpen = new CountDownLatch(connections);
@@ -143,7 +153,7 @@ public final class LoadGenerator {
                 done.add(workers.submit(() -> {
                     try (Connection connection = source.connect()) {
                         for (int text = 0; text < texts.size(); text++) {
-                            execute(connection, new Statement(text, !texts.get(text).startsWith("select"), 0.001, 0));
+                            execute(connection, new Statement(text, !texts.get(text).startsWith("select"), warmSleepsS[text], 0));
                         }
                         allOpen.countDown();
                         allOpen.await(20, TimeUnit.SECONDS);
@@ -157,10 +167,10 @@ public final class LoadGenerator {
         }
         long untilNs = System.nanoTime() + (long) (settleS * 1e9);
         List<java.util.concurrent.Future<?>> settling = new ArrayList<>();
-        for (int i = 0; i < Math.min(4, connections); i++) {
+        for (int i = 0; i < Math.min(settleThreads, connections); i++) {
             settling.add(workers.submit(() -> {
                 while (System.nanoTime() < untilNs) {
-                    runAll();
+                    runAll(source);
                 }
                 return null;
             }));
@@ -171,10 +181,10 @@ public final class LoadGenerator {
         workers.shutdown();
     }
 
-    private void runAll() throws SQLException {
+    private void runAll(Source source) throws SQLException {
         try (Connection connection = source.connect()) {
             for (int text = 0; text < texts.size(); text++) {
-                execute(connection, new Statement(text, !texts.get(text).startsWith("select"), 0.001, 0));
+                execute(connection, new Statement(text, !texts.get(text).startsWith("select"), warmSleepsS[text], 0));
             }
         }
     }
