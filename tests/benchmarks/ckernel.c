@@ -19,7 +19,7 @@ enum { HEARTBEAT, CONNECT, QUERY, UPDATE, START, COMMIT, ROLLBACK, CLOSE_RESULT,
 typedef struct {
     int64_t units, jvms, client_threads, latencies, texts, pods, threads, connections, breaker_threshold;
     double duration_s, node_cores, database_cores, connection_timeout_s, breaker_open_s, health_interval_s;
-    double statement_cpu_s, small_rpc_cpu_s, row_cpu_s, commit_database_s;
+    double statement_cpu_s, small_rpc_cpu_s, connect_cpu_s, row_cpu_s, commit_database_s;
     const double *arrival_s, *database_s, *think_s, *latencies_s, *health_phase_s;
     const int32_t *jvm, *first, *count, *transaction, *text, *rows, *writes;
     double *latency_s;
@@ -171,7 +171,9 @@ static void begin(int32_t caller) {
     w.pods[c->pod].threads_free--;
     c->responding = 0;
     join(&w.stations[c->pod], caller,
-         c->rpc == QUERY || c->rpc == UPDATE ? w.r.statement_cpu_s * 0.5 : w.r.small_rpc_cpu_s);
+         c->rpc == QUERY || c->rpc == UPDATE        ? w.r.statement_cpu_s * 0.5
+         : c->rpc == CONNECT || c->rpc == TERMINATE ? w.r.connect_cpu_s
+                                                    : w.r.small_rpc_cpu_s);
 }
 
 static void finish(Caller *c, int status) {

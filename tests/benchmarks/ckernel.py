@@ -23,7 +23,7 @@ WHOLE = (
 )  # fmt: skip
 REAL = (
     "duration_s", "node_cores", "database_cores", "connection_timeout_s", "breaker_open_s", "health_interval_s",
-    "statement_cpu_s", "small_rpc_cpu_s", "row_cpu_s", "commit_database_s",
+    "statement_cpu_s", "small_rpc_cpu_s", "connect_cpu_s", "row_cpu_s", "commit_database_s",
 )  # fmt: skip
 REALS = ("arrival_s", "database_s", "think_s", "latencies_s", "health_phase_s")
 WHOLES = ("jvm", "first", "count", "transaction", "text", "rows", "writes")
@@ -80,6 +80,7 @@ def compile_kernel(directory: Path) -> Kernel | None:
             health_interval_s=constants.health_interval_s,
             statement_cpu_s=constants.statement_cpu_s,
             small_rpc_cpu_s=constants.small_rpc_cpu_s,
+            connect_cpu_s=constants.connect_cpu_s,
             row_cpu_s=constants.row_block_cpu_s / 100.0,
             commit_database_s=constants.commit_database_s,
             **{

@@ -42,7 +42,8 @@ class Fleet:
     def deployment(self) -> Deployment:
         """Pods without a CPU limit on nodes with cores enough, so that the fleet isn't just a queue."""
         constants = default_constants()
-        unit_cpu_s = (self.replicas + STATEMENTS) * constants.small_rpc_cpu_s + STATEMENTS * constants.statement_cpu_s
+        unit_cpu_s = self.replicas * constants.connect_cpu_s
+        unit_cpu_s += STATEMENTS * (constants.small_rpc_cpu_s + constants.statement_cpu_s)
         cores = float(ceil(self.rate * unit_cpu_s / self.replicas / USE))
         inside = ceil(self.rate * self.unit_s / USE)
         return Deployment(

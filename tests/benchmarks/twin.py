@@ -102,8 +102,8 @@ class Unit:
             yield thread
             if env.now - cluster.checked_s[jvm] >= self.constants.health_interval_s:
                 cluster.checked_s[jvm] = env.now
-                yield from self.ask_every_pod()
-            yield from self.ask_every_pod()
+                yield from self.ask_every_pod(self.small)
+            yield from self.ask_every_pod(self.connect)
             self.thought_s, status = 0.0, OK
             transaction = trace.transaction[self.number] == 1
             if transaction:
@@ -120,7 +120,7 @@ class Unit:
             if self.pod:
                 yield from self.call(self.terminate)
             else:
-                yield from self.ask_every_pod()
+                yield from self.ask_every_pod(self.connect)
 
     def execute(self, number: int) -> Process:
         trace = self.cluster.trace
@@ -135,10 +135,10 @@ class Unit:
 
     # The network ----------------------------------------------------------------------------------------------------
 
-    def ask_every_pod(self) -> Process:
+    def ask_every_pod(self, handler: Any) -> Process:
         """Heartbeat, connect or terminate: one pod after the other."""
         for pod in self.cluster.pods:
-            yield from self.rpc(pod, self.small)
+            yield from self.rpc(pod, handler)
 
     def call(self, handler: Any, *arguments: Any) -> Process:
         """An RPC to the session's pod, or to the one whose turn it is."""
@@ -167,6 +167,10 @@ class Unit:
         yield pod.cpu.work(self.constants.small_rpc_cpu_s)
         return OK
 
+    def connect(self, pod: Pod) -> Process:
+        yield pod.cpu.work(self.constants.connect_cpu_s)
+        return OK
+
     def start_transaction(self, pod: Pod) -> Process:
         yield from self.small(pod)
         return (yield from self.borrow(pod))
@@ -177,7 +181,7 @@ class Unit:
         return OK
 
     def terminate(self, pod: Pod) -> Process:
-        yield from self.small(pod)
+        yield from self.connect(pod)
         self.give_back(pod)
         return OK
 
