@@ -71,18 +71,26 @@ def _mark_down(w: World, jvm: int, pod: int) -> None:
 
 @transition
 def _mark_up(w: World, jvm: int, pod: int) -> None:
-    link = w.links[jvm * w.settings[0].replicas + pod]
-    if link.up == 0:
-        link.up = 1
+    if not _is_up(w, jvm, pod):
+        w.links[jvm * w.settings[0].replicas + pod].up = 1
         w.jvms[jvm].up += 1
         w.jvms[jvm].belief ^= w.pods[pod].key
 
 
 @transition
+def _is_up(w: World, jvm: int, pod: int) -> bool:
+    """Whether the JVM believes this pod up. Where it believes all up, no link is read: there are many in a large fleet."""
+    replicas = w.settings[0].replicas
+    return w.jvms[jvm].up == replicas or w.links[jvm * replicas + pod].up == 1
+
+
+@transition
 def _worth_a_try(w: World, jvm: int, pod: int) -> bool:
     """Believed up, or failed long enough ago to be asked again."""
-    link = w.links[jvm * w.settings[0].replicas + pod]
-    return link.up == 1 or w.state[0].now - link.failed_s >= w.settings[0].health_interval_s
+    if _is_up(w, jvm, pod):
+        return True
+    failed_s = w.links[jvm * w.settings[0].replicas + pod].failed_s
+    return w.state[0].now - failed_s >= w.settings[0].health_interval_s
 
 
 @transition
@@ -114,8 +122,10 @@ def _choose_pod(w: World, jvm: int) -> int:
                         fewest = pod
     if not even:
         return fewest
-    turn = j.turn % j.up
+    turn: int = j.turn % j.up
     j.turn += 1
+    if j.up == s.replicas:
+        return turn
     for pod in range(s.replicas):
         if w.links[base + pod].up == 1:
             if turn == 0:
@@ -343,9 +353,8 @@ def _close(w: World, thread: int) -> None:
 @transition
 def _terminate_onward(w: World, thread: int) -> None:
     c = w.callers[thread]
-    base = c.jvm * w.settings[0].replicas
     while c.probe < w.settings[0].replicas:
-        if w.links[base + c.probe].up == 1:
+        if _is_up(w, c.jvm, c.probe):
             _send(w, thread, TERMINATE, c.probe)
             return
         c.probe += 1
@@ -525,7 +534,7 @@ def _health_onward(w: World, thread: int) -> None:
     s = w.settings[0]
     while c.round < 2:
         while c.probe < s.replicas:
-            up = w.links[c.jvm * s.replicas + c.probe].up == 1
+            up = _is_up(w, c.jvm, c.probe)
             if (c.round == 0 and up) or (c.round == 1 and not up and _worth_a_try(w, c.jvm, c.probe)):
                 _send(w, thread, HEARTBEAT, c.probe)
                 return

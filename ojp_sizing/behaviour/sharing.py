@@ -39,25 +39,23 @@ def settle_station(w: World, station: Any) -> None:
 
 
 @transition
-def _next_due_s(w: World, station: Any) -> float:
-    """When the first job, or a halt, will end if nobody joins; the same at any instant between two comings and goings."""
+def _retime(w: World, station: Any, timer: int, index: int) -> None:
+    """Find when the first job, or a halt, will end if nobody joins, and tell the clock where that is sooner than its word."""
+    station.ends_s = inf
     if station.halt_s > 0.0:
-        busy = 1.0
-        work_s = station.halt_s
+        station.ends_s = done_at(w, station, 1.0, station.halt_s, 0.5 * RESOLUTION_S)
     elif station.count > 0:
         busy = min(station.count * 1.0, station.cores)
         work_s = max(0.0, w.jobs[station.offset].finish_s - station.virtual_s) * station.count
-    else:
-        return inf
-    return done_at(w, station, busy, work_s, 0.5 * RESOLUTION_S * busy)
+        station.ends_s = done_at(w, station, busy, work_s, 0.5 * RESOLUTION_S * busy)
+    _tell_clock(w, station, timer, index)
 
 
 @transition
-def _retime(w: World, station: Any, timer: int, index: int) -> None:
-    due_s = _next_due_s(w, station)
-    if due_s < station.due_s:
-        station.due_s = due_s
-        post(w, due_s, timer, index)
+def _tell_clock(w: World, station: Any, timer: int, index: int) -> None:
+    if station.ends_s < station.due_s:
+        station.due_s = station.ends_s
+        post(w, station.due_s, timer, index)
 
 
 @transition
@@ -155,9 +153,9 @@ def timer_fired(w: World, index: int, timer: int) -> bool:
     if w.state[0].now != station.due_s:
         return False
     station.due_s = inf
-    if _next_due_s(w, station) <= w.state[0].now:
+    if station.ends_s <= w.state[0].now:
         return True
-    _retime(w, station, timer, index)
+    _tell_clock(w, station, timer, index)
     return False
 
 
@@ -169,3 +167,4 @@ def clear_station(w: World, index: int) -> None:
     station.count = 0
     station.halt_s = 0.0
     station.due_s = inf
+    station.ends_s = inf

@@ -126,7 +126,7 @@ POOL_ORPHANED = 15
 MEMORY_KILL = 16
 HAZARDS = 17
 
-_f, _i, _s = np.float64, np.int64, np.int32
+_f, _i, _s, _b = np.float64, np.int64, np.int32, np.int8
 _QUEUE = [("head", _i), ("tail", _i), ("waiting", _i)]
 
 
@@ -194,19 +194,20 @@ LAYOUTS: dict[str, np.dtype[Any]] = {
     "breakers": _layout([("failures", _i), ("open_until_s", _f)]),
     # A processor-sharing server: a pod's CPU under its limit, or (the last one) the database's cores. ``quota_s``: core
     # seconds in each period, of which ``left_s`` are left in the present one, number ``period``, until ``refill_s``;
-    # ``halt_s``: core seconds of one core until its jobs go on
+    # ``halt_s``: core seconds of one core until its jobs go on. ``ends_s``: when something ends if nobody joins;
+    # ``due_s``: when the clock will say so, or ask again
     "stations": _layout(
-        [("cores", _f), ("virtual_s", _f), ("settled_s", _f), ("due_s", _f), ("count", _i), ("joined", _i),
+        [("cores", _f), ("virtual_s", _f), ("settled_s", _f), ("due_s", _f), ("ends_s", _f), ("count", _i), ("joined", _i),
          ("offset", _i), ("capacity", _i), ("busy_s", _f), ("job_s", _f), ("quota_s", _f), ("left_s", _f), ("period", _i),
          ("phase_s", _f), ("refill_s", _f), ("throttled_s", _f), ("halt_s", _f)]
     ),
-    "jobs": _layout([("finish_s", _f), ("number", _i), ("caller", _i), ("token", _i)]),
+    "jobs": _layout([("finish_s", _f), ("number", _i), ("caller", _s), ("token", _s)]),
     # A client process: its idle threads (a stack), its units that wait for one, its turn and its view of the pods
     "jvms": _layout(
         [("free", _i), ("idle", _i), *_QUEUE, ("turn", _i), ("belief", _i), ("up", _i), ("kind", _i), ("checked_s", _f)]
     ),
     # What a client process believes of a pod; ``jvm * replicas + pod``
-    "links": _layout([("up", _i), ("epoch", _i), ("sessions", _i), ("failed_s", _f)]),
+    "links": _layout([("failed_s", _f), ("up", _s), ("epoch", _s), ("sessions", _s)]),
     # The trace: units of work with how they ended, attempt after attempt (``attempt * units + unit``), and their statements
     "units": _layout(
         [
@@ -219,17 +220,18 @@ LAYOUTS: dict[str, np.dtype[Any]] = {
         [("database_s", _f), ("think_s", _f), ("text", _s), ("rows", _s), ("writes", _s), ("fails", _s),
          ("keeps", _s), ("called", _s), ("fetches", _s)]
     ),
-    # A client thread, with at most one RPC under way: ``jvm * threads + thread``, and behind them a health thread per JVM
+    # A client thread, with at most one RPC under way: ``jvm * threads + thread``, and behind them a health thread per JVM.
+    # Narrow fields: in a large fleet tens of thousands are under way, and each event brings one's lines into the cache
     "callers": _layout(
         [
-            ("jvm", _i), ("unit", _i), ("first", _i), ("count", _i), ("transaction", _i), ("began_s", _f),
-            ("thought_s", _f), ("outcome", _i), ("at", _i), ("probe", _i), ("round", _i),
-            ("connected", _i), ("sends", _i),
-            ("calls", _i), ("begun", _i), ("ended", _i), ("xa", _i), ("fetched", _i), ("checking", _i),
-            ("rpc", _i), ("pod", _i), ("pool", _i), ("status", _i), ("place", _i), ("next", _i), ("deadline_s", _f),
-            ("give_up_s", _f), ("queued_s", _f),
-            ("responding", _i), ("pinned", _i), ("epoch", _i), ("incarnation", _i), ("lane", _i), ("holds", _i),
-            ("generation", _i), ("clock_ms", _f), ("timed", _i), ("belief", _i), ("belief_up", _i), ("token", _i),
+            ("began_s", _f), ("thought_s", _f), ("deadline_s", _f), ("give_up_s", _f), ("queued_s", _f),
+            ("clock_ms", _f), ("belief", _i),
+            ("jvm", _s), ("unit", _s), ("first", _s), ("count", _s), ("at", _s), ("probe", _s), ("sends", _s),
+            ("calls", _s), ("fetched", _s), ("pod", _s), ("pool", _s), ("next", _s), ("pinned", _s), ("epoch", _s),
+            ("incarnation", _s), ("generation", _s), ("belief_up", _s), ("token", _s),
+            ("transaction", _b), ("xa", _b), ("outcome", _b), ("round", _b), ("connected", _b), ("begun", _b),
+            ("ended", _b), ("checking", _b), ("rpc", _b), ("status", _b), ("place", _b), ("responding", _b),
+            ("lane", _b), ("holds", _b), ("timed", _b),
         ]
     ),
     # How often a trap of OJP was met, and when
@@ -290,11 +292,12 @@ def chance(w: World, caller: int) -> float:
 def latency_s(w: World, caller: int) -> float:
     """One-way network latency of the caller's next message, from the trace's table of draws.
 
-    The k-th message of a unit meets the same draw in every deployment (common random numbers).
+    The k-th message of a unit meets the same draw in every deployment (common random numbers). Draws of a unit are
+    neighbours in the table: far apart, each would be a cache miss, a sixth of the compiled clock's time.
     """
     c = w.callers[caller]
     c.sends += 1
-    return w.latencies_s[(c.unit * 7919 + c.sends * 104729) & (len(w.latencies_s) - 1)]
+    return w.latencies_s[(c.unit * 4423 + c.sends) & (len(w.latencies_s) - 1)]
 
 
 @transition

@@ -174,7 +174,7 @@ def build_world(trace: Trace, deployment: Deployment, storage: Storage, *, warm:
         stations["phase_s"][:replicas] = -constants.cpu_period_s * (np.arange(replicas) * GOLDEN % 1.0)
         stations["refill_s"][:replicas] = stations["phase_s"][:replicas] + constants.cpu_period_s
     stations["left_s"] = stations["quota_s"]
-    stations["due_s"] = inf
+    stations["due_s"] = stations["ends_s"] = inf
     # A pod runs at most its threads; the database also finishes statements of pods that died. A client thread has
     # one statement at a time, so that orphans per restart are at most the threads.
     stations["capacity"][:replicas] = server.thread_pool_size

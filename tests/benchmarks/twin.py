@@ -159,7 +159,7 @@ class Unit:
     def message(self) -> Event:
         latencies_s = self.cluster.latencies_s
         self.sent += 1
-        return self.env.timeout(latencies_s[(self.number * 7919 + self.sent * 104729) % len(latencies_s)])
+        return self.env.timeout(latencies_s[(self.number * 4423 + self.sent) % len(latencies_s)])
 
     # What a handler does on its thread ------------------------------------------------------------------------------
 
