@@ -230,6 +230,37 @@ def _failed(name: str) -> Quantity:
     return _one(sum(_server_facts(name)["failed"].values()))
 
 
+@dataclass(frozen=True, slots=True)
+class Comeback:
+    """A server that was started again, s of the run: it listens, begins to build its first pool, has one, and so many."""
+
+    listens_s: float
+    asked_s: float
+    built_s: float
+    pools: int
+
+
+def comebacks(name: str) -> list[Comeback]:
+    """Each server that an experiment started again and that a client asked."""
+    servers = _server_facts(name)["servers"]
+    found = []
+    for signal in EXPERIMENTS[name].signals:
+        built = [
+            (at, at - took) for at, took in servers["built_at_and_took_s"][signal.node] if at - took >= signal.at_s
+        ]
+        if signal.what == "start" and built:
+            listens_s = signal.at_s + servers["start_s"][signal.node][1]
+            found.append(Comeback(listens_s, min(begun for _, begun in built), min(at for at, _ in built), len(built)))
+    return found
+
+
+def _failed_before(name: str) -> Quantity:
+    """Failed units that were due before a server was back."""
+    units = columns(name)
+    back_s = min(signal.at_s for signal in EXPERIMENTS[name].signals if signal.what == "start")
+    return _one(float(((units["error"] != "") & (units["due_us"] < back_s * 1e6)).sum()))
+
+
 QUANTITIES: dict[tuple[str, str], Callable[[], Quantity]] = {
     ("generator", "connection open, median"): lambda: median(opens_ms()),
     ("pool-burst", "interval between added connections less an open, median"): _add_pause_ms,
@@ -279,6 +310,19 @@ QUANTITIES: dict[tuple[str, str], Callable[[], Quantity]] = {
         (name, "database errors"): lambda name=name: _database_errors(name)  # type: ignore[misc]
         for name in ("leak-update", "leak-query", "breaker")
     },
+    **{
+        (name, what): lambda name=name, of=of: median(np.array([of(back) for back in comebacks(name)]))  # type: ignore[misc]
+        for name in ("kill", "stop", "rolling")
+        for what, of in (
+            ("s from listening to the first connect", lambda back: back.asked_s - back.listens_s),
+            ("s from the first connect to the first pool", lambda back: back.built_s - back.asked_s),
+            ("pools built by a server that is back", lambda back: back.pools),
+        )
+    },
+    **{
+        (name, "failed units before a server is back"): lambda name=name: _failed_before(name)
+        for name in ("kill", "stop")
+    },  # type: ignore[misc]
     **{(name, "failed units"): lambda name=name: _failed(name) for name in ("kill", "stop", "rolling", "freeze")},  # type: ignore[misc]
 }
 

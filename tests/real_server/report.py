@@ -46,7 +46,7 @@ def page() -> str:
     """The page: words by hand, tables by the measurements."""
     text = WORDS.read_text(encoding="utf-8")
     for place, table in {
-        "runs": _runs(), "errors": _errors(compared()), "servers": _errors(servers()), "cpu": _cpu(),
+        "runs": _runs(), "errors": _errors(compared()), "servers": _errors(servers()), "bands": _bands(), "cpu": _cpu(),
         "first_pools": _first_pools(), "claims": _claims(), "quantities": _quantities(), "waiting": _waiting(),
         "figures": "\n".join(f"![quantiles of {name}](figures/{name})" for name in figures()),
     }.items():  # fmt: skip
@@ -66,8 +66,14 @@ def compared() -> list[Compared]:
 
 def servers() -> list[Compared]:
     """Every measured run of a real server in which units ended well, by the model and by the clock."""
-    runs = [run for part in SERVERS if modelled(part) and measured(part.name) for run in compare(part.name)]
+    parts = [part for part in SERVERS if modelled(part) and measured(part.name) and part.name != "first-connect"]
+    runs = [run for part in parts for run in compare(part.name)]
     return [run for run in runs if run.now["ok"] and run.measured["ok"]]
+
+
+def steady() -> list[Compared]:
+    """Those at a stated share of the largest throughput, with nothing going wrong."""
+    return [run for run in servers() if (run.load or inf) < 1.0 and not EXPERIMENTS[run.experiment].signals]
 
 
 def _runs() -> str:
@@ -97,6 +103,16 @@ def _error_row(run: Compared) -> list[str]:
     failed = f"{sum(run.now['failed'].values())}, {sum(run.measured['failed'].values())}"
     load = f"{100 * run.load:.0f} %" if run.load else "burst"
     return [run.experiment, load, *values, failed, errors(committed=False), errors(committed=True)]
+
+
+def _bands() -> str:
+    """The largest error of each figure by load, over the steady runs of a server."""
+    rows = []
+    for load in sorted({run.load or 0.0 for run in steady()}):
+        runs = [run for run in steady() if run.load == load]
+        worst = [max((run.error(of) for run in runs), key=abs) for of in NAMES]
+        rows.append([f"{100 * load:.0f} %", str(len(runs)), *(f"{100 * error:+.1f} %" for error in worst)])
+    return _table(["Load", "Runs", *(f"{name}: largest error" for name in NAMES.values())], rows)
 
 
 def within_limits(run: Compared) -> dict[str, bool]:
@@ -217,7 +233,7 @@ _COLOURS = ("#1b6ca8", "#2a9d5c", "#c98a00", "#c4472b", "#7b3fa0")
 def figures() -> dict[str, str]:
     """A figure per experiment: quantiles of the model against those measured, on logarithmic axes."""
     by_name: dict[str, list[Compared]] = {}
-    for run in compared():
+    for run in [*compared(), *steady()]:
         by_name.setdefault(run.experiment, []).append(run)
     return {f"validation-{name}.svg": _figure(EXPERIMENTS[name].name, runs) for name, runs in by_name.items()}
 
