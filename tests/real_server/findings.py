@@ -254,11 +254,29 @@ def comebacks(name: str) -> list[Comeback]:
     return found
 
 
+@cache
+def with_measured_pools(name: str) -> dict[str, Any]:
+    """What the model says of an experiment where a pool takes as long as the first one of a server that is back did."""
+    experiment = EXPERIMENTS[name]
+    build_s = float(np.median([back.built_s - back.asked_s for back in comebacks(name)]))
+    trace = read_trace(folder(experiment) / "trace-0.csv.xz", experiment)
+    return predicted(experiment, trace, simulate_experiment(experiment, trace, values={"pool_build_s": build_s}))
+
+
 def _failed_before(name: str) -> Quantity:
     """Failed units that were due before a server was back."""
     units = columns(name)
     back_s = min(signal.at_s for signal in EXPERIMENTS[name].signals if signal.what == "start")
     return _one(float(((units["error"] != "") & (units["due_us"] < back_s * 1e6)).sum()))
+
+
+def _end_while_frozen() -> Quantity:
+    """Share of the units due while a server is frozen that end well before it is thawed, %."""
+    units = columns("freeze")
+    frozen_s, thawed_s = (1e6 * signal.at_s for signal in EXPERIMENTS["freeze"].signals)
+    due = (units["due_us"] >= frozen_s) & (units["due_us"] < thawed_s)
+    ended = (units["error"] == "") & (units["due_us"] + units["ended_us"] < thawed_s)
+    return _one(100.0 * float(ended[due].mean()))
 
 
 QUANTITIES: dict[tuple[str, str], Callable[[], Quantity]] = {
@@ -295,6 +313,7 @@ QUANTITIES: dict[tuple[str, str], Callable[[], Quantity]] = {
         (name, "TCP connections to the returned endpoint"): lambda name=name: _connections(name)  # type: ignore[misc]
         for name in ("driver-returns", "driver-returns-busy")
     },
+    ("freeze", "units due while it is frozen that end meanwhile"): _end_while_frozen,
     ("first-connect", "process start to listening"): _starts_s,
     ("first-connect", "first connect on the server"): _first_connect_ms,
     ("first-connects-1", "pools built"): lambda: _pools_built("first-connects-1", slice(0, 1)),

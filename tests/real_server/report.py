@@ -23,6 +23,7 @@ from tests.real_server.findings import (
     first_pools,
     judged,
     measured,
+    with_measured_pools,
 )
 from tests.real_server.first_pools import CORES
 from tests.real_server.prediction import modelled
@@ -46,7 +47,8 @@ def page() -> str:
     """The page: words by hand, tables by the measurements."""
     text = WORDS.read_text(encoding="utf-8")
     for place, table in {
-        "runs": _runs(), "errors": _errors(compared()), "servers": _errors(servers()), "bands": _bands(), "cpu": _cpu(),
+        "runs": _runs(), "errors": _errors(compared()), "servers": _errors(servers()),
+        "bands": _bands(), "comebacks": _comebacks(), "cpu": _cpu(),
         "first_pools": _first_pools(), "claims": _claims(), "quantities": _quantities(), "waiting": _waiting(),
         "figures": "\n".join(f"![quantiles of {name}](figures/{name})" for name in figures()),
     }.items():  # fmt: skip
@@ -201,6 +203,20 @@ def _first_pools() -> str:
     return _table(
         ["Server", "getConnection() of a warm client", "connect, by the server", "its pool, by HikariCP"], rows
     )
+
+
+def _comebacks() -> str:
+    rows = []
+    for name in ("kill", "stop", "rolling"):
+        [run] = compare(name)
+        facts = run.measured
+        found = facts | {"connections": facts["backends"]["count"]}
+        sources = {"measured": found, "model": run.now, "model, pools as slow as measured": with_measured_pools(name)}
+        for source, told in sources.items():
+            row = [name, source, f"{told['throughput']:.1f}/s", f"{1000 * told['p50_s']:.0f} ms"]
+            rows.append([*row, f"{sum(told['failed'].values()):,}", str(told["connections"])])
+    head = ["Experiment", "Source", "Throughput", "p50", "Failed or unfinished", "Database connections"]
+    return _table(head, rows)
 
 
 def constant(name: str) -> float:
