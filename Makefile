@@ -18,7 +18,8 @@ lint: .venv/test.stamp
 lab: .venv/test.stamp
 	$(BIN)/jupyter lab notebooks/01_capacity_review.ipynb
 
-bench: .venv/test.stamp
+# The table of docs/performance.md.
+bench: .venv/bench.stamp
 	$(BIN)/python -m tests.benchmarks
 
 # Against real parts (docs/validation.md): 15 minutes, with Maven and a JDK.
@@ -51,6 +52,10 @@ helm: .venv/test.stamp
 .venv/test.stamp: pyproject.toml | .venv/bin/python
 	$(BIN)/python -m pip install --quiet --editable '.[test]'
 	touch $@ .venv/run.stamp
+
+.venv/bench.stamp: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --editable '.[bench]'
+	touch $@ .venv/run.stamp .venv/test.stamp
 
 clean:
 	rm -rf .venv .tools ojp-sizing

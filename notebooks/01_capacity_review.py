@@ -27,11 +27,11 @@ import pandas as pd
 import plotly.io
 
 import ojp_sizing as ojp
+from ojp_sizing.deployment.deployment import describe
 from ojp_sizing.emit.from_recommendation import release_of
 from ojp_sizing.emit.values import values_yaml
 from ojp_sizing.report.figures import demand_points, latency_against_demand, rolling_update_over_time
 from ojp_sizing.report.words import held_back, shown_number
-from ojp_sizing.sizing.search import describe
 
 # Figures travel inside this notebook, plotly.js included: they show offline, and in an exported HTML too.
 plotly.io.renderers.default = "plotly_mimetype+notebook"

@@ -24,7 +24,11 @@ from ojp_sizing.errors import (
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from ojp_sizing.demand.workload import Workload
+    from ojp_sizing.deployment.constants import Constants
+    from ojp_sizing.deployment.deployment import Deployment
     from ojp_sizing.measurement.objectives import Situation, Verdict
+    from ojp_sizing.sizing.candidates import Demand
     from ojp_sizing.sizing.search import Listener
 
 
@@ -111,6 +115,18 @@ if TYPE_CHECKING:
     help="Which clock runs the simulation.",
 )
 @click.option(
+    "--workers",
+    default=None,
+    metavar="N",
+    help="How many simulations run at a time; otherwise one per core. The answer is the same for any number.",
+)
+@click.option(
+    "--scheduler",
+    default=None,
+    metavar="ADDRESS",
+    help="Run the simulations on the Dask cluster of this scheduler, tcp://host:port (docs/clusters.md).",
+)
+@click.option(
     "--check-laws",
     is_flag=True,
     help="Hold the model's own laws against every run as it goes (nothing lent twice or lost, ...). Slower.",
@@ -128,24 +144,14 @@ def command(**options: Any) -> None:
 
 
 def _run(options: dict[str, Any]) -> int:
-    """Read the flags, size, write, print; returns the exit code."""
-    from pathlib import Path
-
+    """Read the flags, judge or size, print; returns the exit code. What is heavy is imported after the first guess."""
     from ojp_sizing.demand.reading import read_workload
     from ojp_sizing.deployment.deployment import Database
     from ojp_sizing.deployment.reading import DeploymentFile, read_deployment
-    from ojp_sizing.emit.companions import helm_command
-    from ojp_sizing.emit.from_recommendation import files_of, json_text, record, record_of_judged, release_of
-    from ojp_sizing.emit.release import Release
-    from ojp_sizing.emit.writing import check_target, write_files
     from ojp_sizing.measurement.objectives import Objectives
     from ojp_sizing.quantities import parse_cores, parse_duration, parse_fraction, parse_number, parse_rate, parse_whole
-    from ojp_sizing.sizing.recommendation import check, constants_of, size
+    from ojp_sizing.sizing.candidates import Demand, constants_of
 
-    if options["check_laws"]:
-        from ojp_sizing.simulation.clock import Clock
-
-        Clock.checked = True
     rate = parse_rate(options["peak_rps"], "--peak-rps")
     _refuse(rate <= 0, "--peak-rps", "a rate must be above 0", "write for example --peak-rps 5000")
     objectives = Objectives(
@@ -167,27 +173,51 @@ def _run(options: dict[str, Any]) -> int:
         database = Database(database.cores, float(most))
     least = parse_whole(options["min_replicas"], "--min-replicas", 1, 1000)
     most_replicas = parse_whole(options["max_replicas"], "--max-replicas", least, 1000)
-    seed = parse_whole(options["seed"], "--seed", 0, 2**63 - 1)
+    run = {
+        "objectives": objectives,
+        "seed": parse_whole(options["seed"], "--seed", 0, 2**63 - 1),
+        "engine": options["engine"],
+        "scheduler": options["scheduler"],
+        "workers": None if options["workers"] is None else parse_whole(options["workers"], "--workers", 1, 1024),
+    }
     budget_s = parse_duration(options["time_budget"], "--time-budget")
-    also = [_situation(name) for name in options["also"]]
     workload = read_workload(options["workload"])
     constants = constants_of(workload, options["workload"])
+    run["also"] = [_situation(name) for name in options["also"]]
     if file.replicas is not None:
         deployment, warnings = file.judged(constants, database)
-        with _progress() as listener:
-            judged = check(
-                workload, rate, deployment, objectives=objectives, seed=seed, engine=options["engine"],
-                also=also, warnings=warnings, files=file.files, listener=listener,
-            )  # fmt: skip
-        if options["as_json"]:
-            click.echo(json_text(record_of_judged(judged)), nl=False)
-        else:
-            from ojp_sizing.report.terminal import print_judged
+        return _judge(options, workload, rate, deployment, {**run, "warnings": warnings, "files": file.files})
+    demand = Demand(workload, rate, database, file.version_for(most_replicas))
+    bounds = {"least_replicas": least, "most_replicas": most_replicas, "budget_s": budget_s}
+    return _size(options, demand, {**run, **bounds, "constants": file.constants_over(constants)})
 
-            print_judged(_console(), judged)
-        return _exit_code(judged.verdict)
-    version = file.version_for(most_replicas)
-    # Names and the directory are looked at before minutes of work, not after.
+
+def _judge(
+    options: dict[str, Any], workload: Workload, rate: float, deployment: Deployment, run: dict[str, Any]
+) -> int:
+    """Judge a given deployment, and print that."""
+    _check_laws(options)
+    from ojp_sizing.emit.from_recommendation import json_text, record_of_judged
+    from ojp_sizing.report.terminal import print_judged
+    from ojp_sizing.sizing.recommendation import check
+
+    with _progress() as listener:
+        judged = check(workload, rate, deployment, **run, listener=listener)
+    if options["as_json"]:
+        click.echo(json_text(record_of_judged(judged)), nl=False)
+    else:
+        print_judged(_console(), judged)
+    return _exit_code(judged.verdict)
+
+
+def _size(options: dict[str, Any], demand: Demand, run: dict[str, Any]) -> int:
+    """Size, write the files, and print the answer."""
+    from pathlib import Path
+
+    from ojp_sizing.emit.release import Release
+    from ojp_sizing.emit.writing import check_target, write_files
+
+    # Names and the directory are looked at before the work, not after.
     names = {"name": options["release"], "namespace": options["namespace"], "database_url": options["database_url"]}
     Release(
         **names, replicas=1, request_cores=1, limit_cores=1, request_bytes=2**30, limit_bytes=2**30, heap_bytes=2**29,
@@ -195,23 +225,45 @@ def _run(options: dict[str, Any]) -> int:
     )  # fmt: skip
     directory = Path(options["output"])
     check_target(directory)
+    if sys.stderr.isatty():
+        _say_first_guess(demand, run["constants"], run["least_replicas"], run["most_replicas"])
+
+    _check_laws(options)
+    from ojp_sizing.emit.companions import helm_command
+    from ojp_sizing.emit.from_recommendation import files_of, json_text, record, release_of
+    from ojp_sizing.report.terminal import print_answer
+    from ojp_sizing.sizing.recommendation import size
 
     with _progress() as listener:
-        recommendation = size(
-            workload, rate, database=database, objectives=objectives, seed=seed, engine=options["engine"],
-            least_replicas=least, most_replicas=most_replicas, constants=file.constants_over(constants),
-            version=version, budget_s=budget_s, also=also, listener=listener,
-        )  # fmt: skip
-
-    release = release_of(recommendation, **names) if recommendation.evaluation else None
-    written = write_files(directory, files_of(recommendation, release), options["force"]) if release else []
+        answer = size(
+            demand.workload, demand.rate, database=demand.database, version=demand.version, **run, listener=listener
+        )
+    release = release_of(answer, **names) if answer.resources and not answer.interrupted else None
+    written = write_files(directory, files_of(answer, release), options["force"]) if release else []
     if options["as_json"]:
-        click.echo(json_text(record(recommendation, release)), nl=False)
+        click.echo(json_text(record(answer, release)), nl=False)
     else:
-        from ojp_sizing.report.terminal import print_answer
+        print_answer(_console(), answer, release, written, helm_command(release, directory) if release else "")
+    if answer.interrupted:
+        raise KeyboardInterrupt
+    return _exit_code(answer.verdict)
 
-        print_answer(_console(), recommendation, release, written, helm_command(release, directory) if release else "")
-    return _exit_code(recommendation.verdict)
+
+def _check_laws(options: dict[str, Any]) -> None:
+    if options["check_laws"]:
+        from ojp_sizing.simulation.clock import Clock
+
+        Clock.checked = True
+
+
+def _say_first_guess(demand: Demand, constants: Constants, least_replicas: int, most_replicas: int) -> None:
+    """On a terminal, before anything heavy is loaded: what the closed forms alone say."""
+    from ojp_sizing.deployment.deployment import describe
+    from ojp_sizing.sizing.candidates import first_guess
+
+    first = first_guess(demand, constants, least_replicas, most_replicas)
+    words = describe(first.deployment) if first else "no deployment within the bounds"
+    click.echo(f"first guess, by closed forms and not simulated: {words}", err=True)
 
 
 def _exit_code(verdict: Verdict) -> int:

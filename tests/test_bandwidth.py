@@ -57,7 +57,7 @@ def finishes(
             join(world, 0, CPU_TIMER, subject, 0, float(jobs[subject][1]))
         elif kind == -2:
             halt(world, 0, CPU_TIMER, float(halts[subject][1]))
-        elif timer_fired(world, 0):
+        elif timer_fired(world, 0, CPU_TIMER):
             while True:
                 job, _ = take_finished(world, 0, CPU_TIMER)
                 if job == NOBODY:

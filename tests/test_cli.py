@@ -294,7 +294,9 @@ def test_interrupting_leaves_nothing_and_exits_130(tmp_path: Path) -> None:
 
 
 def test_help_loads_nothing_heavy(tmp_path: Path) -> None:
-    heavy = "numpy", "scipy", "pandas", "plotly", "numba", "simpy", "pydantic", "rich", "ruamel"
+    heavy = (
+        "numpy", "scipy", "pandas", "plotly", "numba", "simpy", "pydantic", "rich", "ruamel", "joblib", "distributed",
+    )  # fmt: skip
     script = (
         "import sys\nfrom ojp_sizing.cli import command\n"
         "try:\n    command.main(['--help'])\nexcept SystemExit:\n    pass\n"

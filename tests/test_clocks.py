@@ -26,7 +26,7 @@ from ojp_sizing.deployment.deployment import (
     ServerSettings,
 )
 from ojp_sizing.deployment.disruption import DatabaseTrouble, Disruption, PodLoss, RollingUpdate, Several
-from ojp_sizing.measurement.objectives import Situation
+from ojp_sizing.measurement.objectives import Objectives, Situation
 from ojp_sizing.simulation.clock import SAMPLED, Clock
 from ojp_sizing.simulation.compiled_clock import CompiledClock
 from ojp_sizing.simulation.invariants import InvariantError, audit
@@ -421,7 +421,7 @@ def test_one_and_two_workers_give_the_same_measures() -> None:
     workload = some_workload(default_rng(1))
     deployment = Deployment(2, 1.0)
     tasks = [
-        Task(workload, 40.0, deployment, situation, 20.0, 2.0, 5, replication, "compiled")
+        Task(workload, 40.0, deployment, situation, Objectives(), 5, replication, "compiled")
         for situation in Situation
         for replication in range(2)
     ]

@@ -50,8 +50,7 @@ from ojp_sizing.emit.release import Release
 from ojp_sizing.emit.values import values_yaml
 from ojp_sizing.errors import InputError
 from ojp_sizing.settings import settings as setting_table
-from ojp_sizing.sizing.candidates import Demand, candidates
-from ojp_sizing.sizing.recommendation import constants_of
+from ojp_sizing.sizing.candidates import Demand, candidates, constants_of
 
 ROOT = Path(__file__).parent.parent
 GOOD = """\

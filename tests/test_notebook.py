@@ -250,7 +250,7 @@ def test_limits_hold_up_to_the_first_rate_at_which_they_are_not_shown_to() -> No
 def test_points_come_from_the_same_runs_as_a_sizing() -> None:
     workload, deployment = read_workload("web-oltp"), Deployment(3, 1.0, ClientPool(12))
     low, high = demand_points(workload, deployment, [40, 60], seed=7, replications=2)
-    runs = [run_task(Task(workload, 60, deployment, Situation.STEADY, 60.0, 4.0, 7, n, "auto")) for n in range(2)]
+    runs = [run_task(Task(workload, 60, deployment, Situation.STEADY, Objectives(), 7, n, "auto")) for n in range(2)]
     assert (low.rate, high.rate) == (40, 60)
     assert high.measures == measure(runs)
     assert high.measures["fast_p99_s"].replications == 2

@@ -58,15 +58,15 @@ def use_cores(w: World, station: Any, busy: float, since_s: float) -> float:
 
 @transition
 def done_at(w: World, station: Any, busy: float, work_s: float, slack_s: float) -> float:
-    """When ``busy`` cores will have done so many core seconds, if nothing changes (the station is settled).
+    """When ``busy`` cores will have done so many core seconds, if nothing changes after the station's last settling.
 
     Where no more than ``slack_s`` would be left for the next period, it counts as done in this one: rounding must not
     cost a period.
     """
-    now_s: float = w.state[0].now
-    left_s = min(station.left_s, busy * (station.refill_s - now_s))
+    settled_s: float = station.settled_s
+    left_s = min(station.left_s, busy * (station.refill_s - settled_s))
     if work_s <= left_s + slack_s:
-        return now_s + work_s / busy
+        return settled_s + work_s / busy
     each_s = min(station.quota_s, busy * w.settings[0].cpu_period_s)
     rest_s = work_s - left_s
     whole = ceil((rest_s - slack_s) / each_s) - 1

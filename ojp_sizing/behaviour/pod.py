@@ -191,7 +191,7 @@ def finish(w: World, caller: int, status: int) -> None:
 @transition
 def cpu_timer(w: World, pod: int) -> None:
     """The pod's CPU has finished somebody's work."""
-    if not timer_fired(w, pod):
+    if not timer_fired(w, pod, CPU_TIMER):
         return
     settle_pod(w, pod)
     while True:
@@ -409,7 +409,7 @@ def _enter_database(w: World, caller: int, work_s: float) -> None:
 def database_timer(w: World) -> None:
     """The database has finished somebody's work; work for a pod that died meanwhile has no taker."""
     database = w.settings[0].replicas
-    if not timer_fired(w, database):
+    if not timer_fired(w, database, DATABASE_TIMER):
         return
     while True:
         caller, token = take_finished(w, database, DATABASE_TIMER)

@@ -3,7 +3,8 @@
 ``count`` jobs on ``cores`` cores each run at rate ``min(1, cores / count)``, as long as the station has them: a pod's
 cores are its node's, under the limit's quota (``bandwidth.py``); the database's are its own. A station keeps a virtual
 time that advances at that rate, so that a job's finish is fixed in virtual time when it joins (Kleinrock 1967); the
-jobs are a heap by that finish, and one lazy timer stands for the earliest.
+jobs are a heap by that finish, those that joined first before others that finish with them, and one lazy timer stands for
+the earliest.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ def settle_station(w: World, station: Any) -> None:
 
 
 @transition
-def _retime(w: World, station: Any, timer: int, index: int) -> None:
+def _next_due_s(w: World, station: Any) -> float:
+    """When the first job, or a halt, will end if nobody joins; the same at any instant between two comings and goings."""
     if station.halt_s > 0.0:
         busy = 1.0
         work_s = station.halt_s
@@ -46,11 +48,24 @@ def _retime(w: World, station: Any, timer: int, index: int) -> None:
         busy = min(station.count * 1.0, station.cores)
         work_s = max(0.0, w.jobs[station.offset].finish_s - station.virtual_s) * station.count
     else:
-        return
-    due_s = done_at(w, station, busy, work_s, 0.5 * RESOLUTION_S * busy)
+        return inf
+    return done_at(w, station, busy, work_s, 0.5 * RESOLUTION_S * busy)
+
+
+@transition
+def _retime(w: World, station: Any, timer: int, index: int) -> None:
+    due_s = _next_due_s(w, station)
     if due_s < station.due_s:
         station.due_s = due_s
         post(w, due_s, timer, index)
+
+
+@transition
+def _copy(source: Any, target: Any) -> None:
+    target.finish_s = source.finish_s
+    target.number = source.number
+    target.caller = source.caller
+    target.token = source.token
 
 
 @transition
@@ -62,18 +77,16 @@ def join(w: World, index: int, timer: int, caller: int, token: int, work_s: floa
     base = station.offset
     hole = station.count
     station.count += 1
+    station.joined += 1
     while hole > 0:
         parent = (hole - 1) >> 1
-        above = w.jobs[base + parent]
-        if above.finish_s <= finish_s:
+        if w.jobs[base + parent].finish_s <= finish_s:
             break
-        below = w.jobs[base + hole]
-        below.finish_s = above.finish_s
-        below.caller = above.caller
-        below.token = above.token
+        _copy(w.jobs[base + parent], w.jobs[base + hole])
         hole = parent
     job = w.jobs[base + hole]
     job.finish_s = finish_s
+    job.number = station.joined
     job.caller = caller
     job.token = token
     _retime(w, station, timer, index)
@@ -89,6 +102,11 @@ def halt(w: World, index: int, timer: int, work_s: float) -> None:
 
 
 @transition
+def _before(one: Any, other: Any) -> bool:
+    return one.finish_s < other.finish_s or (one.finish_s == other.finish_s and one.number < other.number)
+
+
+@transition
 def _remove_first(w: World, station: Any) -> None:
     base = station.offset
     station.count -= 1
@@ -98,19 +116,13 @@ def _remove_first(w: World, station: Any) -> None:
         child = 2 * hole + 1
         if child >= station.count:
             break
-        if child + 1 < station.count and w.jobs[base + child + 1].finish_s < w.jobs[base + child].finish_s:
+        if child + 1 < station.count and _before(w.jobs[base + child + 1], w.jobs[base + child]):
             child += 1
-        if w.jobs[base + child].finish_s >= last.finish_s:
+        if not _before(w.jobs[base + child], last):
             break
-        job = w.jobs[base + hole]
-        job.finish_s = w.jobs[base + child].finish_s
-        job.caller = w.jobs[base + child].caller
-        job.token = w.jobs[base + child].token
+        _copy(w.jobs[base + child], w.jobs[base + hole])
         hole = child
-    job = w.jobs[base + hole]
-    job.finish_s = last.finish_s
-    job.caller = last.caller
-    job.token = last.token
+    _copy(last, w.jobs[base + hole])
 
 
 @transition
@@ -133,13 +145,20 @@ def take_finished(w: World, index: int, timer: int) -> tuple[int, int]:
 
 
 @transition
-def timer_fired(w: World, index: int) -> bool:
-    """Whether this timer event is the station's latest word (older ones are void)."""
+def timer_fired(w: World, index: int, timer: int) -> bool:
+    """Whether something ends now. Older words than the station's latest are void.
+
+    A word that has become early, since others have joined, is given anew: nothing is settled for it, so that times depend
+    on comings and goings only.
+    """
     station = w.stations[index]
     if w.state[0].now != station.due_s:
         return False
     station.due_s = inf
-    return True
+    if _next_due_s(w, station) <= w.state[0].now:
+        return True
+    _retime(w, station, timer, index)
+    return False
 
 
 @transition

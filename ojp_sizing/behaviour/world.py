@@ -196,11 +196,11 @@ LAYOUTS: dict[str, np.dtype[Any]] = {
     # seconds in each period, of which ``left_s`` are left in the present one, number ``period``, until ``refill_s``;
     # ``halt_s``: core seconds of one core until its jobs go on
     "stations": _layout(
-        [("cores", _f), ("virtual_s", _f), ("settled_s", _f), ("due_s", _f), ("count", _i), ("offset", _i),
-         ("capacity", _i), ("busy_s", _f), ("job_s", _f), ("quota_s", _f), ("left_s", _f), ("period", _i),
+        [("cores", _f), ("virtual_s", _f), ("settled_s", _f), ("due_s", _f), ("count", _i), ("joined", _i),
+         ("offset", _i), ("capacity", _i), ("busy_s", _f), ("job_s", _f), ("quota_s", _f), ("left_s", _f), ("period", _i),
          ("phase_s", _f), ("refill_s", _f), ("throttled_s", _f), ("halt_s", _f)]
     ),
-    "jobs": _layout([("finish_s", _f), ("caller", _i), ("token", _i)]),
+    "jobs": _layout([("finish_s", _f), ("number", _i), ("caller", _i), ("token", _i)]),
     # A client process: its idle threads (a stack), its units that wait for one, its turn and its view of the pods
     "jvms": _layout(
         [("free", _i), ("idle", _i), *_QUEUE, ("turn", _i), ("belief", _i), ("up", _i), ("kind", _i), ("checked_s", _f)]

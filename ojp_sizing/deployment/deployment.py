@@ -91,6 +91,17 @@ class Deployment:
         return share_of_pool(self.pool.maximum_size, self.replicas)
 
     @property
+    def stays_undivided(self) -> bool:
+        """Whether a pod's share of connections and of idle ones is the same while up to two pods are missing.
+
+        Then no pool is resized, whatever clients believe, and none is emptied (reference 5).
+        """
+        sizes = (self.pool.maximum_size, self.pool.minimum_idle)
+        return all(
+            share_of_pool(size, self.replicas) == share_of_pool(size, max(1, self.replicas - 2)) for size in sizes
+        )
+
+    @property
     def slots_per_pod(self) -> tuple[int, int]:
         """Fast and slow slots of one pod (reference 2, CODE+RUN)."""
         return split_slots(self.pool_per_pod, self.server.slow_slot_percentage)
@@ -105,3 +116,14 @@ def split_slots(total: int, slow_percentage: int) -> tuple[int, int]:
     """``(fast, slow)``: the slow lane gets ``max(1, floor(total * pct / 100))`` (reference 2, CODE+RUN)."""
     slow = max(1, total * slow_percentage // 100)
     return total - slow, slow
+
+
+def describe(deployment: Deployment) -> str:
+    """A deployment in a few words."""
+    lanes = (
+        f"{deployment.server.slow_slot_percentage} % slow slots" if deployment.server.segregation else "no segregation"
+    )
+    return (
+        f"{deployment.replicas} pods x {deployment.limit_cores:g} cores, pool {deployment.pool.maximum_size}, {lanes}, "
+        f"{deployment.server.thread_pool_size} threads"
+    )

@@ -6,6 +6,7 @@ Times are seconds from the start of the simulation.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import inf
 from typing import Literal
 
 import numpy as np
@@ -39,7 +40,8 @@ class RollingUpdate:
 
     ``restart_s[p]``: from the end of pod p's process to the new one's listening; ``ready_s[p]``: from there to
     Ready, when the controller stops the next pod. A stop ends after ``grace_s`` at the latest. Only the last
-    ``pods`` pods are updated (a partition of the StatefulSet's strategy).
+    ``pods`` pods are updated (a partition of the StatefulSet's strategy). ``most_away_s[p]``: from SIGTERM to Ready pod p is
+    away for so long at most, by a shorter restart (``sizing.abridge``); empty: as long as it takes.
     """
 
     at_s: float
@@ -48,6 +50,13 @@ class RollingUpdate:
     grace_s: float
     pods: int
     endpoint_s: float = 1.0
+    most_away_s: tuple[float, ...] = ()
+
+    def lasts_s(self) -> float:
+        """How long the update takes, its stops not counted."""
+        starts_s = [restart + ready for restart, ready in zip(self.restart_s, self.ready_s, strict=True)]
+        most_s = self.most_away_s or (inf,) * len(starts_s)
+        return sum(min(pair) for pair in list(zip(starts_s, most_s, strict=True))[-self.pods :])
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from ojp_sizing import __version__
 from ojp_sizing.demand.reading import workload_yaml
 from ojp_sizing.demand.workload import Workload
 from ojp_sizing.deployment.constants import SET, WORKLOAD_FIELDS, Constants, constant_table
+from ojp_sizing.deployment.deployment import describe
 from ojp_sizing.deployment.reading import deployment_yaml
 from ojp_sizing.emit.companions import (
     CONFIG_MAP_FILE,
@@ -32,7 +33,7 @@ from ojp_sizing.quantities import format_bytes, format_rate
 from ojp_sizing.report.words import held_back, shown_number
 from ojp_sizing.sizing.evaluate import Evaluation
 from ojp_sizing.sizing.recommendation import Judged, Recommendation
-from ojp_sizing.sizing.search import Rejection, describe
+from ojp_sizing.sizing.search import Rejection
 
 RECORD_FILE = "recommendation.json"
 LIBRARIES = ("numpy", "scipy", "simpy")
@@ -163,7 +164,7 @@ def _rejection(rejection: Rejection | None) -> dict[str, Any] | None:
         return None
     return {
         "deployment": describe(rejection.deployment),
-        "stage": rejection.stage.value,
+        "stage": "first look" if rejection.first_look else "full",
         "replications": rejection.replications,
         "missed": [
             {

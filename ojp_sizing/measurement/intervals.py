@@ -21,14 +21,19 @@ class Estimate:
     replications: int
 
 
+def half_width(replications: int) -> float:
+    """Half of Student's 95 % interval of a mean, in sample standard deviations."""
+    from scipy.special import stdtrit  # noqa: PLC0415 - only where an interval is made
+
+    return float(stdtrit(replications - 1, 0.5 + CONFIDENCE / 2)) / sqrt(replications)
+
+
 def mean_estimate(values: Sequence[float], *, floor: float = -inf, ceiling: float = inf) -> Estimate:
     """Mean over replications with Student's interval (Law, Simulation Modeling and Analysis, 4.5).
 
     One replication gives no interval (-inf to inf, within ``floor`` and ``ceiling``). NaN replications had nothing to
     measure and are left out; an infinite one makes the estimate infinite, with a lower end from the finite ones.
     """
-    from scipy.special import stdtrit  # noqa: PLC0415 - only where an interval is made
-
     kept = [value for value in values if not isnan(value)]
     n = len(kept)
     if n == 0:
@@ -39,26 +44,44 @@ def mean_estimate(values: Sequence[float], *, floor: float = -inf, ceiling: floa
     mean = float(finite.mean())
     if n == 1:
         return Estimate(mean, floor, ceiling, 1)
-    half = float(stdtrit(n - 1, 0.5 + CONFIDENCE / 2)) * float(finite.std(ddof=1)) / sqrt(n)
+    half = half_width(n) * float(finite.std(ddof=1))
     return Estimate(mean, max(floor, mean - half), min(ceiling, mean + half), n)
 
 
-def share_estimate(hits: Sequence[int], totals: Sequence[int]) -> Estimate:
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How many of a run's units did something (failed): sums of their weights, and of all units' squared weights."""
+
+    hits: float
+    total: float
+    squares: float
+
+
+def count(hits: int, total: int) -> Count:
+    """Units that each stand for themselves."""
+    return Count(float(hits), float(total), float(total))
+
+
+def share_estimate(counts: Sequence[Count]) -> Estimate:
     """A share (failed units of all units) over replications.
 
     The wider end of two intervals on each side: Clopper and Pearson (1934) of the pooled counts, which is honest where
-    nothing failed, and Student's of the replications' shares, which is honest where failures come in bursts.
+    nothing failed, and Student's of the replications' shares, which is honest where failures come in bursts. Weighted
+    units count as (sum of weights)^2 / (sum of squares) of them (Kish 1965).
     """
     from scipy.special import betaincinv  # noqa: PLC0415
 
-    x, n = sum(hits), sum(totals)
-    if n == 0:
+    total = sum(c.total for c in counts)
+    if total == 0:
         return Estimate(nan, nan, nan, 0)
+    share = sum(c.hits for c in counts) / total
+    n = total**2 / sum(c.squares for c in counts)
+    x = share * n
     tail = (1 - CONFIDENCE) / 2
     low = 0.0 if x == 0 else float(betaincinv(x, n - x + 1, tail))
-    high = 1.0 if x == n else float(betaincinv(x + 1, n - x, 1 - tail))
-    shares = [hit / total for hit, total in zip(hits, totals, strict=True) if total > 0]
+    high = 1.0 if share == 1.0 else float(betaincinv(x + 1, n - x, 1 - tail))
+    shares = [c.hits / c.total for c in counts if c.total > 0]
     if len(shares) > 1:
         spread = mean_estimate(shares, floor=0.0, ceiling=1.0)
         low, high = min(low, spread.low), max(high, spread.high)
-    return Estimate(x / n, low, high, len(shares))
+    return Estimate(share, low, high, len(shares))

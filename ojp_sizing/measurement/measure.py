@@ -5,53 +5,77 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf, nan
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ojp_sizing.behaviour.world import ENDINGS, OK, UNFINISHED
 from ojp_sizing.deployment.deployment import Deployment
-from ojp_sizing.measurement.intervals import Estimate, mean_estimate, share_estimate
-from ojp_sizing.measurement.objectives import Objectives, Situation
+from ojp_sizing.measurement.intervals import Count, Estimate, mean_estimate, share_estimate
+from ojp_sizing.measurement.objectives import Objectives
 from ojp_sizing.measurement.warmup import warm_up_s
 from ojp_sizing.simulation.outcomes import Hazard, Outcomes
 
-#: The least time that a run goes on after the last unit that is measured.
+#: The least time that a run may go on for the last units that are measured.
 LEAST_TAIL_S = 2.0
-#: Recovery is judged on the units that arrive in so many seconds before half of the recovery time is over:
-#: stricter than asked, and every run ends that much earlier.
-RECOVERED_S = 20.0
 PERCENTILES = (50, 95, 99)
 
 
 def tail_of(objectives: Objectives) -> float:
-    """How long a run goes on after the last unit that is measured: a unit within its limit must be able to end."""
+    """How long a run goes on for the last units that are measured: a unit within its limit must be able to end."""
     return max(LEAST_TAIL_S, objectives.slow_p99_s * objectives.disruption_factor)
 
 
-def run_on_s(recovery_s: float, tail_s: float) -> float:
-    """How long a run goes on after a disruption."""
-    return recovery_s / 2 + tail_s
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of a run: each unit that arrives in [begin, end) stands for ``weight`` units of the whole situation."""
+
+    begin_s: float
+    end_s: float
+    weight: float = 1.0
+
+    @property
+    def stands_for_s(self) -> float:
+        """The time of the whole situation that this part stands for."""
+        return (self.end_s - self.begin_s) * self.weight
+
+
+def _weights(parts: Sequence[Part], times: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The weight at each of these instants, which lie within the parts."""
+    index = np.searchsorted([part.begin_s for part in parts], times, side="right") - 1
+    return np.array([part.weight for part in parts])[np.maximum(index, 0)]
 
 
 @dataclass(frozen=True, slots=True)
 class Replication:
-    """What one run gives: plain measures by name, the counts behind its shares ``(hits, total)``, how units failed in the
-    window, and the traps of OJP that the run met.
+    """What one run gives: plain measures by name, the counts behind its shares, how the units failed that were simulated in
+    its window, and the traps of OJP that the run met.
     """
 
     values: Mapping[str, float]
-    counts: Mapping[str, tuple[int, int]]
+    counts: Mapping[str, Count]
     units: int
     failures: Mapping[str, int]
     hazards: tuple[Hazard, ...]
 
+    def value(self, name: str) -> float:
+        """A measure, or the share behind a count, of this run alone; NaN where there is none."""
+        found = self.counts.get(name)
+        if found is None:
+            return self.values.get(name, nan)
+        return found.hits / found.total if found.total else nan
 
-def _percentiles(latency_s: NDArray[np.float64], name: str) -> dict[str, float]:
+
+def _percentiles(latency_s: NDArray[np.float64], weights: NDArray[np.float64], name: str) -> dict[str, float]:
+    """Weighted percentiles: the least observed latency up to which so much of the weight lies (the inverse of the ECDF)."""
     if len(latency_s) == 0:
         return {f"{name}_p{p}_s": nan for p in PERCENTILES}
-    # 'higher': an observed latency, never a mean of one with an unfinished unit's infinity.
-    found = np.percentile(latency_s, PERCENTILES, method="higher")
+    order = np.argsort(latency_s, kind="stable")
+    weight = np.cumsum(weights[order])
+    # A hair less, so that rounding in the sum doesn't move a percentile by one unit.
+    wanted = np.array(PERCENTILES) / 100 * weight[-1] * (1 - 1e-12)
+    found = latency_s[order[np.searchsorted(weight, wanted)]]
     return {f"{name}_p{p}_s": float(value) for p, value in zip(PERCENTILES, found, strict=True)}
 
 
@@ -68,19 +92,19 @@ def _failures(outcomes: Outcomes, begin_s: float, end_s: float) -> dict[str, int
     return {ENDINGS[ending]: int(counts[ending]) for ending in np.argsort(-counts, kind="stable") if counts[ending]}
 
 
-def _of_units(
-    outcomes: Outcomes, begin_s: float, end_s: float, prefix: str
-) -> tuple[dict[str, float], tuple[int, int]]:
-    """Latency percentiles of the units that arrive in a window and don't fail, and how many fail."""
-    window = _window(outcomes, begin_s, end_s)
+def _of_units(outcomes: Outcomes, parts: Sequence[Part], prefix: str) -> tuple[dict[str, float], Count]:
+    """Latency percentiles of the units that arrive in these parts and don't fail, and how many fail."""
+    window = _window(outcomes, parts[0].begin_s, parts[-1].end_s)
     outcome, slow = outcomes.outcome[window], outcomes.slow[window]
-    latency_s = outcomes.latency_s[window]
+    latency_s, weights = outcomes.latency_s[window], _weights(parts, outcomes.arrival_s[window])
     kept = (outcome == OK) | (outcome == UNFINISHED)
+    fast, slow = kept & ~slow, kept & slow
     values = {
-        **_percentiles(latency_s[kept & ~slow], f"{prefix}fast"),
-        **_percentiles(latency_s[kept & slow], f"{prefix}slow"),
+        **_percentiles(latency_s[fast], weights[fast], f"{prefix}fast"),
+        **_percentiles(latency_s[slow], weights[slow], f"{prefix}slow"),
     }
-    return values, (int((~kept).sum()), len(outcome))
+    failed = Count(float(weights[~kept].sum()), float(weights.sum()), float((weights**2).sum()))
+    return values, failed
 
 
 def _drift(outcomes: Outcomes, begin_s: float, end_s: float) -> float:
@@ -92,16 +116,19 @@ def _drift(outcomes: Outcomes, begin_s: float, end_s: float) -> float:
     return float(np.mean(late) / np.mean(early)) if np.isfinite(np.mean(early)) else inf
 
 
-def _of_resources(outcomes: Outcomes, deployment: Deployment, begin_s: float, end_s: float) -> dict[str, float]:
-    """Use of threads, slots, connections and CPU between two samples: mean over pods and time, and the worst second."""
+def _of_resources(outcomes: Outcomes, deployment: Deployment, parts: Sequence[Part]) -> dict[str, float]:
+    """Use of threads, slots, connections and CPU over the parts: mean over pods and time, and the worst second."""
     times = outcomes.sample_s
-    first, last = np.searchsorted(times, (begin_s, end_s), side="left")
+    first, last = np.searchsorted(times, (parts[0].begin_s, parts[-1].end_s), side="left")
     first, last = int(first), int(min(last, len(times) - 1))
     if last <= first:
         return {}
     pods, stations = outcomes.samples["pods"], outcomes.samples["stations"]
-    elapsed_s = times[last] - times[first]
-    steps_s = np.diff(times[first : last + 1])[:, None]
+    edges = times[first : last + 1]
+    steps_s = np.diff(edges)[:, None]
+    # Each step's part of the whole situation.
+    shares = steps_s * _weights(parts, (edges[1:] + edges[:-1]) / 2)[:, None]
+    shares /= shares.sum()
     fast_slots, slow_slots = deployment.slots_per_pod
     per_pod = {
         "threads": ("thread_s", deployment.server.thread_pool_size),
@@ -109,56 +136,68 @@ def _of_resources(outcomes: Outcomes, deployment: Deployment, begin_s: float, en
         "fast_slots": ("fast_slot_s", fast_slots),
         "slow_slots": ("slow_slot_s", slow_slots),
     }
+
+    def rates(table: NDArray[Any], field: str) -> NDArray[np.float64]:
+        """What grew by so much a second in each step: (steps, rows)."""
+        found: NDArray[np.float64] = np.diff(table[field][first : last + 1], axis=0) / steps_s
+        return found
+
     values: dict[str, float] = {}
     for name, (field, size) in per_pod.items():
-        busy = np.diff(pods[field][first : last + 1], axis=0) / steps_s
-        values[f"{name}_use"] = float((busy * steps_s).sum() / elapsed_s / deployment.replicas / max(1, size))
+        busy = rates(pods, field)
+        values[f"{name}_use"] = float((busy * shares).sum() / deployment.replicas / max(1, size))
         values[f"{name}_peak"] = float(busy.max())
-    cpu = np.diff(stations["busy_s"][first : last + 1], axis=0) / steps_s
-    pod_cpu, database = cpu[:, :-1], cpu[:, -1]
-    values["cpu_cores"] = float((pod_cpu * steps_s).sum() / elapsed_s / deployment.replicas)
+    cpu = rates(stations, "busy_s")
+    pod_cpu, database = cpu[:, :-1], cpu[:, -1:]
+    values["cpu_cores"] = float((pod_cpu * shares).sum() / deployment.replicas)
     values["cpu_use"] = values["cpu_cores"] / deployment.limit_cores
     values["cpu_peak_cores"] = float(pod_cpu.max())
-    throttled_s = np.diff(stations["throttled_s"][[first, last], :-1], axis=0)
-    values["cpu_throttled_share"] = float(throttled_s.sum() / elapsed_s / deployment.replicas)
-    values["database_cores"] = float((database[:, None] * steps_s).sum() / elapsed_s)
+    throttled = rates(stations, "throttled_s")[:, :-1]
+    values["cpu_throttled_share"] = float((throttled * shares).sum() / deployment.replicas)
+    values["database_cores"] = float((database * shares).sum())
     values["database_use"] = values["database_cores"] / deployment.database.cores
-    values["executor_queue"] = float((np.diff(pods["queue_s"][[first, last]], axis=0)).sum() / elapsed_s)
+    values["executor_queue"] = float((rates(pods, "queue_s") * shares).sum())
     values["memory_kills"] = float(pods["kills"][last].sum())
     values["inside_peak"] = float(pods["inside_peak"][last].max())
-    attempts = outcomes.attempts[_window(outcomes, begin_s, end_s)]
+    attempts = outcomes.attempts[_window(outcomes, parts[0].begin_s, parts[-1].end_s)]
     values["attempts_per_unit"] = float(attempts.mean()) if len(attempts) else nan
-    values["open_connections"] = float(outcomes.samples["state"]["connections_peak"][last].max())
+    values["open_connections"] = float(outcomes.samples["state"]["connections_peak"][-1].max())
     return values
 
 
-def measure_replication(
-    outcomes: Outcomes, deployment: Deployment, situation: Situation, recovery_s: float, tail_s: float
-) -> Replication:
-    """One run's measures.
+def measure_steady(outcomes: Outcomes, deployment: Deployment, last_s: float) -> Replication:
+    """A run without disruption: from the end of the warm-up (MSER-5) to ``last_s``, before the run's end.
 
-    Steady: from the end of the warm-up (MSER-5) to ``tail_s`` before the end. A disruption: units that arrive in
-    its window; measures that begin with ``recovered_`` are of ``RECOVERED_S`` at half the recovery time.
+    The end is cut first, so that units in flight there don't look like a drift.
     """
-    if situation is Situation.STEADY:
-        # The end is cut first, so that units in flight there don't look like a drift.
-        last_s = outcomes.end_s - tail_s
-        warm_s = warm_up_s(outcomes.arrival_s[: outcomes.arrived], outcomes.latency_s[: outcomes.arrived], last_s)
-        begin_s = warm_s if warm_s < inf else last_s / 2
-        values, failed = _of_units(outcomes, begin_s, last_s, "")
-        values |= _of_resources(outcomes, deployment, begin_s, last_s)
-        values |= {"warm_up_s": begin_s, "stationary": float(warm_s < inf), "drift": _drift(outcomes, begin_s, last_s)}
-        failures = _failures(outcomes, begin_s, last_s)
-        return Replication(values, {"failed_share": failed}, failed[1], failures, outcomes.hazards)
+    warm_s = warm_up_s(outcomes.arrival_s[: outcomes.arrived], outcomes.latency_s[: outcomes.arrived], last_s)
+    begin_s = warm_s if warm_s < inf else last_s / 2
+    parts = (Part(begin_s, last_s),)
+    values, failed = _of_units(outcomes, parts, "")
+    values |= _of_resources(outcomes, deployment, parts)
+    values |= {"warm_up_s": begin_s, "stationary": float(warm_s < inf), "drift": _drift(outcomes, begin_s, last_s)}
+    failures = _failures(outcomes, begin_s, last_s)
+    return Replication(values, {"failed_share": failed}, outcomes.arrived, failures, outcomes.hazards)
+
+
+def measure_disruption(
+    outcomes: Outcomes, deployment: Deployment, parts: Sequence[Part], recovered: Part | None
+) -> Replication:
+    """A disrupted run: the units that arrive in ``parts``, which make up its window; measures that begin with
+    ``recovered_`` are of the part in which all is to be well again.
+
+    Raises ValueError where the trace ended before the disruption did.
+    """
     if outcomes.window_s is None or outcomes.window_s[1] == inf:
         raise ValueError("the trace ended before the disruption did")
     begin_s, ready_s = outcomes.window_s
-    values, failed = _of_units(outcomes, begin_s, ready_s, "")
-    values |= _of_resources(outcomes, deployment, begin_s, ready_s)
-    back_s = ready_s + recovery_s / 2
-    recovered, recovered_failed = _of_units(outcomes, max(ready_s, back_s - RECOVERED_S), back_s, "recovered_")
-    values |= recovered | {"window_s": ready_s - begin_s}
-    counts = {"failed_share": failed, "recovered_failed_share": recovered_failed}
+    values, failed = _of_units(outcomes, parts, "")
+    counts = {"failed_share": failed}
+    values |= _of_resources(outcomes, deployment, parts)
+    values |= {"window_s": sum(part.stands_for_s for part in parts), "simulated_window_s": ready_s - begin_s}
+    if recovered is not None:
+        after, counts["recovered_failed_share"] = _of_units(outcomes, (recovered,), "recovered_")
+        values |= after
     return Replication(values, counts, outcomes.arrived, _failures(outcomes, begin_s, ready_s), outcomes.hazards)
 
 
@@ -170,6 +209,5 @@ def measure(replications: Sequence[Replication]) -> dict[str, Estimate]:
         for name in names
     }
     for name in dict.fromkeys(name for replication in replications for name in replication.counts):
-        counts = [replication.counts[name] for replication in replications]
-        estimates[name] = share_estimate([hits for hits, _ in counts], [total for _, total in counts])
+        estimates[name] = share_estimate([replication.counts[name] for replication in replications])
     return estimates

@@ -21,12 +21,13 @@ from ojp_sizing.demand.workload import Workload
 from ojp_sizing.deployment.deployment import Deployment
 from ojp_sizing.deployment.disruption import RollingUpdate
 from ojp_sizing.measurement.intervals import Estimate
-from ojp_sizing.measurement.measure import LEAST_TAIL_S, measure, measure_replication, tail_of
+from ojp_sizing.measurement.measure import LEAST_TAIL_S, Part, measure, measure_disruption
 from ojp_sizing.measurement.objectives import Objectives, Situation, Verdict, overall
 from ojp_sizing.report.words import shown_number
 from ojp_sizing.simulation.outcomes import Outcomes
 from ojp_sizing.simulation.simulate import Engine
-from ojp_sizing.sizing.evaluate import ENOUGH, Bench, judge, workers
+from ojp_sizing.sizing.evaluate import STEPS, Bench, judge
+from ojp_sizing.sizing.workers import workers_for
 
 PREDICTION = "Predicted by a model whose capacity constants are themselves predicted, not measured."
 #: Units are put together by the second in which they arrive.
@@ -75,12 +76,12 @@ def demand_points(
     rates: Sequence[float],
     *,
     seed: int = 1,
-    replications: int = ENOUGH,
+    replications: int = STEPS[0],
     engine: Engine = "auto",
 ) -> list[DemandPoint]:
     """Measure the steady situation at each of ``rates`` (units/s), with the same replications as a sizing."""
     wanted = [(Situation.STEADY, number) for number in range(replications)]
-    with workers(engine) as pool:
+    with workers_for(engine) as pool:
         benches = [Bench(workload, rate, Objectives(), seed, engine, pool) for rate in rates]
         return [DemandPoint(bench.rate, measure(bench.run(deployment, wanted))) for bench in benches]
 
@@ -429,16 +430,15 @@ def _update_title(outcomes: Outcomes, deployment: Deployment, update: RollingUpd
     what = f"Rolling update of {pods} pods"
     if outcomes.window_s is None or not isfinite(outcomes.window_s[1]):
         return f"{what}: it was not over when the run ended"
-    tail_s = tail_of(objectives)
-    run = measure_replication(outcomes, deployment, Situation.ROLLING_UPDATE, objectives.recovery_s, tail_s)
-    failed, units = run.counts["failed_share"]
+    run = measure_disruption(outcomes, deployment, (Part(*outcomes.window_s),), None)
+    failed = run.counts["failed_share"]
     p99_s = run.values["fast_p99_s"]
     latency = (
         f"p99 of fast units is {_ms(p99_s)}"
         if isfinite(p99_s)
         else "p99 of fast units has no end (over 1 % never finish)"
     )
-    return f"{what}: {latency}, and {failed:,} of {units:,} units fail"
+    return f"{what}: {latency}, and {failed.hits:,.0f} of {failed.total:,.0f} units fail"
 
 
 # --- common to both ---------------------------------------------------------------------------------------------------

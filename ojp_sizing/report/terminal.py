@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ojp_sizing.deployment.constants import SET
-from ojp_sizing.deployment.deployment import Deployment, share_of_pool
+from ojp_sizing.deployment.deployment import Deployment, describe, share_of_pool
 from ojp_sizing.deployment.rules import Finding
 from ojp_sizing.emit.release import Release
 from ojp_sizing.emit.writing import Written
@@ -20,9 +20,8 @@ from ojp_sizing.measurement.objectives import Situation, Verdict, objectives_of
 from ojp_sizing.quantities import format_bytes, format_cores
 from ojp_sizing.report.hazards import hazards_by_name
 from ojp_sizing.report.words import finding, held_back, shown_number, with_interval
-from ojp_sizing.sizing.evaluate import Evaluation
+from ojp_sizing.sizing.evaluate import Evaluation, SituationResult
 from ojp_sizing.sizing.recommendation import Judged, Recommendation
-from ojp_sizing.sizing.search import describe
 from ojp_sizing.theory.folk import folk_pool, folk_replicas
 
 STYLES = {Verdict.MET: "bold green", Verdict.NOT_MET: "bold red", Verdict.UNDECIDED: "bold yellow"}
@@ -115,7 +114,7 @@ def _pool_share(deployment: Deployment) -> str:
     """What a pod has of the pool, and whether that changes while pods are missing."""
     share, replicas = deployment.pool_per_pod, deployment.replicas
     missing_two = share_of_pool(deployment.pool.maximum_size, max(1, replicas - 2))
-    if missing_two == share:
+    if deployment.stays_undivided:
         return f"{share} a pod, the same while up to two pods are missing: no pool is emptied and rebuilt"
     return f"{share} a pod, {missing_two} while two are missing: pools are emptied when they shrink back"
 
@@ -172,7 +171,7 @@ def measures_table(recommendation: Recommendation | Judged) -> Table:
 def notes(recommendation: Recommendation | Judged) -> Table:
     """What the numbers mean and rest on."""
     runs = ", ".join(
-        f"{result.replications} of {situation.value}"
+        f"{result.replications} of {situation.value}{_abridged(result)}"
         for situation, result in (recommendation.evaluation.results.items() if recommendation.evaluation else ())
     )
     return _pairs(
@@ -183,11 +182,8 @@ def notes(recommendation: Recommendation | Judged) -> Table:
                 " fast or slow by its slowest statement",
             ),
             ("one request", "one unit of work: open a JDBC connection, its statements, close"),
-            (
-                "behind it",
-                f"{recommendation.units:,} units simulated ({recommendation.engine} clock, seed {recommendation.seed});"
-                f" runs: {runs}",
-            ),
+            ("behind it", f"{recommendation.units:,} units simulated (seed {recommendation.seed}); runs: {runs}"),
+            ("engine", _ENGINES[recommendation.engine]),
             (
                 "predicted",
                 "CPU per RPC, memory, start-up and connect times are predictions of OJP's own book or assumptions, none measured"
@@ -197,8 +193,23 @@ def notes(recommendation: Recommendation | Judged) -> Table:
     )
 
 
+_ENGINES = {
+    "compiled": "compiled clock (numba)",
+    "simpy": "SimPy clock: the same results as the compiled one, far slower; pip install 'ojp-sizing[fast]' brings that",
+}
+
+
+def _abridged(result: SituationResult) -> str:
+    """How much of a disruption was simulated in each run, where that isn't all of it."""
+    whole = result.measures.get("window_s")
+    if whole is None or isnan(whole.value):
+        return ""
+    simulated_s = result.measures["simulated_window_s"].value
+    return f" ({simulated_s:.0f} s of {whole.value:.0f} s, weighted)" if simulated_s < 0.99 * whole.value else ""
+
+
 def failures_table(evaluation: Evaluation) -> Table:
-    """How the failed units of all runs failed."""
+    """How the failed units of all runs failed, as they were simulated."""
     rows = [
         (situation.value, ", ".join(f"{count:,} {ending}" for ending, count in result.failures.items()))
         for situation, result in evaluation.results.items()
@@ -277,6 +288,9 @@ def print_answer(
     helm_command: str,
 ) -> None:
     """Print the whole answer."""
+    if recommendation.interrupted:
+        _print_interrupted(console, recommendation)
+        return
     console.print(headline(recommendation))
     if recommendation.evaluation is None or release is None:
         _print_no_answer(console, recommendation)
@@ -312,6 +326,23 @@ def print_judged(console: Console, judged: Judged) -> None:
     _print_sections(console, sections)
     console.print()
     console.print("No file was written.")
+
+
+def _print_interrupted(console: Console, recommendation: Recommendation) -> None:
+    """The best so far, with what is known of it."""
+    if recommendation.evaluation is None:
+        console.print(
+            f"INTERRUPTED  there is no answer yet: no deployment is known to do ({recommendation.units:,} units simulated)"
+        )
+        return
+    text = Text("INTERRUPTED  the best so far: ")
+    text.append_text(headline(recommendation))
+    console.print(text)
+    missing = [s.value for s in recommendation.evaluation.situations if s not in recommendation.evaluation.results]
+    if missing:
+        console.print(f"  not simulated yet: {', '.join(missing)}")
+    if recommendation.evaluation.results:
+        _print_sections(console, [("", measures_table(recommendation)), ("How to read it", notes(recommendation))])
 
 
 def _troubles(evaluation: Evaluation) -> list[tuple[str, RenderableType]]:

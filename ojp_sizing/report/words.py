@@ -6,7 +6,7 @@ from math import inf, isnan
 
 from ojp_sizing.measurement.intervals import Estimate
 from ojp_sizing.measurement.objectives import Judgement, Verdict
-from ojp_sizing.sizing.search import Rejection, Smaller, Stage
+from ojp_sizing.sizing.search import Rejection, Smaller
 
 #: Shown name, factor and unit of each measure that an objective can be about.
 NAMES = {
@@ -64,5 +64,5 @@ def finding(rejection: Rejection) -> str:
     """Why a deployment was turned away: its worst miss, and how well that is known."""
     worst = max(rejection.judgements, key=lambda j: j.estimate.value / j.objective.limit)
     known = "not met" if worst.verdict is Verdict.NOT_MET else "not shown to be met"
-    how = "first look, " if rejection.stage is Stage.SCOUT else ""
+    how = "first look, " if rejection.first_look else ""
     return f"{known}; {judgement_words(worst)} [{how}{rejection.replications} runs]"

@@ -7,6 +7,7 @@ which they were posted. Both clocks keep it, so that they end in the same outcom
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Generator
 from heapq import heappush
 from math import inf
 from typing import Any, ClassVar
@@ -37,6 +38,8 @@ from ojp_sizing.simulation.rollout import lose_pod, restart_container, rolling_u
 #: Later than SimPy's own URGENT (0) and NORMAL (1), at which the control plane runs.
 REQUESTS = EventPriority(2)
 SAMPLED = ("pods", "pools", "lanes", "stations", "jvms", "state")
+#: At the end of a run, how often it is looked whether everybody has ended.
+LOOK_EVERY_S = 0.1
 
 
 class Calendar(Environment):
@@ -67,6 +70,8 @@ class Clock(ABC):
         self._samples: dict[str, list[Records]] = {name: [] for name in SAMPLED}
         self._window = [inf, inf]
         self._disruptions_ahead = 0
+        self._recovery_s = self._tail_s = 0.0
+        self._end_s = trace.duration_s
         self._awaited: dict[tuple[int, int], Event] = {}
         self._replaced = [Event(self.env) for _ in range(deployment.replicas)]
         self._restart = container_restart(deployment) if deployment.memory_limit_bytes < inf else None
@@ -88,6 +93,10 @@ class Clock(ABC):
     @abstractmethod
     def _records(self, name: str) -> Records:
         """A table of the world as a record array of its own."""
+
+    @abstractmethod
+    def _have_ended(self, units: int) -> bool:
+        """Whether each of the first so many units has ended for its user."""
 
     # The control plane --------------------------------------------------------------------------------------------
 
@@ -142,6 +151,22 @@ class Clock(ABC):
         self._disruptions_ahead -= 1
         if self._disruptions_ahead == 0:
             self._window[1] = self.env.now
+            last_s = min(self.trace.duration_s - self._tail_s, self.env.now + self._recovery_s)
+            self._end_s = last_s + self._tail_s
+            self.env.process(self._await_units(last_s))
+
+    def _await_units(self, last_s: float) -> Generator[Event, Any, None]:
+        """After ``last_s`` the run goes on until each unit that was due before has ended, for ``_tail_s`` at most.
+
+        Where users try again, or take their units in turn, it takes the whole time: units begin anew.
+        """
+        if self.trace.closed or self.trace.patience.retries > 0:
+            return
+        yield self.env.timeout(max(0.0, last_s - self.env.now))
+        due = int(np.searchsorted(self.trace.arrival_s, last_s))
+        while not self._have_ended(due):
+            yield self.env.timeout(LOOK_EVERY_S)
+        self._end_s = min(self._end_s, self.env.now)
 
     def sample(self) -> None:
         self._act("settle_all", NOBODY)
@@ -165,9 +190,13 @@ class Clock(ABC):
 
     # A run --------------------------------------------------------------------------------------------------------
 
-    def run(self, disruption: Disruption, sample_every_s: float, recovery_s: float) -> Outcomes:
-        """Run to the end of the trace, or to ``recovery_s`` after the end of the disruption if that is earlier."""
+    def run(self, disruption: Disruption, sample_every_s: float, recovery_s: float, tail_s: float = 0.0) -> Outcomes:
+        """Run to the end of the trace, or to ``recovery_s`` and ``tail_s`` after the end of the disruption if that is earlier.
+
+        The last ``tail_s`` of either are for the units that were due before, and are cut where all of them have ended.
+        """
         env = self.env
+        self._recovery_s, self._tail_s = recovery_s, tail_s
         env.process(watch(self, sample_every_s))
         parts = parts_of(disruption)
         self._disruptions_ahead = len(parts)
@@ -181,15 +210,16 @@ class Clock(ABC):
         if self._restart is not None:
             for pod in range(self.replicas):
                 env.process(restart_container(self, pod, self._restart))
+        if not parts and tail_s > 0.0:
+            env.process(self._await_units(self.trace.duration_s - tail_s))
         self._prepare()
-        end_s = self.trace.duration_s
-        while self._advance(end_s):
-            end_s = min(self.trace.duration_s, self._window[1] + recovery_s)
+        while self._advance(self._end_s):
+            pass
         if self.audits:
             audit(self._records)
         # Events on the agenda refer to this clock; without them its memory is free as soon as the caller drops it.
         env._queue.clear()
-        return self._outcomes(end_s)
+        return self._outcomes(self._end_s)
 
     def _outcomes(self, end_s: float) -> Outcomes:
         attempts = self._records("units").reshape(1 + self.trace.patience.retries, -1)

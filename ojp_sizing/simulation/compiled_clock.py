@@ -12,7 +12,7 @@ import numpy as np
 from ojp_sizing.behaviour.agenda import happen, settle_all
 from ojp_sizing.behaviour.database import database_fills, database_slows
 from ojp_sizing.behaviour.pod import pod_dies, pod_listens, pod_stops, pod_vanishes
-from ojp_sizing.behaviour.world import NOBODY
+from ojp_sizing.behaviour.world import NOBODY, OK
 from ojp_sizing.demand.trace import Trace
 from ojp_sizing.deployment.deployment import Deployment
 from ojp_sizing.simulation.building import Records, as_records
@@ -179,3 +179,6 @@ class CompiledClock(Clock):
         records: Records = getattr(self.world, name)
         # The units are read once, at the end, and are by far the largest table.
         return records if name == "units" else records.copy()
+
+    def _have_ended(self, units: int) -> bool:
+        return bool((self.world.units["outcome"][:units] >= OK).all())  # type: ignore[call-overload]

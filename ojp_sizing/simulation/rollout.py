@@ -99,10 +99,11 @@ def rolling_update(plane: Plane, update: RollingUpdate) -> Process:
     plane.disruption_begins()
     for pod in reversed(range(plane.replicas - update.pods, plane.replicas)):
         drained = plane.drained(pod)
+        back_by_s = env.now + update.most_away_s[pod] if update.most_away_s else inf
         plane.stop(pod)
         yield drained | env.timeout(update.grace_s)
         plane.kill(pod)
-        yield env.timeout(update.restart_s[pod])
+        yield env.timeout(max(0.0, min(update.restart_s[pod], back_by_s - update.ready_s[pod] - env.now)))
         plane.started(pod)
         yield env.timeout(update.ready_s[pod])
         plane.ready(pod)

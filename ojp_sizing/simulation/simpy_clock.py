@@ -11,7 +11,7 @@ from simpy import Event
 from ojp_sizing.behaviour.agenda import happen, settle_all
 from ojp_sizing.behaviour.database import database_fills, database_slows
 from ojp_sizing.behaviour.pod import pod_dies, pod_listens, pod_stops, pod_vanishes
-from ojp_sizing.behaviour.world import LAYOUTS, NOBODY, World
+from ojp_sizing.behaviour.world import LAYOUTS, NOBODY, OK, World
 from ojp_sizing.simulation.building import Records, as_objects
 from ojp_sizing.simulation.clock import REQUESTS, Clock, first_posts
 from ojp_sizing.simulation.invariants import InvariantError, audit
@@ -100,3 +100,6 @@ class SimpyClock(Clock):
         for field in fields:
             records[field] = [getattr(item, field) for item in objects]
         return records
+
+    def _have_ended(self, units: int) -> bool:
+        return all(unit.outcome >= OK for unit in self.world.units[:units])

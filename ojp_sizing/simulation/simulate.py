@@ -37,15 +37,17 @@ def simulate(
     engine: Engine = "auto",
     sample_every_s: float = 1.0,
     recovery_s: float = 60.0,
+    tail_s: float = 0.0,
     warm: bool = True,
     checked: bool | None = None,
 ) -> Outcomes:
     """Run the trace against the deployment.
 
-    The run ends with the trace, or ``recovery_s`` after the disruption's end if that is earlier. ``warm`` starts
+    The run ends with the trace, or ``recovery_s`` and ``tail_s`` after the disruption's end if that is earlier; of the last
+    ``tail_s`` only as much is run as the units that were due before need. ``warm`` starts
     with pools open and classifiers that have learned (see ``build_world``). ``checked`` holds the model's own laws against
     the run as it goes (``invariants``), and raises InvariantError where one is broken.
     """
     return clock_class(engine)(trace, deployment, warm=warm, checked=checked).run(
-        disruption, sample_every_s, recovery_s
+        disruption, sample_every_s, recovery_s, tail_s
     )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from math import ceil, inf, sqrt
 
 from ojp_sizing.demand.workload import Workload
-from ojp_sizing.deployment.constants import Constants
+from ojp_sizing.deployment.constants import Constants, default_constants
 from ojp_sizing.deployment.deployment import (
     DEFAULT_VERSION,
     ClientPool,
@@ -68,6 +69,11 @@ class Demand:
     def load(self, constants: Constants) -> UnitLoad:
         """The mean unit's demand."""
         return mean_load(self.workload, constants)
+
+
+def constants_of(workload: Workload, file: str = "") -> Constants:
+    """The table's values with those that the workload sets, by the name of its file where that is known."""
+    return default_constants().with_values(workload.constants, file or f"workload {workload.name}")
 
 
 def database_of(demand: Demand, constants: Constants) -> Database:
@@ -207,3 +213,23 @@ def candidates(
         if tried >= REPLICAS_TRIED and undivided >= UNDIVIDED_TRIED:
             break
     return sorted(found, key=lambda candidate: candidate.cost_cores)
+
+
+def rungs_of(found: Sequence[Candidate]) -> list[list[Candidate]]:
+    """The candidates as a ladder: by number of replicas, on each rung the smaller CPU limits first."""
+    ordered = sorted(found, key=lambda candidate: (candidate.deployment.replicas, candidate.deployment.limit_cores))
+    return [list(rung) for _, rung in groupby(ordered, key=lambda candidate: candidate.deployment.replicas)]
+
+
+def likely_rung(ladder: Sequence[Sequence[Candidate]]) -> int:
+    """Where to begin: the fewest pods whose pool stays undivided while two are missing, else the most pods."""
+    for index, rung in enumerate(ladder):
+        if rung[0].deployment.stays_undivided:
+            return index
+    return len(ladder) - 1
+
+
+def first_guess(demand: Demand, constants: Constants, least_replicas: int, most_replicas: int) -> Candidate | None:
+    """What the closed forms alone would say: where a search begins; None where nothing passes the screen."""
+    ladder = rungs_of(candidates(demand, constants, least_replicas, most_replicas, segregation=False))
+    return ladder[likely_rung(ladder)][0] if ladder else None

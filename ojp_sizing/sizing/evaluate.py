@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from math import inf
 
 from numpy.random import Generator, SeedSequence, default_rng
 
-from ojp_sizing.behaviour.transition import COMPILER
 from ojp_sizing.demand.trace import sample_trace
 from ojp_sizing.demand.workload import Workload
 from ojp_sizing.deployment.deployment import Deployment
@@ -27,8 +23,15 @@ from ojp_sizing.deployment.disruption import (
     sample_rolling_update,
     sample_two_losses,
 )
-from ojp_sizing.measurement.intervals import Estimate
-from ojp_sizing.measurement.measure import Replication, measure, measure_replication, run_on_s, tail_of
+from ojp_sizing.measurement.intervals import Estimate, half_width
+from ojp_sizing.measurement.measure import (
+    Part,
+    Replication,
+    measure,
+    measure_disruption,
+    measure_steady,
+    tail_of,
+)
 from ojp_sizing.measurement.objectives import (
     Judgement,
     Objectives,
@@ -38,28 +41,51 @@ from ojp_sizing.measurement.objectives import (
     objectives_of,
     overall,
 )
+from ojp_sizing.simulation.clock import Clock
 from ojp_sizing.simulation.outcomes import HAZARD_NAMES
 from ojp_sizing.simulation.simulate import Engine, simulate
+from ojp_sizing.sizing.abridge import (
+    Transients,
+    abridged,
+    can_be_abridged,
+    is_calm,
+    parts_of_run,
+    transients_of,
+    unseen_connections,
+)
 from ojp_sizing.sizing.resources import memory_of
+from ojp_sizing.sizing.workers import Workers
 
 #: A disruption begins this long after the start, by when the warm start has settled.
-LEAD_S = 5.0
-#: What is allowed for each stop of a pod at first.
-STOP_S = 4.0
-#: A steady run is at least this long, and long enough for this many slow units.
-STEADY_S = 20.0
-SLOW_UNITS = 1000
-LONGEST_STEADY_S = 120.0
-#: Replications: a first look, the fewest behind a verdict, and the steps to the most before "undecided" is the answer.
-FIRST, ENOUGH, STEPS = 2, 3, (5, 10)
+LEAD_S = 2.0
+#: What is allowed for each stop of a pod at first: callers inside may wait their 10 s for connections of others, who can't
+#: give them back to a pod that stops.
+STOP_S = 12.0
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """How long something is measured: until so many slow units came, within bounds."""
+
+    slow_units: int
+    least_s: float
+    most_s: float
+
+    def seconds(self, workload: Workload, rate: float) -> float:
+        """Its length at this rate of units per second."""
+        slow_rate = rate * slow_share(workload)
+        return min(self.most_s, max(self.least_s, self.slow_units / slow_rate if slow_rate > 0 else 0.0))
+
+
+STEADY_SPAN = Span(1000, 5.0, 120.0)
+#: The quiet rest of an absence, and the time after a disruption in which all is to be well again.
+QUIET_SPAN, RECOVERED_SPAN = Span(300, 3.0, 20.0), Span(600, 6.0, 20.0)
+#: Replications: of the first look and behind a first verdict; then the steps to the most before "undecided" is the answer.
+FIRST, STEPS = 2, (3, 5, 10)
 #: At steady peak the mean latency of a run's second half may be so many times that of its first.
 MOST_DRIFT = 1.5
-#: An interval is about so many times as wide at the next step (Student's quantile over the root of n: 3, 5, 10).
-NEXT_INTERVAL = 0.58
-#: Steps of a scout: pods of the update, and the replications from and to.
-SCOUTS = ((1, 0, 2), (2, 0, 2), (2, 2, 4))
-#: A scout passes below this part of the limit.
-SCOUT_MARGIN = 0.85
+#: The first look passes below this part of a limit.
+FIRST_LOOK_MARGIN = 0.85
 #: In what every deployment is judged; the longest first, so that workers end together.
 SITUATIONS = (Situation.ROLLING_UPDATE, Situation.POD_LOST, Situation.STEADY)
 
@@ -77,13 +103,14 @@ class Task:
     rate: float
     deployment: Deployment
     situation: Situation
-    recovery_s: float
-    tail_s: float
+    objectives: Objectives
     seed: int
     replication: int
     engine: Engine
-    pods: int = 0
-    """Of a rolling update, only the first so many pods; 0: all."""
+    first_look: bool = False
+    """Only the first pod of a rolling update, without what comes after it."""
+    checked: bool | None = None
+    """Whether the model's laws are held against it as it goes; None: as ``Clock.checked`` says where it is run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,18 +160,14 @@ class Evaluation:
         return Verdict.UNDECIDED if verdict is Verdict.MET and len(self.results) < len(self.situations) else verdict
 
 
-def steady_duration_s(workload: Workload, rate: float, tail_s: float) -> float:
-    """Long enough for a p99 of the slow units, within bounds."""
-    slow_share = sum(
-        unit.share
+def slow_share(workload: Workload) -> float:
+    """Which share of the units have a slow statement, at least on the mean."""
+    slow = {statement.name for statement in workload.statements if workload.lane_of(statement) == "slow"}
+    drawn = sum(statement.share for statement in workload.statements if statement.name in slow)
+    return sum(
+        unit.share * (drawn if isinstance(unit.statements, int) else float(not slow.isdisjoint(unit.statements)))
         for unit in workload.units
-        if not isinstance(unit.statements, int)
-        and any(workload.lane_of(s) == "slow" for s in workload.statements if s.name in unit.statements)
     )
-    drawn = sum(s.share for s in workload.statements if workload.lane_of(s) == "slow")
-    slow_share += drawn * sum(unit.share for unit in workload.units if isinstance(unit.statements, int))
-    wanted_s = SLOW_UNITS / (rate * slow_share) if slow_share > 0 else 0.0
-    return min(LONGEST_STEADY_S, max(STEADY_S, wanted_s)) + LEAD_S + tail_s
 
 
 def expected_end_s(disruption: Disruption) -> float:
@@ -152,8 +175,7 @@ def expected_end_s(disruption: Disruption) -> float:
     end_s = 0.0
     for part in parts_of(disruption):
         if isinstance(part, RollingUpdate):
-            last = len(part.restart_s) - part.pods
-            lasts_s = sum(part.restart_s[last:]) + sum(part.ready_s[last:])
+            lasts_s = part.lasts_s()
         elif isinstance(part, DatabaseTrouble):
             lasts_s = part.for_s
         else:
@@ -188,49 +210,117 @@ def sample_disruption(situation: Situation, deployment: Deployment, rng: Generat
 def run_task(task: Task) -> Replication:
     """Sample, simulate, measure: one replication.
 
-    A deployment that states no memory limit runs with the one that it would be given.
+    A deployment that states no memory limit runs with the one that it would be given. A disruption is abridged where that
+    may be done; where the database's connections would not last for the whole of it, the whole is simulated. Recovery is
+    looked at as soon as all may be well; where it isn't yet, at half of the allowed time, which is still stricter than asked.
     """
     deployment = task.deployment
     if deployment.memory_limit_bytes == inf:
         deployment = replace(deployment, memory_limit_bytes=memory_of(task.workload, deployment).limit)
     key = (list(Situation).index(task.situation), task.replication)
     trace_seed = SeedSequence(task.seed, spawn_key=(*key, 0))
-    disruption_rng = default_rng(SeedSequence(task.seed, spawn_key=(*key, 1)))
-    duration_s = steady_duration_s(task.workload, task.rate, task.tail_s)
-    disruption = sample_disruption(task.situation, task.deployment, disruption_rng)
-    if isinstance(disruption, RollingUpdate) and task.pods:
-        disruption = replace(disruption, pods=min(task.pods, disruption.pods))
-    # A stop lasts as long as the longest RPC inside; a longer trace costs nothing, since the run ends by itself.
-    stops_s = STOP_S * task.deployment.replicas
-    after_s = run_on_s(task.recovery_s, task.tail_s)
-    while True:
-        if disruption is not None:
-            duration_s = expected_end_s(disruption) + stops_s + after_s
-        trace = sample_trace(task.workload, task.rate, duration_s, trace_seed)
-        outcomes = simulate(trace, deployment, disruption, engine=task.engine, recovery_s=after_s)
-        window_s = outcomes.window_s
-        if window_s is None or window_s[1] + after_s <= duration_s:
-            return measure_replication(outcomes, task.deployment, task.situation, task.recovery_s, task.tail_s)
-        # Running RPCs kept stopping pods alive, and the trace was too short; a longer one begins with the same units.
-        stops_s = window_s[1] - expected_end_s(disruption) if window_s[1] < inf else 2 * stops_s + 5.0
+    whole = sample_disruption(task.situation, deployment, default_rng(SeedSequence(task.seed, spawn_key=(*key, 1))))
+    if whole is None:
+        tail_s = tail_of(task.objectives)
+        last_s = LEAD_S + STEADY_SPAN.seconds(task.workload, task.rate)
+        trace = sample_trace(task.workload, task.rate, last_s + tail_s, trace_seed)
+        outcomes = simulate(trace, deployment, engine=task.engine, tail_s=tail_s, checked=task.checked)
+        return measure_steady(outcomes, deployment, last_s)
+    run = DisruptedRun(task, deployment, whole, trace_seed)
+    if not can_be_abridged(task.workload):
+        return run.replication(whole, run.late_s)[0]
+    quiet_s = QUIET_SPAN.seconds(task.workload, task.rate)
+    if task.first_look:
+        return run.replication(abridged(whole, run.transients, quiet_s, 1), None)[0]
+    short = abridged(whole, run.transients, quiet_s)
+    replication, can_stand = run.replication(short, run.early_s)
+    if not can_stand and short != whole and _is_within(replication, task.objectives, ("fast", "slow", "failed")):
+        short = whole
+        replication, _ = run.replication(short, run.early_s)
+    if run.early_s < run.late_s and not _is_within(replication, task.objectives, ("recovered",)):
+        replication, _ = run.replication(short, run.late_s)
+    return replication
 
 
-@contextmanager
-def workers(engine: Engine) -> Iterator[Executor]:
-    """One worker per core: threads for the compiled clock, which leaves the GIL alone; processes for SimPy."""
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
-    compiled = engine == "compiled" or (engine == "auto" and COMPILER)
-    pool: Executor = ThreadPoolExecutor(count) if compiled else ProcessPoolExecutor(count)
-    try:
-        yield pool
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+def _is_within(replication: Replication, objectives: Objectives, prefixes: tuple[str, ...]) -> bool:
+    """Whether what this one run says of measures that begin so is within their limits."""
+    return all(
+        not replication.value(objective.measure) > objective.limit
+        for objective in objectives_of(objectives, Situation.ROLLING_UPDATE)
+        if objective.measure.startswith(prefixes)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class DisruptedRun:
+    """A task's disruption, to be simulated whole or in part."""
+
+    task: Task
+    deployment: Deployment
+    whole: Disruption
+    trace_seed: SeedSequence
+
+    @property
+    def transients(self) -> Transients:
+        """How long the loud parts last."""
+        return transients_of(self.deployment, self.task.workload, self.task.rate)
+
+    @property
+    def late_s(self) -> float:
+        """Half of the recovery time, less the time for which is measured."""
+        return max(0.0, self.task.objectives.recovery_s / 2 - self._recovered_s)
+
+    @property
+    def early_s(self) -> float:
+        """When all may be well again after the last pod is back, but at most ``late_s``."""
+        return min(self.late_s, self.transients.back_s)
+
+    @property
+    def _recovered_s(self) -> float:
+        return RECOVERED_SPAN.seconds(self.task.workload, self.task.rate)
+
+    def replication(self, disruption: Disruption, back_s: float | None) -> tuple[Replication, bool]:
+        """Simulate this in place of the whole: what it measures, and whether it can stand for the whole.
+
+        Recovery is measured from ``back_s`` after its end (None: not at all).
+        """
+        task = self.task
+        tail_s = tail_of(task.objectives)
+        after_s = 0.0 if back_s is None else back_s + self._recovered_s
+        # A stop lasts as long as the longest RPC inside; the rest of a trace that is too long costs little.
+        stops_s = STOP_S * (disruption.pods if isinstance(disruption, RollingUpdate) else 1)
+        while True:
+            duration_s = expected_end_s(disruption) + stops_s + after_s + tail_s
+            trace = sample_trace(task.workload, task.rate, duration_s, self.trace_seed)
+            outcomes = simulate(
+                trace,
+                self.deployment,
+                disruption,
+                engine=task.engine,
+                recovery_s=after_s,
+                tail_s=tail_s,
+                checked=task.checked,
+            )
+            end_s = outcomes.window_s[1] if outcomes.window_s is not None else inf
+            if end_s + after_s + tail_s <= duration_s:
+                break
+            # Running RPCs kept stopping pods alive, and the trace was too short.
+            stops_s = end_s - expected_end_s(disruption) if end_s < inf else 2 * stops_s + 5.0
+        recovered = None if back_s is None else Part(end_s + back_s, end_s + after_s)
+        parts = parts_of_run(outcomes, self.whole, disruption, self.transients)
+        replication = measure_disruption(outcomes, self.deployment, parts, recovered)
+        open_connections = replication.values["open_connections"] + unseen_connections(outcomes, self.whole, disruption)
+        replication = replace(replication, values={**replication.values, "open_connections": open_connections})
+        can_stand = not isinstance(self.whole, RollingUpdate) or is_calm(outcomes, self.deployment)
+        return replication, can_stand and open_connections <= self.deployment.database.max_connections
 
 
 def judge(measures: dict[str, Estimate], objectives: Objectives, situation: Situation) -> tuple[Judgement, ...]:
-    """Every objective of the situation against its measure."""
+    """Every objective of the situation against its measure; a first look has measured none of what comes after."""
     return tuple(
-        judge_one(objective, measures[objective.measure]) for objective in objectives_of(objectives, situation)
+        judge_one(objective, measures[objective.measure])
+        for objective in objectives_of(objectives, situation)
+        if objective.measure in measures
     )
 
 
@@ -253,38 +343,25 @@ class Bench:
     objectives: Objectives
     seed: int
     engine: Engine
-    pool: Executor
+    pool: Workers
     situations: tuple[Situation, ...] = SITUATIONS
     progress: Progress = _silent
 
     def run(
-        self, deployment: Deployment, wanted: Sequence[tuple[Situation, int]], *, pods: int = 0
+        self, deployment: Deployment, wanted: Sequence[tuple[Situation, int]], *, first_look: bool = False
     ) -> list[Replication]:
-        """The wanted replications, by situation and number, in the order asked whatever the workers do.
-
-        ``pods``: a scout's look at so many pods of an update, without the recovery.
-        """
-        recovery_s = 0.0 if pods else self.objectives.recovery_s
-        tail_s = tail_of(self.objectives)
+        """The wanted replications, by situation and number, in the order asked whatever the workers do."""
         tasks = [
             Task(
-                self.workload,
-                self.rate,
-                deployment,
-                situation,
-                recovery_s,
-                tail_s,
-                self.seed,
-                number,
-                self.engine,
-                pods,
+                self.workload, self.rate, deployment, situation, self.objectives, self.seed, number, self.engine, first_look,
+                Clock.checked,
             )
             for situation, number in wanted
-        ]
+        ]  # fmt: skip
         done: list[Replication] = []
         for task, replication in zip(tasks, self.pool.map(run_task, tasks), strict=True):
             done.append(replication)
-            self.progress(f"{'scouting' if pods else task.situation.value} {task.replication + 1}")
+            self.progress(f"{'first look' if first_look else task.situation.value} {task.replication + 1}")
         return done
 
 
@@ -293,35 +370,16 @@ def _over(judgements: Sequence[Judgement], margin: float = 1.0) -> tuple[Judgeme
     return tuple(j for j in judgements if j.estimate.value > margin * j.objective.limit)
 
 
-@dataclass(frozen=True, slots=True)
-class Scouting:
-    """A first look: what turns a deployment away, if anything, its busiest pod's CPU, its throttling, and how many runs."""
+def first_look(bench: Bench, deployment: Deployment) -> SituationResult:
+    """The hardest thing first, and as little of it as can tell: the first pod of a rolling update.
 
-    over: tuple[Judgement, ...]
-    cpu_peak_cores: float
-    cpu_throttled_share: float
-    replications: int
-
-
-def scout(bench: Bench, deployment: Deployment) -> Scouting:
-    """A first look at the hardest thing: the first pod of a rolling update, then the first two.
-
-    The second is stopped while clients may still miss the first. The window is like a part of the whole update, and so
-    is the p99 over it. What comes too near the limit is turned away too: it could be shown to do only with very many
-    replications, if at all.
+    Its judgements are those that turn a deployment away. What comes too near the limit is turned away too: the update's
+    later pods are harder still, and with many replications at best it could be shown to do.
     """
     situation = Situation.ROLLING_UPDATE
-    replications: list[Replication] = []
-    for pods, first, last in SCOUTS:
-        wanted = [(situation, number) for number in range(first, last)]
-        replications = replications[:first] + bench.run(deployment, wanted, pods=pods)
-        measures = measure(replications)
-        judged = judge(measures, bench.objectives, situation)
-        over = _over([j for j in judged if not j.objective.measure.startswith("recovered")], SCOUT_MARGIN)
-        if any(j.estimate.value > 1.25 * j.objective.limit for j in over):
-            break
-    cpu_peak_cores, throttled = measures["cpu_peak_cores"].value, measures["cpu_throttled_share"].value
-    return Scouting(over, cpu_peak_cores, throttled, len(replications))
+    replications = bench.run(deployment, [(situation, number) for number in range(FIRST)], first_look=True)
+    result = _result(bench, situation, replications)
+    return replace(result, judgements=_over(result.judgements, FIRST_LOOK_MARGIN))
 
 
 def _result(bench: Bench, situation: Situation, replications: Sequence[Replication]) -> SituationResult:
@@ -354,43 +412,45 @@ def hazards_met(replications: Sequence[Replication]) -> tuple[HazardMet, ...]:
 
 
 def _promising(result: SituationResult) -> bool:
-    """Whether the next step of replications would probably show what is undecided."""
+    """Whether the next step of replications would probably show what is undecided, by its narrower intervals."""
+    steps = [step for step in STEPS if step > result.replications]
+    if not steps:
+        return False
+    # Two replications say little of their spread: what they leave open is worth five.
+    next_step = steps[0] if result.replications > FIRST else steps[1]
+    narrower = half_width(next_step) / half_width(result.replications)
     return all(
-        j.estimate.value + (j.estimate.high - j.estimate.value) * NEXT_INTERVAL <= j.objective.limit
+        j.estimate.value + (j.estimate.high - j.estimate.value) * narrower <= j.objective.limit
         for j in result.judgements
         if j.verdict is Verdict.UNDECIDED
     )
 
 
-def evaluate(bench: Bench, deployment: Deployment, *, thorough: bool = False) -> Evaluation:
-    """Replications of every situation until the verdicts are clear, or more of them would hardly help.
+def evaluations(bench: Bench, deployment: Deployment, *, thorough: bool = False) -> Iterator[Evaluation]:
+    """Replications of every situation until the verdicts are clear, or more of them would hardly help: step by step.
 
     It begins with the rolling update, where most candidates fail, and ends there where one does; ``thorough`` goes on to
-    the other situations and to the last step. A verdict of "met" rests on ``ENOUGH`` replications.
+    the other situations and to the last step.
     """
     situations = bench.situations
     runs: Runs = {situation: [] for situation in situations}
-    plans: tuple[dict[Situation, int], ...] = (
-        {situations[0]: FIRST},
-        dict.fromkeys(situations, ENOUGH),
-        *(dict.fromkeys(situations, step) for step in STEPS),
-    )
     results: dict[Situation, SituationResult] = {}
+    plans = ({situations[0]: FIRST}, *(dict.fromkeys(situations, step) for step in (FIRST, *STEPS)))
     for plan in plans:
         # The later plans are for what is still undecided.
         wanted = [
             (situation, number)
             for situation, target in plan.items()
-            if target <= ENOUGH or results[situation].verdict is Verdict.UNDECIDED
+            if target == FIRST or results[situation].verdict is Verdict.UNDECIDED
             for number in range(len(runs[situation]), target)
         ]
-        if not wanted:
-            break
         for (situation, _), replication in zip(wanted, bench.run(deployment, wanted), strict=True):
             runs[situation].append(replication)
         results = {situation: _result(bench, situation, done) for situation, done in runs.items() if done}
-        settled = [result for result in results.values() if result.replications >= ENOUGH]
-        hopeless = any(_over(result.judgements) for result in results.values()) or not all(map(_promising, settled))
+        yield Evaluation(deployment, situations, results)
+        undecided = [result for result in results.values() if result.verdict is Verdict.UNDECIDED]
+        if not undecided and len(results) == len(situations):
+            break
+        hopeless = any(_over(result.judgements) for result in results.values()) or not all(map(_promising, undecided))
         if hopeless and not thorough:
             break
-    return Evaluation(deployment, situations, results)

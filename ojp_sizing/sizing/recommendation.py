@@ -9,16 +9,17 @@ from math import ceil, inf
 from ojp_sizing.demand.reading import read_workload
 from ojp_sizing.demand.workload import Lane, Workload
 from ojp_sizing.deployment.constants import Constants, default_constants
-from ojp_sizing.deployment.deployment import DEFAULT_VERSION, Database, Deployment
+from ojp_sizing.deployment.deployment import DEFAULT_VERSION, Database, Deployment, describe
 from ojp_sizing.deployment.ledger import connections_at_most
 from ojp_sizing.deployment.rules import Finding, Subject, check_version, warnings_of
 from ojp_sizing.errors import InputError
 from ojp_sizing.measurement.objectives import Objectives, Situation, Verdict
 from ojp_sizing.simulation.simulate import Engine, clock_class
-from ojp_sizing.sizing.candidates import MOST_REPLICAS, Demand, candidates, cost_cores
-from ojp_sizing.sizing.evaluate import Bench, Evaluation, evaluate, situations_with, workers
+from ojp_sizing.sizing.candidates import MOST_REPLICAS, Demand, candidates, constants_of, cost_cores
+from ojp_sizing.sizing.evaluate import Bench, Evaluation, evaluations, situations_with
 from ojp_sizing.sizing.resources import Resources, memory_of, request_cores
-from ojp_sizing.sizing.search import Listener, Rejection, SearchResult, Smaller, describe, search, unheard
+from ojp_sizing.sizing.search import INTERRUPTED, Listener, Rejection, SearchResult, Smaller, search, unheard
+from ojp_sizing.sizing.workers import workers_for
 from ojp_sizing.theory.offered import bare_latency_s
 
 #: The least number of pods that survives a rolling update with one to spare (reference 7.3: two can be missing).
@@ -44,7 +45,10 @@ class DatabaseNeed:
 
 @dataclass(frozen=True, slots=True)
 class Recommendation:
-    """A sized deployment with its evidence; ``evaluation``, ``resources`` and ``database`` are None without an answer."""
+    """A sized deployment with its evidence; ``evaluation``, ``resources`` and ``database`` are None without an answer.
+
+    Of an interrupted search ``evaluation`` may be what was known of a deployment, without the rest.
+    """
 
     workload: Workload
     rate: float
@@ -64,6 +68,11 @@ class Recommendation:
     units: int
     constants: Constants = field(default_factory=default_constants)
     warnings: tuple[Finding, ...] = ()
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether the user ended the search: the answer is the best so far, and may be undecided."""
+        return self.stopped == INTERRUPTED
 
     @property
     def deployment(self) -> Deployment:
@@ -108,11 +117,6 @@ class Judged:
     def units(self) -> int:
         """How many units of work were simulated."""
         return sum(result.units for result in self.evaluation.results.values())
-
-
-def constants_of(workload: Workload, file: str = "") -> Constants:
-    """The table's values with those that the workload sets, by the name of its file where that is known."""
-    return default_constants().with_values(workload.constants, file or f"workload {workload.name}")
 
 
 def check_objectives(workload: Workload, objectives: Objectives, replicas: int, constants: Constants) -> None:
@@ -172,7 +176,7 @@ def _nearest(
     demand: Demand, result: SearchResult, objectives: Objectives, constants: Constants, bounds: tuple[int, int]
 ) -> str:
     """The nearest ask that may do, from what was tried; empty where there is an answer."""
-    if result.answer is not None:
+    if result.answer is not None or result.stopped == INTERRUPTED:
         return ""
     if not result.rejections:
         rate = int(_screened_rate(demand, constants, *bounds))
@@ -215,13 +219,16 @@ def size(
     version: str = DEFAULT_VERSION,
     budget_s: float = inf,
     also: Sequence[Situation] = (),
+    workers: int | None = None,
+    scheduler: str | None = None,
     listener: Listener = unheard,
 ) -> Recommendation:
     """Size an OJP deployment for ``peak_rps`` units of work per second.
 
     ``workload`` may be a preset's name; ``constants`` None: the table's with the workload's own over them; ``also`` names
-    situations to be judged beside the three. Raises InputError for limits below the bare service time, and for a server
-    version that isn't modelled.
+    situations to be judged beside the three; ``workers`` None: one per core; ``scheduler``: that of a Dask cluster,
+    ``tcp://host:port``. The answer is the same whoever works. Raises InputError for limits below the bare service
+    time, and for a server version that isn't modelled.
     """
     work = read_workload(workload) if isinstance(workload, str) else workload
     constants = constants or constants_of(work)
@@ -231,9 +238,11 @@ def size(
     check_objectives(work, objectives, least_replicas, constants)
     result = search(
         work, peak_rps, database, objectives, seed=seed, engine=engine, least_replicas=least_replicas,
-        most_replicas=most_replicas, constants=constants, version=version, budget_s=budget_s, also=also, listener=listener,
+        most_replicas=most_replicas, constants=constants, version=version, budget_s=budget_s, also=also, workers=workers,
+        scheduler=scheduler, listener=listener,
     )  # fmt: skip
     answer = result.answer
+    shown = answer if answer and answer.verdict is Verdict.MET else None
     return Recommendation(
         workload=work,
         rate=peak_rps,
@@ -242,8 +251,8 @@ def size(
         engine=clock_class(engine).name,
         verdict=result.verdict,
         evaluation=answer,
-        resources=_resources(work, answer) if answer else None,
-        database=database_need(result.demand, answer.deployment, answer) if answer else None,
+        resources=_resources(work, shown) if shown else None,
+        database=database_need(result.demand, shown.deployment, shown) if shown else None,
         cost_cores=cost_cores(work, answer.deployment) if answer else None,
         smaller=result.smaller,
         rejections=result.rejections,
@@ -267,6 +276,8 @@ def check(
     also: Sequence[Situation] = (),
     warnings: tuple[Finding, ...] | None = None,
     files: tuple[str, ...] = (),
+    workers: int | None = None,
+    scheduler: str | None = None,
     listener: Listener = unheard,
 ) -> Judged:
     """Judge one given deployment in the three situations, and in those of ``also``, by the deployment's constants.
@@ -279,8 +290,8 @@ def check(
     if warnings is None:
         warnings = warnings_of(Subject(deployment))
     check_objectives(work, objectives, deployment.replicas, deployment.constants)
-    with workers(engine) as pool:
+    with workers_for(engine, workers, scheduler) as pool:
         situations = situations_with(also)
         bench = Bench(work, peak_rps, objectives, seed, engine, pool, situations, lambda what: listener(what, 1, 1))
-        evaluation = evaluate(bench, deployment, thorough=True)
+        *_, evaluation = evaluations(bench, deployment, thorough=True)
     return Judged(work, peak_rps, objectives, seed, clock_class(engine).name, evaluation, warnings, files)

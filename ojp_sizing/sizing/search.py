@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from math import inf
 
 from ojp_sizing.demand.workload import Workload
@@ -21,16 +20,19 @@ from ojp_sizing.sizing.candidates import (
     Demand,
     candidates,
     cost_cores,
+    likely_rung,
     pod_cpu_cores,
+    rungs_of,
 )
-from ojp_sizing.sizing.evaluate import Bench, Evaluation, Scouting, evaluate, scout, situations_with, workers
-
-
-class Stage(StrEnum):
-    """How far a deployment got."""
-
-    SCOUT = "scout"
-    FULL = "full"
+from ojp_sizing.sizing.evaluate import (
+    Bench,
+    Evaluation,
+    SituationResult,
+    evaluations,
+    first_look,
+    situations_with,
+)
+from ojp_sizing.sizing.workers import workers_for
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +40,12 @@ class Rejection:
     """A deployment that was not shown to meet the objectives, and the judgements that say so."""
 
     deployment: Deployment
-    stage: Stage
     judgements: tuple[Judgement, ...]
     replications: int
+    first_look: bool
+    """Turned away by what a first look has seen."""
+    short_of_cpu: bool
+    """Some pod used nearly all of its CPU limit, or was throttled: a larger one may do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +63,10 @@ class Smaller:
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """``answer`` is None where no candidate was shown to do. ``stopped`` says why the search ended."""
+    """``answer`` is None where no candidate was shown to do; of an interrupted search it may be what was known of one.
+
+    ``stopped`` says why the search ended.
+    """
 
     demand: Demand
     answer: Evaluation | None
@@ -72,12 +80,18 @@ class SearchResult:
     def verdict(self) -> Verdict:
         """Met; not met where every candidate tried misses something by its whole interval; else undecided."""
         if self.answer is not None:
-            return Verdict.MET
-        if self.stopped != "every candidate was tried":
+            return self.answer.verdict
+        if self.stopped != ALL_TRIED:
             return Verdict.UNDECIDED
         sure = all(any(j.verdict is Verdict.NOT_MET for j in rejection.judgements) for rejection in self.rejections)
         return Verdict.NOT_MET if sure else Verdict.UNDECIDED
 
+
+#: Why a search ended.
+SHOWN = "a deployment was shown to do, and each that is one step smaller was looked at"
+ALL_TRIED = "every candidate was tried"
+OUT_OF_TIME = "the time budget of {:g} s was used up"
+INTERRUPTED = "it was interrupted"
 
 Listener = Callable[[str, int, int], None]
 """Called with what is under way, candidates tried so far, and candidates in all."""
@@ -85,17 +99,6 @@ Listener = Callable[[str, int, int], None]
 
 def unheard(what: str, tried: int, total: int) -> None:
     pass
-
-
-def describe(deployment: Deployment) -> str:
-    """A deployment in a few words."""
-    lanes = (
-        f"{deployment.server.slow_slot_percentage} % slow slots" if deployment.server.segregation else "no segregation"
-    )
-    return (
-        f"{deployment.replicas} pods x {deployment.limit_cores:g} cores, pool {deployment.pool.maximum_size}, {lanes}, "
-        f"{deployment.server.thread_pool_size} threads"
-    )
 
 
 #: A candidate whose pods never used this part of their CPU limit, and were never throttled, doesn't want for CPU.
@@ -108,17 +111,19 @@ class _Search:
 
     bench: Bench
     rejections: list[Rejection] = field(default_factory=list)
-    scouted: dict[Deployment, Scouting] = field(default_factory=dict)
+    looks: dict[Deployment, SituationResult] = field(default_factory=dict)
     tried: dict[Deployment, Evaluation | Rejection] = field(default_factory=dict)
+    under_way: Evaluation | None = None
     units: int = 0
 
-    def scout(self, deployment: Deployment) -> Scouting:
-        """The first look, taken once."""
-        if deployment not in self.scouted:
-            scouting = self.scouted[deployment] = scout(self.bench, deployment)
-            if scouting.over:
-                self._reject(Rejection(deployment, Stage.SCOUT, scouting.over, scouting.replications))
-        return self.scouted[deployment]
+    def try_out(self, deployment: Deployment, *, look_first: bool = True) -> Evaluation | Rejection:
+        """A first look, unless it is likely to pass, and the full evaluation, taken once."""
+        if deployment not in self.tried:
+            outcome = (self._look(deployment) if look_first else None) or self._evaluate(deployment)
+            self.tried[deployment] = outcome
+            if isinstance(outcome, Rejection):
+                self.rejections.append(outcome)
+        return self.tried[deployment]
 
     def like(self, deployment: Deployment) -> Deployment:
         """One that was already tried with as many pods of the same limit, whatever its pool, or the deployment itself."""
@@ -130,27 +135,38 @@ class _Search:
         )
         return next(alike, deployment)
 
-    def try_out(self, deployment: Deployment) -> Evaluation | Rejection:
-        """First look and full evaluation, taken once."""
-        if not self.scout(deployment).over and deployment not in self.tried:
-            self._evaluate(deployment)
-        return self.tried[deployment]
+    def best(self) -> Evaluation | None:
+        """The cheapest that was shown to do, else what is known of the one under way."""
+        shown = [outcome for outcome in self.tried.values() if isinstance(outcome, Evaluation)]
+        return min(shown, key=self.cost_cores, default=self.under_way)
 
-    def _evaluate(self, deployment: Deployment) -> None:
-        evaluation = evaluate(self.bench, deployment)
-        self.units += sum(result.units for result in evaluation.results.values())
+    def cost_cores(self, evaluation: Evaluation) -> float:
+        return cost_cores(self.bench.workload, evaluation.deployment)
+
+    def _look(self, deployment: Deployment) -> Rejection | None:
+        result = first_look(self.bench, deployment)
+        self.units += result.units
+        if not result.judgements:
+            return None
+        return Rejection(deployment, result.judgements, result.replications, True, _short_of_cpu(deployment, result))
+
+    def _evaluate(self, deployment: Deployment) -> Evaluation | Rejection:
+        evaluation = Evaluation(deployment, self.bench.situations)
+        for evaluation in evaluations(self.bench, deployment):
+            self.under_way = evaluation
+        results = evaluation.results.values()
+        self.units += sum(result.units for result in results)
         if evaluation.verdict is Verdict.MET:
-            self.tried[deployment] = evaluation
-            return
-        missed = [
-            j for result in evaluation.results.values() for j in result.judgements if j.verdict is not Verdict.MET
-        ]
-        replications = min(result.replications for result in evaluation.results.values())
-        self._reject(Rejection(deployment, Stage.FULL, tuple(missed), replications))
+            return evaluation
+        missed = [j for result in results for j in result.judgements if j.verdict is not Verdict.MET]
+        replications = min(result.replications for result in results)
+        short = any(_short_of_cpu(deployment, result) for result in results)
+        return Rejection(deployment, tuple(missed), replications, False, short)
 
-    def _reject(self, rejection: Rejection) -> None:
-        self.tried[rejection.deployment] = rejection
-        self.rejections.append(rejection)
+
+def _short_of_cpu(deployment: Deployment, result: SituationResult) -> bool:
+    peak_cores, throttled = (result.measures[name].value for name in ("cpu_peak_cores", "cpu_throttled_share"))
+    return peak_cores >= HOT_CPU * deployment.limit_cores or throttled > 0.0
 
 
 def smaller_neighbours(
@@ -190,13 +206,50 @@ def with_segregation(deployment: Deployment, segregation: bool) -> Deployment:
     return replace(deployment, server=replace(deployment.server, segregation=segregation))
 
 
-def segregation_survives(state: _Search, found: list[Candidate]) -> bool:
-    """Whether the candidate of middle cost survives the stop of a pod with segregation on.
+@dataclass(slots=True)
+class _Climb:
+    """A walk over one ladder, from its likely rung: up until a rung does, then down as long as lower ones do and cost less.
 
-    In 0.3.x slots and connections are as many, and taken in either order: a transient shortage can lock them against
-    each other until time-outs (reference 1.2). Where the middle one locks, the rest aren't tried.
+    Fewer pods make a disruption harder (each carries more, and pools that are divided anew are larger), so that below a
+    rung that fails none is tried while one above does; where no rung does, all are tried.
     """
-    return not state.scout(found[len(found) // 2].deployment).over
+
+    state: _Search
+    ladder: Sequence[Sequence[Candidate]]
+    out_of_time: Callable[[], bool]
+    tried: int = 0
+
+    def best(self) -> Evaluation | None:
+        """The cheapest answer that is found."""
+        if not self.ladder:
+            return None
+        start = likely_rung(self.ladder)
+        best = self._first(range(start, len(self.ladder)), inf)
+        if best is None:
+            return self._first(range(start - 1, -1, -1), inf)
+        if best.deployment.replicas == self.ladder[start][0].deployment.replicas:
+            for index in range(start - 1, -1, -1):
+                lower = self._try(index, self.state.cost_cores(best))
+                if lower is None:
+                    break
+                best = lower
+        return best
+
+    def _first(self, indices: range, below_cores: float) -> Evaluation | None:
+        return next((found for index in indices if (found := self._try(index, below_cores)) is not None), None)
+
+    def _try(self, index: int, below_cores: float) -> Evaluation | None:
+        """The cheapest of a rung that does and costs less. A larger limit is tried only where CPU was short."""
+        for candidate in self.ladder[index]:
+            if candidate.cost_cores >= below_cores or self.out_of_time():
+                return None
+            self.tried += 1
+            outcome = self.state.try_out(candidate.deployment, look_first=self.tried > 1)
+            if isinstance(outcome, Evaluation):
+                return outcome
+            if not outcome.short_of_cpu:
+                return None
+        return None
 
 
 def search(
@@ -213,57 +266,46 @@ def search(
     version: str = DEFAULT_VERSION,
     budget_s: float = inf,
     also: Sequence[Situation] = (),
+    workers: int | None = None,
+    scheduler: str | None = None,
     listener: Listener = unheard,
 ) -> SearchResult:
-    """Find the cheapest deployment that is shown to meet every objective in every situation.
+    """Find a deployment that is shown to meet every objective in every situation, and that no cheaper one is known to match.
 
-    ``budget_s`` bounds the time to a first answer; within it the result depends on the inputs and the seed only.
+    ``budget_s`` bounds the time to a first answer; within it the result depends on the inputs and the seed only. An
+    interruption (KeyboardInterrupt) ends the search with what it has: ``stopped`` says so.
     """
     demand = Demand(workload, rate, database, version)
     began = time.monotonic()
     constants = constants or default_constants()
     bounds = (least_replicas, most_replicas)
-    found = candidates(demand, constants, *bounds, segregation=False)
-    segregated = candidates(demand, constants, *bounds, segregation=True)
-    screened = len(found) + len(segregated)
+    # OJP's default, segregation on, is tried on the answer itself; where none is found without, with it from the start.
+    ladders = [rungs_of(candidates(demand, constants, *bounds, segregation=on)) for on in (False, True)]
+    screened = sum(len(rung) for ladder in ladders for rung in ladder)
     answer: Evaluation | None = None
     smaller: tuple[Smaller, ...] = ()
-    stopped = "every candidate was tried"
-    tried = 0
 
-    with workers(engine) as pool:
-        situations = situations_with(also)
-        bench = Bench(
-            workload, rate, objectives, seed, engine, pool, situations, lambda what: listener(what, tried, len(found))
-        )
-        state = _Search(bench)
-        if segregated and segregation_survives(state, segregated):
-            # At equal cost OJP's default comes first.
-            found = sorted(segregated + found, key=lambda candidate: candidate.cost_cores)
-        content_with_cpu: set[tuple[int, bool]] = set()
-        for candidate in found:
-            deployment = candidate.deployment
-            kind = (deployment.replicas, deployment.server.segregation)
-            if time.monotonic() - began > budget_s:
-                stopped = f"the time budget of {budget_s:g} s was used up"
-                break
-            tried += 1
-            if kind in content_with_cpu:
-                continue
-            outcome = state.try_out(deployment)
-            if isinstance(outcome, Evaluation):
-                answer = outcome
-                stopped = "the cheapest candidate that is shown to do was found"
-                break
-            scouting = state.scout(deployment)
-            if scouting.cpu_peak_cores < HOT_CPU * deployment.limit_cores and scouting.cpu_throttled_share == 0.0:
-                content_with_cpu.add(kind)
-        # A neighbour between two candidates may do as well and cost less: then it is the answer.
-        while answer is not None:
-            smaller, better = _neighbourhood(state, answer, demand, least_replicas)
-            if better is None:
-                break
-            answer = better
+    def out_of_time() -> bool:
+        return time.monotonic() - began > budget_s
+
+    with workers_for(engine, workers, scheduler) as pool:
+
+        def hear(what: str) -> None:
+            listener(what, len(state.tried), screened)
+
+        state = _Search(Bench(workload, rate, objectives, seed, engine, pool, situations_with(also), hear))
+        try:
+            for ladder in ladders:
+                answer = answer or _Climb(state, ladder, out_of_time).best()
+            # A neighbour may do as well and cost less: then it is the answer.
+            while answer is not None:
+                smaller, better = _neighbourhood(state, answer, demand, least_replicas)
+                if better is None:
+                    break
+                answer = better
+            stopped = SHOWN if answer else OUT_OF_TIME.format(budget_s) if out_of_time() else ALL_TRIED
+        except KeyboardInterrupt:
+            answer, stopped = answer or state.best(), INTERRUPTED
     return SearchResult(demand, answer, tuple(state.rejections), smaller, screened, state.units, stopped)
 
 
@@ -281,7 +323,10 @@ def _neighbourhood(
         outcome = None if rule else state.try_out(neighbour)
         if isinstance(outcome, Evaluation):
             smaller.append(Smaller(change, neighbour, None, ""))
-            if cost_cores(demand.workload, neighbour) < cost_cores(demand.workload, best):
+            # At equal cost OJP's default, segregation on, is the answer.
+            if neighbour.server.segregation > best.server.segregation or state.cost_cores(outcome) < state.cost_cores(
+                answer
+            ):
                 return tuple(smaller), outcome
         else:
             smaller.append(Smaller(change, neighbour, outcome, rule))

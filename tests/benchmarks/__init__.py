@@ -1,0 +1,1 @@
+"""Figures measured side by side: the model's clocks against other programs for the same work."""
