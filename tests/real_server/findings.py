@@ -209,15 +209,9 @@ def _starts_s() -> Quantity:
 
 
 def _first_connect_ms() -> Quantity:
-    """Bounds, not a confidence interval: most servers hadn't answered when their metrics were read.
-
-    Below: the least time by a server's own metrics, of those that had. Above: the longest unit. Value: the median unit,
-    which holds a cold client as well.
-    """
+    """By the servers' own metrics."""
     bands = read_json(folder(EXPERIMENTS["first-connect"]) / "measured.json")["bands"]
-    answered = [calls["connect"][1] for band in bands for calls in band["servers"]["calls"] if "connect" in calls]
-    units = np.array([1000.0 * band["p50_s"] for band in bands])
-    return Quantity(float(np.median(units)), min(answered), float(units.max()), len(units))
+    return median(np.array([calls["connect"][1] for band in bands for calls in band["servers"]["calls"]]))
 
 
 def first_pools(cores: int | None, server: Literal["cold", "warm"], seen_by: str) -> Quantity:
