@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from html import escape
 from math import inf, isinf, log10
 from pathlib import Path
-from typing import Any
 
 from ojp_sizing.deployment.constants import default_constants
 from tests.real_server.artifacts import ROOT
@@ -49,7 +48,7 @@ def page() -> str:
     for place, table in {
         "runs": _runs(), "errors": _errors(compared()), "servers": _errors(servers()),
         "bands": _bands(), "comebacks": _comebacks(), "cpu": _cpu(),
-        "first_pools": _first_pools(), "claims": _claims(), "quantities": _quantities(), "waiting": _waiting(),
+        "first_pools": _first_pools(), "claims": _claims(), "quantities": _quantities(),
         "figures": "\n".join(f"![quantiles of {name}](figures/{name})" for name in figures()),
     }.items():  # fmt: skip
         text = text.replace(f"<!-- {place} -->", table)
@@ -108,13 +107,15 @@ def _error_row(run: Compared) -> list[str]:
 
 
 def _bands() -> str:
-    """The largest error of each figure by load, over the steady runs of a server."""
+    """The errors of each figure by load over the steady runs of a server: the middle one, and the largest."""
     rows = []
     for load in sorted({run.load or 0.0 for run in steady()}):
         runs = [run for run in steady() if run.load == load]
-        worst = [max((run.error(of) for run in runs), key=abs) for of in NAMES]
-        rows.append([f"{100 * load:.0f} %", str(len(runs)), *(f"{100 * error:+.1f} %" for error in worst)])
-    return _table(["Load", "Runs", *(f"{name}: largest error" for name in NAMES.values())], rows)
+        errors = [sorted((100 * run.error(of) for run in runs), key=abs) for of in NAMES]
+        rows.append(
+            [f"{100 * load:.0f} %", str(len(runs)), *(f"{e[(len(e) - 1) // 2]:+.1f} %, {e[-1]:+.1f} %" for e in errors)]
+        )
+    return _table(["Load", "Runs", *NAMES.values()], rows)
 
 
 def within_limits(run: Compared) -> dict[str, bool]:
@@ -222,22 +223,6 @@ def _comebacks() -> str:
 def constant(name: str) -> float:
     """The value that the model uses."""
     return float(getattr(default_constants(), name))
-
-
-def _waiting() -> str:
-    rows = []
-    for experiment in SERVERS:
-        if measured(experiment.name):
-            continue
-        bands: list[dict[str, Any]] = read_json(folder(experiment) / "prediction.json")["bands"]
-        told = "; ".join(
-            f"{band['rate']:g}/s: p50 {1000 * band['p50_s']:.1f} ms, p99 {1000 * band['p99_s']:.0f} ms, "
-            f"failed {sum(band['failed'].values())}"
-            for band in bands
-            if "p50_s" in band
-        )
-        rows.append([experiment.name, experiment.asks, told or "not modelled"])
-    return _table(["Experiment", "What it asks", "Committed prediction"], rows)
 
 
 # Figures ---------------------------------------------------------------------------------------------------------
