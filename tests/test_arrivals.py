@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.random import SeedSequence, default_rng
 from scipy import stats
 
-from ojp_sizing.demand.arrivals import Arrivals, Bursts, Closed, DailyProfile, Poisson, Replay, open_arrivals
+from ojp_sizing.demand.arrivals import Arrivals, Bursts, Closed, DailyProfile, Poisson, Replay, open_arrivals, until
 from ojp_sizing.demand.recording import MOST_RECORDED, parse_recording
 from ojp_sizing.demand.trace import Trace, sample_trace
 from ojp_sizing.demand.workload import Clients, Duration, StatementClass, UnitOfWork, Workload
@@ -89,7 +89,8 @@ def test_bursts_have_the_stated_rate_and_dispersion(bursts: Bursts, rate: float)
     duration_s, window_s = 20_000.0, 100.0
     rates, indices = [], []
     for seed in range(30):
-        times = open_arrivals(bursts, rate, duration_s, default_rng([9, seed]), default_rng([10, seed]))
+        blocks = open_arrivals(bursts, rate, duration_s, default_rng([9, seed]), default_rng([10, seed]))
+        times = np.concatenate(list(until(blocks, duration_s)))
         counts, _ = np.histogram(times, np.arange(0, duration_s + 1, window_s))
         rates.append(len(times) / duration_s)
         # About the true mean, so that neighbours' likeness doesn't bias it.

@@ -7,6 +7,7 @@ process is sampled at is always ``--peak-rps``, and each docstring says what of 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import ceil, floor, sqrt
 
@@ -138,32 +139,31 @@ Arrivals = Poisson | Bursts | DailyProfile | Replay | Closed
 # Sampling -----------------------------------------------------------------------------------------------------------
 
 
+#: Draws at a time.
+BLOCK = 8192
+
+
 def _enough(expected: float) -> int:
     """More than a Poisson number of this mean ever is (8 standard deviations)."""
     return int(expected + 8.0 * sqrt(expected) + 16)
 
 
-def _poisson(rate: float, duration_s: float, rng: Generator) -> Times:
-    times = np.cumsum(rng.exponential(1.0 / rate, _enough(rate * duration_s)))
-    while times[-1] < duration_s:
-        times = np.concatenate([times, times[-1] + np.cumsum(rng.exponential(1.0 / rate, 1024))])
-    return times[: int(np.searchsorted(times, duration_s))]
+def _poisson(rate: float, rng: Generator) -> Iterator[Times]:
+    return _partial_sums(rng, (1.0 / rate,))
 
 
-def _partial_sums(rng: Generator, end: float, scales: tuple[float, ...] = (1.0,)) -> Times:
-    """Sums of exponential draws, whose means alternate, up to the first that is ``end`` or more.
-
-    One running sum over all draws, so that a larger ``end`` begins with the same bits.
-    """
-    draws = rng.standard_exponential(_enough(end * len(scales) / sum(scales)))
+def _partial_sums(rng: Generator, scales: tuple[float, ...] = (1.0,)) -> Iterator[Times]:
+    """Sums of exponential draws, whose means alternate, ``BLOCK`` after ``BLOCK`` without an end: one running sum."""
+    last, means = 0.0, np.resize(scales, BLOCK)
     while True:
-        sums = np.cumsum(draws * np.resize(scales, len(draws)))
-        if sums[-1] >= end:
-            return sums[: int(np.searchsorted(sums, end)) + 1]
-        draws = np.concatenate([draws, rng.standard_exponential(1024)])
+        draws = rng.standard_exponential(BLOCK) * means
+        draws[0] += last
+        sums = np.cumsum(draws)
+        last = float(sums[-1])
+        yield sums
 
 
-def _bursts(arrivals: Bursts, rate: float, duration_s: float, rng: Generator, changes: Generator) -> Times:
+def _bursts(arrivals: Bursts, rate: float, rng: Generator, changes: Generator) -> Iterator[Times]:
     """A unit-rate Poisson process, its time changed by the integral of the rate (Cinlar 1975, 4.7)."""
     burst, calm = arrivals.rates(rate)
     calm_s = arrivals.mean_s * (1.0 - arrivals.share) / arrivals.share
@@ -172,49 +172,73 @@ def _bursts(arrivals: Bursts, rate: float, duration_s: float, rng: Generator, ch
     rates, means_s = (
         ((burst, calm), (arrivals.mean_s, calm_s)) if bursting else ((calm, burst), (calm_s, arrivals.mean_s))
     )
-    ends_s = _partial_sums(changes, duration_s, means_s)
-    begins_s = np.concatenate([[0.0], ends_s[:-1]])
-    rate_of = np.resize(rates, len(ends_s))
-    # How many arrivals are expected before each piece, and before the end of the last.
-    expected = np.concatenate([[0.0], np.cumsum(rate_of * (ends_s - begins_s))])
-    sums = _partial_sums(rng, float(expected[-1]))[:-1]
-    piece = np.searchsorted(expected, sums, side="right") - 1
-    times: Times = begins_s[piece] + (sums - expected[piece]) / rate_of[piece]
-    return times[: int(np.searchsorted(times, duration_s))]
+    rate_of = np.resize(rates, BLOCK)
+    pieces = _partial_sums(changes, means_s)
+    # When a piece begins, and how many arrivals are expected before; the last edge is the end of the last piece.
+    edges_s = np.concatenate([[0.0], next(pieces)])
+    expected = np.concatenate([[0.0], np.cumsum(rate_of * np.diff(edges_s))])
+    for sums in _partial_sums(rng):
+        times = []
+        while len(sums):
+            inside = int(np.searchsorted(sums, expected[-1]))
+            piece = np.searchsorted(expected, sums[:inside], side="right") - 1
+            times.append(edges_s[piece] + (sums[:inside] - expected[piece]) / rate_of[piece])
+            sums = sums[inside:]
+            if len(sums):
+                edges_s = np.concatenate([edges_s[-1:], next(pieces)])
+                expected = expected[-1] + np.concatenate([[0.0], np.cumsum(rate_of * np.diff(edges_s))])
+        yield np.concatenate(times)
 
 
-def _profile(arrivals: DailyProfile, rate: float, duration_s: float, rng: Generator, changes: Generator) -> Times:
+def _profile(
+    arrivals: DailyProfile, rate: float, window_s: float, rng: Generator, changes: Generator
+) -> Iterator[Times]:
     """Thinning of a Poisson process at the peak rate (Lewis and Shedler 1979).
 
     A longer window begins earlier in the day, so that it doesn't begin with the arrivals of a shorter one; the k-th unit
     of both has the same statements all the same.
     """
-    times = _poisson(rate, duration_s, rng)
-    kept = changes.random(len(times)) < arrivals.factor(arrivals.peak_s - duration_s / 2.0 + times)
-    return np.asarray(times[kept])
+    for times in _poisson(rate, rng):
+        kept = changes.random(len(times)) < arrivals.factor(arrivals.peak_s - window_s / 2.0 + times)
+        yield np.asarray(times[kept])
 
 
 def open_arrivals(
-    arrivals: Poisson | Bursts | DailyProfile, rate: float, duration_s: float, rng: Generator, changes: Generator
-) -> Times:
-    """Instants of the arrivals in [0, duration_s), ascending. ``changes`` draws what the rate does.
+    arrivals: Poisson | Bursts | DailyProfile, rate: float, window_s: float, rng: Generator, changes: Generator
+) -> Iterator[Times]:
+    """Instants of the arrivals, ascending, block after block without an end. ``changes`` draws what the rate does.
 
-    Raises InputError for bursts that the rate can't have.
+    Only a profile asks how long the run will be, ``window_s``. Raises InputError for bursts that the rate can't have.
     """
     if isinstance(arrivals, Bursts):
-        return _bursts(arrivals, rate, duration_s, rng, changes)
+        return _bursts(arrivals, rate, rng, changes)
     if isinstance(arrivals, DailyProfile):
-        return _profile(arrivals, rate, duration_s, rng, changes)
-    return _poisson(rate, duration_s, rng)
+        return _profile(arrivals, rate, window_s, rng, changes)
+    return _poisson(rate, rng)
 
 
-def closed_gaps(mean_s: float, clients: int, duration_s: float, rng: Generator) -> Times:
-    """A pause before every unit that ``clients`` can begin in ``duration_s``: the k-th unit begun takes the k-th pause.
+def until(blocks: Iterator[Times], end_s: float) -> Iterator[Times]:
+    """The arrivals in [0, end)."""
+    for times in blocks:
+        if len(times) and times[-1] >= end_s:
+            yield times[: int(np.searchsorted(times, end_s))]
+            return
+        yield times
+
+
+def closed_gaps(mean_s: float, rng: Generator) -> Iterator[Times]:
+    """A pause before every unit, block after block without an end: the k-th unit begun takes the k-th pause."""
+    while True:
+        yield rng.exponential(mean_s, BLOCK)
+
+
+def closed_units(mean_s: float, clients: int, duration_s: float) -> int:
+    """More units than ``clients`` can begin in ``duration_s``.
 
     If answers took no time, the clients would begin a Poisson process of rate clients / mean; answers only make them
     fewer. Besides, each client draws one pause that the end cuts off.
     """
-    return rng.exponential(mean_s, clients + _enough(clients / mean_s * duration_s))
+    return clients + _enough(clients / mean_s * duration_s)
 
 
 def _busiest(times: Times, window_s: float) -> tuple[int, int]:
@@ -228,19 +252,18 @@ def _busiest(times: Times, window_s: float) -> tuple[int, int]:
     return first, int(counts[first])
 
 
-def replayed(arrivals: Replay, rate: float, duration_s: float) -> tuple[Times, slice]:
-    """Instants in [0, duration_s) of the busiest part of a recording, and which of its arrivals they are.
+def replayed(arrivals: Replay, rate: float, window_s: float) -> tuple[Times, int]:
+    """Instants of a recording from the begin of its busiest ``window_s`` to its end, and the number of the first of them.
 
     Raises InputError where the recording is too short: it isn't repeated, since that would show a pattern that nobody saw.
     """
     times, faster = np.array(arrivals.at_s), rate / arrivals.peak
-    if times[-1] < duration_s * faster:
+    if times[-1] < window_s * faster:
         raise InputError(
             arrivals.file,
             f"the recording lasts {format_duration(times[-1], 3)}, at {format_rate(rate, 4)} units/s"
-            f" {format_duration(times[-1] / faster, 3)}, and a run takes {format_duration(duration_s, 3)}",
-            f"record {format_duration(ceil(duration_s * faster))} or more, or ask for fewer units per second",
+            f" {format_duration(times[-1] / faster, 3)}, and a run takes {format_duration(window_s, 3)}",
+            f"record {format_duration(ceil(window_s * faster))} or more, or ask for fewer units per second",
         )
-    first, count = _busiest(times, duration_s * faster)
-    part = slice(first, first + count)
-    return (times[part] - times[first]) / faster, part
+    first, _ = _busiest(times, window_s * faster)
+    return (times[first:] - times[first]) / faster, first

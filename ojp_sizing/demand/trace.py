@@ -1,26 +1,39 @@
-"""A sampled demand: every random number of the client side, drawn before the simulation.
+"""A sampled demand: every random number of the client side, none of which the simulation draws itself.
 
-Each purpose has its own stream, so that a longer trace of the same seed begins with the shorter one, and two
-deployments that are given the same trace meet the same demand (common random numbers).
+Each purpose has its own sequence of draws, so that a longer trace of the same seed begins with the shorter one, and two
+deployments that are given the same trace meet the same demand (common random numbers). A demand is sampled piece by piece:
+whole as a ``Trace``, or as a ``Stream`` by the run that needs it; both are the same bits.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from math import log, sqrt
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from math import inf, log, sqrt
 from typing import Any
 
 import numpy as np
 from numpy.random import Generator, SeedSequence, default_rng
 from numpy.typing import NDArray
 
-from ojp_sizing.demand.arrivals import Closed, Replay, closed_gaps, open_arrivals, replayed
+from ojp_sizing.demand.arrivals import (
+    BLOCK,
+    Closed,
+    Replay,
+    closed_gaps,
+    closed_units,
+    open_arrivals,
+    replayed,
+    until,
+)
 from ojp_sizing.demand.workload import Duration, Patience, Workload
 
 #: Draws of the network latency that all messages share; a power of two, so that an index needs no division.
 LATENCY_DRAWS = 65536
 #: Uniform draws that rare decisions share (a leaked connection, the jitter of a back-off).
 CHANCE_DRAWS = 65536
+OF_UNITS = ("arrival_s", "jvm", "kind", "first", "count", "transaction", "slow", "calls", "xa", "gap_s")
+OF_STATEMENTS = ("text", "writes", "fails", "rows", "database_s", "think_s", "keeps", "called", "fetches")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,6 +86,43 @@ class Trace:
     closed: bool = False
     pools: int = 1
     patience: Patience = field(default_factory=Patience)
+    has_xa: bool = False
+    """Whether there may be XA units."""
+
+    @property
+    def head(self) -> Trace:
+        """What all pieces share."""
+        return self
+
+    def pieces(self, size: int) -> Iterator[Trace]:
+        """The same, so many units at a time; ``first`` counts the statements of each piece from 0."""
+        for begin in range(0, len(self.arrival_s), size):
+            units = slice(begin, begin + size)
+            first = self.first[units]
+            statements = slice(int(first[0]), int(first[-1] + self.count[units][-1]))
+            columns = {name: getattr(self, name)[units] for name in OF_UNITS}
+            columns |= {name: getattr(self, name)[statements] for name in OF_STATEMENTS}
+            yield replace(self, **{**columns, "first": first - first[0]})
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stream:
+    """A demand that is sampled as a run needs it, from the start for each run.
+
+    ``head`` is a trace without units, with what all pieces share; ``pieces`` of a size are traces of so many units (the last
+    one of fewer), in order, with or without an end.
+    """
+
+    head: Trace
+    pieces: Callable[[int], Iterator[Trace]]
+
+
+def _joined(head: Trace, pieces: Sequence[Trace]) -> Trace:
+    if not pieces:
+        return head
+    columns = {name: np.concatenate([getattr(piece, name) for piece in pieces]) for name in (*OF_UNITS, *OF_STATEMENTS)}
+    count = columns["count"]
+    return replace(head, **{**columns, "first": (np.cumsum(count) - count).astype(np.int32)})
 
 
 def _draw(duration: Duration, rng: Generator, size: int) -> NDArray[np.float64]:
@@ -89,33 +139,148 @@ def sample_trace(workload: Workload, rate: float, duration_s: float, seed: SeedS
 
     Raises InputError where the workload's arrivals can't have this rate, or a recording is shorter than the run.
     """
-    texts, kinds, clients = workload.statements, workload.units, workload.clients
-    # Children by explicit keys: the same SeedSequence gives the same streams however often it was asked.
-    streams = [
-        default_rng(SeedSequence(seed.entropy, spawn_key=(*seed.spawn_key, purpose)))
-        for purpose in range(8 + 2 * len(texts) + len(kinds))
-    ]
-    arrivals_rng, jvm_rng, kind_rng, text_rng, latency_rng, health_rng = streams[:6]
-    chance_rng, change_rng = streams[6 + 2 * len(texts) + len(kinds) :]
+    stream = stream_of(workload, rate, duration_s, seed)
+    return _joined(stream.head, list(stream.pieces(BLOCK)))
 
-    arrivals, threads, recorded = workload.arrivals, clients.threads, slice(0, 0)
-    gap_s: NDArray[np.float64] | None = None
+
+def stream_of(
+    workload: Workload, rate: float, duration_s: float, seed: SeedSequence, *, goes_on: bool = False
+) -> Stream:
+    """The same demand as ``sample_trace``, to be sampled as it is needed.
+
+    ``goes_on``: it doesn't end after ``duration_s`` (a recording ends with its last arrival), which then only says what part
+    of a day or of a recording it begins with. Raises InputError as ``sample_trace`` does, for bursts with the first piece.
+    """
+    arrivals, clients, threads = workload.arrivals, workload.clients, workload.clients.threads
+    end_s, most_units = inf if goes_on else duration_s, inf
+    mean_gap_s, recorded_s, recorded = 0.0, np.zeros(0), 0
     if isinstance(arrivals, Closed):
-        threads, mean_gap_s = arrivals.population(rate, clients.jvms, clients.threads)
-        gap_s = closed_gaps(mean_gap_s, clients.jvms * threads, duration_s, arrivals_rng)
-        arrival_s = np.zeros(len(gap_s))
+        threads, mean_gap_s = arrivals.population(rate, clients.jvms, threads)
+        most_units = inf if goes_on else closed_units(mean_gap_s, clients.jvms * threads, duration_s)
     elif isinstance(arrivals, Replay):
-        arrival_s, recorded = replayed(arrivals, rate, duration_s)
-    else:
-        arrival_s = open_arrivals(arrivals, rate, duration_s, arrivals_rng, change_rng)
-    units = len(arrival_s)
-    jvm = jvm_rng.integers(clients.jvms, size=units, dtype=np.int32)
-    shares = np.array([kind.share for kind in kinds])
-    kind = kind_rng.choice(len(kinds), units, p=shares / shares.sum()).astype(np.int32)
-    if isinstance(arrivals, Replay):
-        jvm = np.array(arrivals.jvms[recorded], np.int32) if arrivals.jvms else jvm
-        kind = np.array(arrivals.units[recorded], np.int32) if arrivals.units else kind
+        recorded_s, recorded = replayed(arrivals, rate, duration_s)
+        end_s = float(recorded_s[-1]) if goes_on else duration_s
+    head = _head(workload, rate, end_s, threads, _Draws(workload, seed))
 
+    def pieces(size: int) -> Iterator[Trace]:
+        draws, done = _Draws(workload, seed), 0
+        if isinstance(arrivals, Closed):
+            blocks = closed_gaps(mean_gap_s, draws.arrivals)
+        elif isinstance(arrivals, Replay):
+            blocks = until(iter([recorded_s]), end_s)
+        else:
+            blocks = until(open_arrivals(arrivals, rate, duration_s, draws.arrivals, draws.changes), end_s)
+        for times_s in _in_pieces(blocks, size, most_units):
+            of_units = _units(workload, draws, len(times_s))
+            if isinstance(arrivals, Replay):
+                mine = slice(recorded + done, recorded + done + len(times_s))
+                of_units |= {name: np.array(column[mine], np.int32) for name, column in _recorded(arrivals).items()}
+            zeros = np.zeros(len(times_s))
+            due = (zeros, times_s) if isinstance(arrivals, Closed) else (times_s, zeros)
+            done += len(times_s)
+            yield _piece(workload, replace(head, arrival_s=due[0], gap_s=due[1], **of_units), draws)
+
+    return Stream(head, pieces)
+
+
+class _Draws:
+    """A generator for each purpose, by explicit keys: the same SeedSequence gives the same draws however often it was asked."""
+
+    def __init__(self, workload: Workload, seed: SeedSequence) -> None:
+        texts, kinds = len(workload.statements), len(workload.units)
+        streams = [
+            default_rng(SeedSequence(seed.entropy, spawn_key=(*seed.spawn_key, purpose)))
+            for purpose in range(8 + 2 * texts + kinds)
+        ]
+        self.arrivals, self.jvm, self.kind, self.text, self.latency, self.health = streams[:6]
+        self.database, self.fails = streams[6 : 6 + 2 * texts : 2], streams[7 : 7 + 2 * texts : 2]
+        self.think = streams[6 + 2 * texts : -2]
+        self.chance, self.changes = streams[-2:]
+
+
+def _in_pieces(blocks: Iterator[NDArray[np.float64]], size: int, most: float) -> Iterator[NDArray[np.float64]]:
+    """The same values, ``most`` at most, so many at a time."""
+    waiting = np.zeros(0)
+    for block in blocks:
+        waiting = np.concatenate([waiting, block])
+        while len(waiting) >= size or len(waiting) >= most:
+            count = int(min(size, most))
+            yield waiting[:count]
+            waiting, most = waiting[count:], most - count
+            if most == 0:
+                return
+    if len(waiting):
+        yield waiting
+
+
+def _head(workload: Workload, rate: float, duration_s: float, threads: int, draws: _Draws) -> Trace:
+    """A trace without units."""
+    # OJP's breaker and classifier never see a call, and of a batch only its additions.
+    seen = [text for text in workload.statements if text.kind != "call"]
+    learned = [(0.0, 0.0) if text.kind == "batch" else (text.database_time.mean_s, float(text.rows)) for text in seen]
+    typical_s, typical_rows = np.array(learned or [(0.0, 0.0)]).T
+    network = workload.network
+    latencies_s = (
+        draws.latency.lognormal(log(network.one_way_s), network.sigma, LATENCY_DRAWS)
+        if network.one_way_s > 0
+        else np.zeros(LATENCY_DRAWS)
+    )
+    whole, real = np.zeros(0, np.int32), np.zeros(0)
+    return Trace(
+        duration_s=duration_s,
+        rate=rate,
+        jvms=workload.clients.jvms,
+        threads=threads,
+        arrival_s=real,
+        jvm=whole,
+        kind=whole,
+        first=whole,
+        count=whole,
+        transaction=whole,
+        slow=np.zeros(0, np.bool_),
+        text=whole,
+        writes=whole,
+        fails=whole,
+        rows=whole,
+        database_s=real,
+        think_s=real,
+        # The k-th message of unit u meets draw 7919 u + 104729 k; with draws in this order, that is number 4423 u + k.
+        latencies_s=latencies_s[np.arange(LATENCY_DRAWS) * 104729 % LATENCY_DRAWS],
+        health_phase_s=draws.health.random(workload.clients.jvms),
+        typical_ms=typical_s * 1000.0,
+        typical_rows=typical_rows,
+        calls=whole,
+        xa=whole,
+        keeps=whole,
+        called=whole,
+        fetches=whole,
+        gap_s=real,
+        chances=draws.chance.random(CHANCE_DRAWS),
+        closed=isinstance(workload.arrivals, Closed),
+        pools=workload.clients.pools,
+        patience=workload.patience,
+        has_xa=any(unit.xa for unit in workload.units),
+    )
+
+
+def _recorded(arrivals: Replay) -> dict[str, Sequence[int]]:
+    """What a recording says of its units."""
+    columns = {"jvm": arrivals.jvms, "kind": arrivals.units}
+    return {name: column for name, column in columns.items() if column}
+
+
+def _units(workload: Workload, draws: _Draws, units: int) -> dict[str, NDArray[np.int32]]:
+    """The client JVM and the kind of the next units."""
+    shares = np.array([kind.share for kind in workload.units])
+    return {
+        "jvm": draws.jvm.integers(workload.clients.jvms, size=units, dtype=np.int32),
+        "kind": draws.kind.choice(len(shares), units, p=shares / shares.sum()).astype(np.int32),
+    }
+
+
+def _piece(workload: Workload, trace: Trace, draws: _Draws) -> Trace:
+    """The next units with all that follows from their kinds, and with their statements."""
+    texts, kinds, kind = workload.statements, workload.units, trace.kind
     # A unit's steps: one per execution of a statement.
     lengths = np.array([k.statements if isinstance(k.statements, int) else len(k.statements) for k in kinds], np.int32)
     steps = lengths[kind]
@@ -126,7 +291,7 @@ def sample_trace(workload: Workload, rate: float, duration_s: float, seed: SeedS
     index = {text.name: i for i, text in enumerate(texts)}
     weights = np.array([text.share for text in texts])
     total = weights.sum()
-    drawn = text_rng.choice(len(texts), len(statement), p=weights / total) if total > 0 else statement
+    drawn = draws.text.choice(len(texts), len(statement), p=weights / total) if total > 0 else statement
     for i, unit in enumerate(kinds):
         mine = step_kind == i
         if isinstance(unit.statements, int):
@@ -138,12 +303,12 @@ def sample_trace(workload: Workload, rate: float, duration_s: float, seed: SeedS
     for i, text in enumerate(texts):
         mine = statement == i
         size = int(mine.sum())
-        step_s[mine] = _draw(text.database_time, streams[6 + 2 * i], size)
-        step_fails[mine] = streams[7 + 2 * i].random(size) < text.error_share
+        step_s[mine] = _draw(text.database_time, draws.database[i], size)
+        step_fails[mine] = draws.fails[i].random(size) < text.error_share
     step_think_s = np.zeros(len(statement))
     for i, unit in enumerate(kinds):
         mine = step_kind == i
-        step_think_s[mine] = _draw(unit.think, streams[6 + 2 * len(texts) + i], int(mine.sum()))
+        step_think_s[mine] = _draw(unit.think, draws.think[i], int(mine.sum()))
 
     # A step's RPCs: one, or the additions of a batch, which do nothing in the database, and its execution.
     rpcs = np.array([1 + text.additions for text in texts], np.int32)[statement]
@@ -161,30 +326,12 @@ def sample_trace(workload: Workload, rate: float, duration_s: float, seed: SeedS
         return np.array(values, np.int32)[of]
 
     called = executed(np.array([text.kind in {"batch", "call"} for text in texts], np.int32)[statement])
-    # OJP's breaker and classifier never see a call, and of a batch only its additions.
-    seen = [text for text in texts if text.kind != "call"]
     number = np.maximum(np.cumsum([text.kind != "call" for text in texts]) - 1, 0)
-    learned = [(0.0, 0.0) if text.kind == "batch" else (text.database_time.mean_s, float(text.rows)) for text in seen]
-    typical_s, typical_rows = np.array(learned or [(0.0, 0.0)]).T
     slow_text = np.array([workload.lane_of(text) == "slow" for text in texts])
-    slow = np.zeros(units, np.bool_)
-    np.logical_or.at(slow, np.repeat(np.arange(units), steps), slow_text[statement])
-    network = workload.network
-    latencies_s = (
-        latency_rng.lognormal(log(network.one_way_s), network.sigma, LATENCY_DRAWS)
-        if network.one_way_s > 0
-        else np.zeros(LATENCY_DRAWS)
-    )
-    # The k-th message of unit u meets draw 7919 u + 104729 k; with draws in this order, that is number 4423 u + k.
-    latencies_s = latencies_s[np.arange(LATENCY_DRAWS) * 104729 % LATENCY_DRAWS]
-    return Trace(
-        duration_s=duration_s,
-        rate=rate,
-        jvms=clients.jvms,
-        threads=threads,
-        arrival_s=arrival_s,
-        jvm=jvm,
-        kind=kind,
+    slow = np.zeros(len(kind), np.bool_)
+    np.logical_or.at(slow, np.repeat(np.arange(len(kind)), steps), slow_text[statement])
+    return replace(
+        trace,
         first=first.astype(np.int32),
         count=count.astype(np.int32),
         transaction=np.array([unit.transaction for unit in kinds], np.int32)[kind],
@@ -195,20 +342,11 @@ def sample_trace(workload: Workload, rate: float, duration_s: float, seed: SeedS
         rows=executed(np.array([text.rows for text in texts], np.int32)[statement]),
         database_s=executed(step_s),
         think_s=executed(step_think_s),
-        latencies_s=latencies_s,
-        health_phase_s=health_rng.random(clients.jvms),
-        typical_ms=typical_s * 1000.0,
-        typical_rows=typical_rows,
         calls=np.array([unit.calls for unit in kinds], np.int32)[kind],
         xa=np.array([unit.xa for unit in kinds], np.int32)[kind],
         keeps=of_texts([text.kind == "batch" or text.session for text in texts]) * (1 - called),
         called=called,
         fetches=of_texts([text.fetches for text in texts]),
-        gap_s=np.zeros(units) if gap_s is None else gap_s,
-        chances=chance_rng.random(CHANCE_DRAWS),
-        closed=gap_s is not None,
-        pools=clients.pools,
-        patience=workload.patience,
     )
 
 
