@@ -11,7 +11,6 @@ from ojp_sizing.demand.workload import Patience
 from ojp_sizing.deployment.constants import Constants, default_constants
 from ojp_sizing.deployment.deployment import ClientPool, Database, Deployment, ServerSettings
 from ojp_sizing.deployment.disruption import Disruption, PodLoss
-from ojp_sizing.simulation.building import as_objects, build_world
 from ojp_sizing.simulation.outcomes import Outcomes
 from ojp_sizing.simulation.simpy_clock import SimpyClock
 
@@ -106,6 +105,7 @@ def trace_of(
         closed=closed,
         pools=pools,
         patience=patience or Patience(),
+        has_xa=any(unit.xa for unit in units),
     )
 
 
@@ -155,7 +155,9 @@ def deployment_of(
 
 def world_of(deployment: Deployment, trace: Trace | None = None, *, pod: int = 0, warm: bool = True) -> World:
     """A world of Python objects at rest, all of whose callers are about to be served by one pod."""
-    world = build_world(trace or trace_of(Unit(0.0, (update(),))), deployment, as_objects, warm=warm)
+    clock = SimpyClock(trace or trace_of(Unit(0.0, (update(),))), deployment, warm=warm)
+    clock.load()
+    world = clock.world
     for caller in world.callers:
         caller.pod = pod
     return world

@@ -41,6 +41,7 @@ from ojp_sizing.behaviour.world import (
     UNFINISHED,
     UNIT_ARRIVES,
     UNIT_BEGINS,
+    UNITS_WANTED,
     UP,
     UPDATE,
     XA_END,
@@ -48,7 +49,10 @@ from ojp_sizing.behaviour.world import (
     World,
     latency_s,
     note,
+    page_of,
     post,
+    row_of,
+    tell,
 )
 
 # Belief -----------------------------------------------------------------------------------------------------------
@@ -153,26 +157,36 @@ def _send(w: World, caller: int, rpc: int, pod: int) -> None:
 @transition
 def unit_arrives(w: World, unit: int) -> None:
     """A unit of work is due for the first time."""
-    if unit + 1 < w.settings[0].units:
-        post(w, w.units[unit + 1].arrival_s, UNIT_ARRIVES, unit + 1)
-    w.state[0].arrived = unit + 1
-    attempt_due(w, unit)
+    attempts = 1 + w.settings[0].retries
+    if unit + 1 < w.state[0].loaded:
+        post(w, w.units[row_of(w, (unit + 1) * attempts)].arrival_s, UNIT_ARRIVES, unit + 1)
+    _count_arrived(w, unit + 1)
+    attempt_due(w, unit * attempts)
 
 
 @transition
-def attempt_due(w: World, unit: int) -> None:
+def _count_arrived(w: World, units: int) -> None:
+    """So many have arrived; one more than these must always be loaded."""
+    w.state[0].arrived = units
+    if units + 1 >= w.state[0].loaded:
+        tell(w, 0, UNITS_WANTED)
+
+
+@transition
+def attempt_due(w: World, attempt: int) -> None:
     """An attempt at a unit of work needs a worker thread of its JVM; its user's patience begins."""
-    w.units[unit].arrival_s = w.state[0].now
+    row = row_of(w, attempt)
+    w.units[row].arrival_s = w.state[0].now
     if w.settings[0].timeout_s < inf:
-        post(w, w.state[0].now + w.settings[0].timeout_s, PATIENCE_ENDS, unit)
-    jvm = w.jvms[w.units[unit].jvm]
+        post(w, w.state[0].now + w.settings[0].timeout_s, PATIENCE_ENDS, attempt)
+    jvm = w.jvms[w.units[row].jvm]
     if jvm.idle == NOBODY:
-        enqueue(w, w.units, jvm, unit)
+        enqueue(w, w.units, jvm, row)
     else:
         thread = jvm.idle
         jvm.idle = w.callers[thread].next
         jvm.free -= 1
-        w.callers[thread].unit = unit
+        w.callers[thread].unit = attempt
         unit_begins(w, thread)
 
 
@@ -180,7 +194,7 @@ def attempt_due(w: World, unit: int) -> None:
 def unit_begins(w: World, thread: int) -> None:
     """The worker thread asks for a connection: a ``connect`` to every pod in turn (reference 1.1, CODE)."""
     c = w.callers[thread]
-    unit = w.units[c.unit]
+    unit = w.units[row_of(w, c.unit)]
     unit.began_s = w.state[0].now
     c.first = unit.first
     c.count = unit.count
@@ -365,7 +379,8 @@ def _terminate_onward(w: World, thread: int) -> None:
 def _tell_user(w: World, thread: int) -> None:
     """The unit has ended for its user, who may have given it up before."""
     c = w.callers[thread]
-    unit = w.units[c.unit]
+    unit = w.units[row_of(w, c.unit)]
+    w.pages[page_of(w, c.unit)].left -= 1
     unit.pod = c.pod
     if unit.outcome == UNFINISHED:
         unit.finished_s = w.state[0].now
@@ -383,7 +398,7 @@ def _end(w: World, thread: int) -> None:
     if w.settings[0].closed == 1:
         _take_next_unit(w, thread)
     elif jvm.waiting > 0:
-        c.unit = dequeue(w.units, jvm)
+        c.unit = w.units[dequeue(w.units, jvm)].number
         post(w, w.state[0].now, UNIT_BEGINS, thread)
     else:
         c.next = jvm.idle
@@ -396,39 +411,43 @@ def _take_next_unit(w: World, thread: int) -> None:
     """Closed loop: the same client begins another unit after its pause."""
     c = w.callers[thread]
     unit = w.state[0].arrived
-    if unit < w.settings[0].units:
-        w.state[0].arrived += 1
-        c.unit = unit
-        w.units[unit].jvm = c.jvm
-        w.units[unit].arrival_s = w.state[0].now + w.units[unit].gap_s
-        post(w, w.units[unit].arrival_s, UNIT_BEGINS, thread)
+    if unit < w.state[0].loaded:
+        _count_arrived(w, unit + 1)
+        c.unit = unit * (1 + w.settings[0].retries)
+        row = row_of(w, c.unit)
+        w.units[row].jvm = c.jvm
+        w.units[row].arrival_s = w.state[0].now + w.units[row].gap_s
+        post(w, w.units[row].arrival_s, UNIT_BEGINS, thread)
 
 
 @transition
-def _try_again(w: World, unit: int) -> None:
+def _try_again(w: World, attempt: int) -> None:
     """An attempt has failed or was given up; the next one is due after a back-off that doubles, with a jitter.
 
-    Attempts are rows of their own, ``attempt * units + unit``: the thread of the last one may still be busy with it.
+    Attempts are rows of their own: the thread of the last one may still be busy with it.
     """
     s = w.settings[0]
-    attempt = unit // s.units
-    if attempt < s.retries:
-        jitter = w.chances[(unit * 7919) & (len(w.chances) - 1)]
+    before = attempt % (1 + s.retries)
+    if before < s.retries:
+        jitter = w.chances[(attempt * 7919) & (len(w.chances) - 1)]
         pause_s = s.back_off_s * (0.5 + 0.5 * jitter)
-        for _ in range(attempt):
+        for _ in range(before):
             pause_s *= s.back_off_factor
-        post(w, w.state[0].now + pause_s, ATTEMPT_DUE, unit + s.units)
+        w.pages[page_of(w, attempt)].left += 1
+        post(w, w.state[0].now + pause_s, ATTEMPT_DUE, attempt + 1)
 
 
 @transition
-def patience_ends(w: World, unit: int) -> None:
+def patience_ends(w: World, attempt: int) -> None:
     """The user has waited long enough. The driver has no deadline (reference 1.1): the attempt goes on, and holds what it has."""
-    u = w.units[unit]
+    if w.pages[page_of(w, attempt)].left == 0:
+        return
+    u = w.units[row_of(w, attempt)]
     if u.outcome == UNFINISHED:
         u.outcome = GIVEN_UP
         u.finished_s = w.state[0].now
         u.thought_s = 0.0
-        _try_again(w, unit)
+        _try_again(w, attempt)
 
 
 @transition

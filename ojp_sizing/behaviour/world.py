@@ -101,6 +101,8 @@ LOST = 3
 # What the control plane must hear of a pod --------------------------------------------------------------------------
 DRAINED = 0
 OUT_OF_MEMORY = 1
+# or that the trace's next units must be loaded, which is of no pod
+UNITS_WANTED = 2
 
 FAST = 0
 SLOW = 1
@@ -138,7 +140,7 @@ LAYOUTS: dict[str, np.dtype[Any]] = {
     # Constants of one run; times in s, CPU in core seconds
     "settings": _layout(
         [
-            ("replicas", _i), ("texts", _i), ("units", _i), ("sources", _i), ("xa_source", _i),
+            ("replicas", _i), ("texts", _i), ("page_bits", _i), ("sources", _i), ("xa_source", _i),
             ("segregation", _i), ("tracks_sessions", _i), ("checks_in_connect", _i),
             ("threads", _i), ("pool_size", _i), ("pool_idle", _i), ("connection_limit", _f),
             ("connection_timeout_s", _f), ("connection_open_s", _f), ("connection_pause_s", _f), ("pool_build_s", _f),
@@ -152,10 +154,11 @@ LAYOUTS: dict[str, np.dtype[Any]] = {
             ("young_bytes", _f), ("collection_cpu_s", _f),
         ]
     ),
-    # The instant, the posts of the transition under way, and the ``news`` of a pod that the control plane must be ``told``
+    # The instant, the posts of the transition under way, the ``news`` of a pod that the control plane must be ``told``, and
+    # how many units have arrived and are loaded: never more than arrive, but at the end of the trace
     "state": _layout(
         [
-            ("now", _f), ("posted", _i), ("told", _i), ("arrived", _i), ("connections", _i), ("connections_peak", _i),
+            ("now", _f), ("posted", _i), ("told", _i), ("arrived", _i), ("loaded", _i), ("connections", _i), ("connections_peak", _i),
             ("unnoticed", _i), ("database_full", _i), ("database_slowdown", _f), ("news", _i),
         ]
     ),
@@ -208,12 +211,16 @@ LAYOUTS: dict[str, np.dtype[Any]] = {
     ),
     # What a client process believes of a pod; ``jvm * replicas + pod``
     "links": _layout([("failed_s", _f), ("up", _s), ("epoch", _s), ("sessions", _s)]),
-    # The trace: units of work with how they ended, attempt after attempt (``attempt * units + unit``), and their statements
+    # The part of the trace that is loaded: attempts at units of work with how they ended, and their statements. Attempts
+    # are numbered over all units, those of a unit one after the other; ``row_of`` an attempt is where it is. A page is
+    # ``2 ** page_bits`` units with all their attempts; ``shift`` leads from its attempts' numbers to their rows, and
+    # ``left`` are those that are due, or will be, and have not ended: with none left its rows are another page's
+    "pages": _layout([("shift", _i), ("left", _i)]),
     "units": _layout(
         [
             ("arrival_s", _f), ("began_s", _f), ("finished_s", _f), ("thought_s", _f), ("first", _s), ("count", _s),
             ("jvm", _s), ("transaction", _s), ("outcome", _s), ("pod", _s), ("next", _i), ("calls", _s), ("xa", _s),
-            ("gap_s", _f), ("queued_s", _f),
+            ("gap_s", _f), ("queued_s", _f), ("number", _i),
         ]
     ),
     "statements": _layout(
@@ -254,6 +261,7 @@ class World(NamedTuple):
     jobs: Sequence[Any]
     jvms: Sequence[Any]
     links: Sequence[Any]
+    pages: Sequence[Any]
     units: Sequence[Any]
     statements: Sequence[Any]
     callers: Sequence[Any]
@@ -270,6 +278,21 @@ def post(w: World, time_s: float, kind: int, subject: int) -> None:
     entry.kind = kind
     entry.subject = subject
     w.state[0].posted += 1
+
+
+@transition
+def page_of(w: World, attempt: int) -> int:
+    """The page of an attempt at a unit of work."""
+    s = w.settings[0]
+    page: int = (attempt // (1 + s.retries)) >> s.page_bits
+    return page
+
+
+@transition
+def row_of(w: World, attempt: int) -> int:
+    """Where an attempt is in the table of units, from when its unit is loaded until its page has none left."""
+    row: int = attempt + w.pages[page_of(w, attempt)].shift
+    return row
 
 
 @transition

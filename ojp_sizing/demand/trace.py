@@ -348,17 +348,3 @@ def _piece(workload: Workload, trace: Trace, draws: _Draws) -> Trace:
         called=called,
         fetches=of_texts([text.fetches for text in texts]),
     )
-
-
-def trace_columns(trace: Trace) -> dict[str, dict[str, Any]]:
-    """The trace as columns of the simulation's ``units`` and ``statements`` records."""
-    return {
-        "units": {
-            name: getattr(trace, name)
-            for name in ("arrival_s", "first", "count", "jvm", "transaction", "calls", "xa", "gap_s")
-        },
-        "statements": {
-            name: getattr(trace, name)
-            for name in ("database_s", "think_s", "text", "rows", "writes", "fails", "keeps", "called", "fetches")
-        },
-    }

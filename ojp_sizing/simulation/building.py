@@ -9,13 +9,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ojp_sizing.behaviour.world import HAZARDS, LAYOUTS, NOBODY, UNFINISHED, World
-from ojp_sizing.demand.trace import Trace, trace_columns
+from ojp_sizing.behaviour.world import HAZARDS, LAYOUTS, NOBODY, World
+from ojp_sizing.demand.trace import Trace
 from ojp_sizing.deployment.deployment import SERVER_VERSIONS, Deployment, share_of_pool, split_slots
 
 Records = NDArray[np.void]
 #: From filled record arrays to what a clock works on.
 Storage = Callable[[str, Records], Sequence[Any]]
+
+#: The tables into which the trace is loaded.
+PAGED = ("pages", "units", "statements")
 
 #: Fractional part of the golden ratio.
 GOLDEN = (sqrt(5.0) - 1.0) / 2.0
@@ -30,12 +33,16 @@ def as_records(name: str, records: Records) -> Any:
 
 def as_objects(name: str, records: Records) -> list[Any]:
     """SimPy's storage: one slotted object per record."""
-    cls, fields = _CLASSES[name], records.dtype.names or ()
-    objects = [cls() for _ in range(len(records))]
-    for field in fields:
+    objects = [_CLASSES[name]() for _ in range(len(records))]
+    fill(objects, records)
+    return objects
+
+
+def fill(objects: list[Any], records: Records) -> None:
+    """Give each object the values of its record."""
+    for field in records.dtype.names or ():
         for item, value in zip(objects, records[field].tolist(), strict=True):
             setattr(item, field, value)
-    return objects
 
 
 def _view_keys(pods: int) -> NDArray[np.int64]:
@@ -73,8 +80,10 @@ def _lanes(deployment: Deployment, xa: bool) -> dict[str, float]:
     return {"fast": fast, "slow": slow, **times}
 
 
-def build_world(trace: Trace, deployment: Deployment, storage: Storage, *, warm: bool = True) -> World:
-    """A world at time 0, nobody inside.
+def build_world(
+    trace: Trace, deployment: Deployment, storage: Storage, *, warm: bool = True, page_bits: int = 12
+) -> World:
+    """A world at time 0, nobody inside; of the trace it has what its units share, and none of them is loaded.
 
     ``warm``: as after days of light load: pools built and open, classifiers have learned the stated means. Cold:
     as after a first installation.
@@ -82,10 +91,7 @@ def build_world(trace: Trace, deployment: Deployment, storage: Storage, *, warm:
     constants, server, pool = deployment.constants, deployment.server, deployment.pool
     collector = deployment.garbage_collection
     replicas, texts = deployment.replicas, len(trace.typical_ms)
-    has_xa = bool(trace.xa.any())
-    sources = trace.pools + has_xa
-    count = len(trace.arrival_s)
-    attempts = 1 + trace.patience.retries
+    sources = trace.pools + trace.has_xa
     tracks_all, checks_in_connect = SERVER_VERSIONS[deployment.version]
     threads_in_all = trace.jvms * trace.threads
 
@@ -94,9 +100,9 @@ def build_world(trace: Trace, deployment: Deployment, storage: Storage, *, warm:
 
     settings = new("settings", 1)
     values: dict[str, float] = {
-        "replicas": replicas, "texts": texts, "units": count, "sources": sources,
-        "xa_source": trace.pools if has_xa else NOBODY, "segregation": server.segregation,
-        "tracks_sessions": 2 if tracks_all else has_xa, "checks_in_connect": checks_in_connect,
+        "replicas": replicas, "texts": texts, "page_bits": page_bits, "sources": sources,
+        "xa_source": trace.pools if trace.has_xa else NOBODY, "segregation": server.segregation,
+        "tracks_sessions": 2 if tracks_all else trace.has_xa, "checks_in_connect": checks_in_connect,
         "threads": server.thread_pool_size, "pool_size": pool.maximum_size, "pool_idle": pool.minimum_idle,
         "connection_limit": deployment.database.max_connections,
         "connection_timeout_s": pool.connection_timeout_s, "connection_open_s": constants.connection_open_s,
@@ -203,25 +209,10 @@ def build_world(trace: Trace, deployment: Deployment, storage: Storage, *, warm:
     callers["next"][:threads_in_all] = np.where(last, NOBODY, numbers + 1)
     jvms["idle"] = np.arange(trace.jvms) * trace.threads
 
-    columns = trace_columns(trace)
-    units = new("units", attempts * count)
-    statements = new("statements", len(trace.text))
-    for field, column in columns["units"].items():
-        units[field] = np.tile(column, attempts)
-    for field, column in columns["statements"].items():
-        statements[field] = column
-    units["arrival_s"][count:] = inf
     if trace.closed:
-        begin = min(count, threads_in_all)
-        callers["unit"][:begin] = np.arange(begin)
-        units["jvm"][:begin] = callers["jvm"][:begin]
-        units["arrival_s"] = inf
-        units["arrival_s"][:begin] = units["gap_s"][:begin]
-        state["arrived"] = begin
+        # Every client begins with a unit of its own.
+        callers["unit"][:threads_in_all] = numbers * (1 + trace.patience.retries)
         jvms["idle"], jvms["free"] = NOBODY, 0
-    units["outcome"] = UNFINISHED
-    units["began_s"] = units["finished_s"] = inf
-    units["pod"] = NOBODY
     hazards = new("hazards", HAZARDS)
     hazards["first_s"], hazards["last_s"] = inf, -inf
 
@@ -229,8 +220,8 @@ def build_world(trace: Trace, deployment: Deployment, storage: Storage, *, warm:
         "settings": settings, "state": state, "posts": new("posts", len(callers) + 4 * len(pools) + 64), "pods": pods,
         "pools": pools, "lanes": lanes, "memories": memories, "breakers": new("breakers", replicas * texts),
         "stations": stations,
-        "jobs": new("jobs", int(stations["capacity"].sum())), "jvms": jvms, "links": links, "units": units,
-        "statements": statements, "callers": callers, "hazards": hazards,
+        "jobs": new("jobs", int(stations["capacity"].sum())), "jvms": jvms, "links": links,
+        **{name: new(name, 0) for name in PAGED}, "callers": callers, "hazards": hazards,
     }  # fmt: skip
     draws = {name: getattr(trace, name) for name in ("latencies_s", "chances")}
     if storage is not as_records:

@@ -13,7 +13,6 @@ from math import inf
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 from simpy import Environment, Event
 from simpy.events import EventPriority
 
@@ -21,18 +20,19 @@ from ojp_sizing.behaviour.world import (
     DRAINED,
     HEALTH_TICK,
     NOBODY,
-    OK,
     OUT_OF_MEMORY,
     UNIT_ARRIVES,
     UNIT_BEGINS,
+    UNITS_WANTED,
     World,
 )
-from ojp_sizing.demand.trace import Trace
+from ojp_sizing.demand.trace import Stream, Trace
 from ojp_sizing.deployment.deployment import Deployment
 from ojp_sizing.deployment.disruption import Disruption, PodLoss, RollingUpdate, container_restart, parts_of
 from ojp_sizing.simulation.building import Records, Storage, build_world
 from ojp_sizing.simulation.invariants import audit
 from ojp_sizing.simulation.outcomes import Outcomes, PodChange, hazards_of
+from ojp_sizing.simulation.paging import Paging
 from ojp_sizing.simulation.rollout import lose_pod, restart_container, rolling_update, trouble_database, watch
 
 #: Later than SimPy's own URGENT (0) and NORMAL (1), at which the control plane runs.
@@ -57,13 +57,18 @@ class Clock(ABC):
     storage: Storage
     #: Whether every run checks the laws of ``invariants`` as it goes: slower, and on in all tests.
     checked: ClassVar[bool] = False
+    #: The logarithm of the units that are loaded at a time: small in all tests.
+    page_bits: ClassVar[int] = 12
 
-    def __init__(self, trace: Trace, deployment: Deployment, *, warm: bool = True, checked: bool | None = None) -> None:
+    def __init__(
+        self, demand: Trace | Stream, deployment: Deployment, *, warm: bool = True, checked: bool | None = None
+    ) -> None:
         self.audits = self.checked if checked is None else checked
         self.env = Calendar()
         self.replicas = deployment.replicas
-        self.trace = trace
-        self.world: World = build_world(trace, deployment, self.storage, warm=warm)
+        self.trace = demand.head
+        self.world: World = build_world(self.trace, deployment, self.storage, warm=warm, page_bits=self.page_bits)
+        self._paging = Paging(self.trace, demand.pieces(1 << self.page_bits), self)
         self.events = 0
         self._changes: list[PodChange] = []
         self._sample_s: list[float] = []
@@ -71,7 +76,7 @@ class Clock(ABC):
         self._window = [inf, inf]
         self._disruptions_ahead = 0
         self._recovery_s = self._tail_s = 0.0
-        self._end_s = trace.duration_s
+        self._end_s = self.trace.duration_s
         self._awaited: dict[tuple[int, int], Event] = {}
         self._replaced = [Event(self.env) for _ in range(deployment.replicas)]
         self._restart = container_restart(deployment) if deployment.memory_limit_bytes < inf else None
@@ -79,8 +84,8 @@ class Clock(ABC):
     # What a clock does in its own way ----------------------------------------------------------------------------
 
     @abstractmethod
-    def _prepare(self) -> None:
-        """Post the first arrival and the first health ticks."""
+    def _prepare(self, posts: list[tuple[float, int, int]]) -> None:
+        """Put what is due at first on the agenda: by (time, kind, subject)."""
 
     @abstractmethod
     def _act(self, action: str, subject: float) -> None:
@@ -95,8 +100,41 @@ class Clock(ABC):
         """A table of the world as a record array of its own."""
 
     @abstractmethod
-    def _have_ended(self, units: int) -> bool:
-        """Whether each of the first so many units has ended for its user."""
+    def read(self, name: str, first: int, count: int) -> Records:
+        """Rows of a table of the world; see ``paging.Tables``."""
+
+    @abstractmethod
+    def write(self, name: str, first: int, records: Records) -> None:
+        """Put records into a table of the world."""
+
+    # The demand ---------------------------------------------------------------------------------------------------
+
+    def load(self) -> None:
+        """Have as many units in the tables as the requests need to go on."""
+        state = self._records("state")
+        self._paging.load(int(state["arrived"][0]))
+        state["loaded"] = self._paging.loaded
+        self.write("state", 0, state)
+
+    def _first_posts(self) -> list[tuple[float, int, int]]:
+        """The first arrival, or each closed-loop client's, and health ticks."""
+        trace, settings = self.trace, self._records("settings")[0]
+        posts: list[tuple[float, int, int]] = []
+        if trace.closed:
+            state = self._records("state")
+            self._paging.load(trace.jvms * trace.threads)
+            clients = state["arrived"] = min(self._paging.loaded, trace.jvms * trace.threads)
+            self.write("state", 0, state)
+            self.load()
+            due_s = self._paging.due_s(clients)
+            posts += [(time_s, UNIT_BEGINS, client) for client, time_s in enumerate(due_s.tolist())]
+        else:
+            self.load()
+            posts += [(time_s, UNIT_ARRIVES, 0) for time_s in self._paging.due_s(1).tolist()]
+        if not settings["checks_in_connect"]:
+            ticks_s = trace.health_phase_s * float(settings["health_interval_s"])
+            posts += [(tick_s, HEALTH_TICK, jvm) for jvm, tick_s in enumerate(ticks_s.tolist())]
+        return posts
 
     # The control plane --------------------------------------------------------------------------------------------
 
@@ -163,8 +201,9 @@ class Clock(ABC):
         if self.trace.closed or self.trace.patience.retries > 0:
             return
         yield self.env.timeout(max(0.0, last_s - self.env.now))
-        due = int(np.searchsorted(self.trace.arrival_s, last_s))
-        while not self._have_ended(due):
+        # The control plane comes first: those that are due now have not arrived.
+        arrived = int(self._records("state")["arrived"][0])
+        while not self._paging.have_ended(arrived):
             yield self.env.timeout(LOOK_EVERY_S)
         self._end_s = min(self._end_s, self.env.now)
 
@@ -177,6 +216,9 @@ class Clock(ABC):
             self._samples[name].append(self._records(name))
 
     def _hear(self, pod: int, news: int) -> None:
+        if news == UNITS_WANTED:
+            self.load()
+            return
         if news == OUT_OF_MEMORY:
             self._changes.append(PodChange(self._now_s(), pod, "out of memory"))
         event = self._awaited.pop((news, pod), None)
@@ -212,7 +254,7 @@ class Clock(ABC):
                 env.process(restart_container(self, pod, self._restart))
         if not parts and tail_s > 0.0:
             env.process(self._await_units(self.trace.duration_s - tail_s))
-        self._prepare()
+        self._prepare(self._first_posts())
         while self._advance(self._end_s):
             pass
         if self.audits:
@@ -222,29 +264,18 @@ class Clock(ABC):
         return self._outcomes(self._end_s)
 
     def _outcomes(self, end_s: float) -> Outcomes:
-        attempts = self._records("units").reshape(1 + self.trace.patience.retries, -1)
-        units, attempt = _last_attempts(attempts)
-        due_s, arrived, slow = attempts["arrival_s"][0], int(self._records("state")["arrived"][0]), self.trace.slow
+        kept, arrived = self._paging.outcomes(), int(self._records("state")["arrived"][0])
         if self.trace.closed:
             # Units were taken in another order than they are due, and the last ones may be due after the end.
-            order = np.argsort(due_s, kind="stable")
-            units, attempt, due_s, slow = units[order], attempt[order], due_s[order], slow[order]
-            arrived = int(np.searchsorted(due_s, end_s))
-        finished = units["outcome"] >= OK
-        latency_s = np.full(len(units), inf)
-        latency_s[finished] = units["finished_s"][finished] - due_s[finished] - units["thought_s"][finished]
+            order = np.argsort(kept["arrival_s"], kind="stable")
+            kept = {name: column[order] for name, column in kept.items()}
+            arrived = int(np.searchsorted(kept["arrival_s"], end_s))
         begin_s, ready_s = self._window
         return Outcomes(
             engine=self.name,
             end_s=end_s,
             arrived=arrived,
-            arrival_s=due_s.copy(),
-            began_s=units["began_s"].copy(),
-            latency_s=latency_s,
-            outcome=units["outcome"].copy(),
-            slow=slow,
-            pod=units["pod"].copy(),
-            attempts=attempt + 1,
+            **{name: column[:arrived] for name, column in kept.items()},
             sample_s=np.array(self._sample_s),
             samples={name: np.stack(rows) for name, rows in self._samples.items()},
             changes=tuple(self._changes),
@@ -252,23 +283,3 @@ class Clock(ABC):
             hazards=hazards_of(self._records("hazards")),
             events=self.events,
         )
-
-
-def _last_attempts(attempts: Records) -> tuple[Records, NDArray[np.int32]]:
-    """Of each unit (attempts: A by U) the attempt that succeeded, else the last one, and its number."""
-    begun = (attempts["arrival_s"][1:] < inf).sum(axis=0)
-    return attempts[begun, np.arange(attempts.shape[1])], begun.astype(np.int32)
-
-
-def first_posts(trace: Trace, settings: Any) -> list[tuple[float, int, int]]:
-    """What is due at first, by (time, kind, subject): the first arrival, or each closed-loop client's, and health ticks."""
-    posts: list[tuple[float, int, int]] = []
-    if trace.closed:
-        clients = min(len(trace.arrival_s), trace.jvms * trace.threads)
-        posts += [(float(trace.gap_s[client]), UNIT_BEGINS, client) for client in range(clients)]
-    elif len(trace.arrival_s):
-        posts.append((float(trace.arrival_s[0]), UNIT_ARRIVES, 0))
-    if not settings["checks_in_connect"]:
-        ticks_s = trace.health_phase_s * float(settings["health_interval_s"])
-        posts += [(tick_s, HEALTH_TICK, jvm) for jvm, tick_s in enumerate(ticks_s.tolist())]
-    return posts

@@ -12,11 +12,11 @@ import numpy as np
 from ojp_sizing.behaviour.agenda import happen, settle_all
 from ojp_sizing.behaviour.database import database_fills, database_slows
 from ojp_sizing.behaviour.pod import pod_dies, pod_listens, pod_stops, pod_vanishes
-from ojp_sizing.behaviour.world import NOBODY, OK
-from ojp_sizing.demand.trace import Trace
+from ojp_sizing.behaviour.world import LAYOUTS, NOBODY
+from ojp_sizing.demand.trace import Stream, Trace
 from ojp_sizing.deployment.deployment import Deployment
 from ojp_sizing.simulation.building import Records, as_records
-from ojp_sizing.simulation.clock import Clock, first_posts
+from ojp_sizing.simulation.clock import Clock
 from ojp_sizing.simulation.compiled_world import NEVER_BITS, CompiledWorld
 from ojp_sizing.simulation.kernel_cache import kernel
 
@@ -162,16 +162,15 @@ class CompiledClock(Clock):
     name = "compiled"
     storage = staticmethod(as_records)
 
-    def __init__(self, trace: Trace, deployment: Deployment, *, warm: bool = True, checked: bool | None = None) -> None:
-        super().__init__(trace, deployment, warm=warm, checked=checked)
-        if max(len(self.world.units), len(self.world.callers)) > SUBJECT_MASK:
-            raise OverflowError(f"a run has at most {SUBJECT_MASK:,} units of work")
+    def __init__(
+        self, demand: Trace | Stream, deployment: Deployment, *, warm: bool = True, checked: bool | None = None
+    ) -> None:
+        super().__init__(demand, deployment, warm=warm, checked=checked)
         self._compiled = CompiledWorld(self.world, 4 * len(self.world.posts) + 4096)
 
-    def _prepare(self) -> None:
-        first = first_posts(self.trace, self._records("settings")[0])
-        self._compiled.make_room(len(first))
-        for time_s, kind, subject in first:
+    def _prepare(self, posts: list[tuple[float, int, int]]) -> None:
+        self._compiled.make_room(len(posts))
+        for time_s, kind, subject in posts:
             _push(self._compiled, time_s, kind, subject)
 
     def _act(self, action: str, subject: float) -> None:
@@ -204,8 +203,24 @@ class CompiledClock(Clock):
 
     def _records(self, name: str) -> Records:
         records: Records = getattr(self.world, name)
-        # The units are read once, at the end, and are by far the largest table.
-        return records if name == "units" else records.copy()
+        return records.copy()
 
-    def _have_ended(self, units: int) -> bool:
-        return bool((self.world.units["outcome"][:units] >= OK).all())  # type: ignore[call-overload]
+    def read(self, name: str, first: int, count: int) -> Records:
+        records: Records = getattr(self.world, name)
+        return records[first : first + count]
+
+    def write(self, name: str, first: int, records: Records) -> None:
+        table: Records = getattr(self.world, name)
+        end = first + len(records)
+        if end > len(table):
+            grown = np.zeros(max(end, 2 * len(table)), LAYOUTS[name])
+            grown[: len(table)] = table
+            table = grown
+            self.world = self.world._replace(**{name: table})
+            self._compiled.replace(name, table)
+        table[first:end] = records
+
+    def load(self) -> None:
+        super().load()
+        if max(self._paging.loaded * (1 + self.trace.patience.retries), len(self.world.callers)) > SUBJECT_MASK:
+            raise OverflowError(f"a run has at most {SUBJECT_MASK:,} attempts at units of work")

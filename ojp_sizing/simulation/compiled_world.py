@@ -69,7 +69,11 @@ class CompiledWorld:
         """Room for so many more entries of the agenda."""
         grown = np.zeros(entries, ENTRY)
         grown["time_bits"] = NEVER_BITS
-        self._tables["entries"] = np.concatenate([self._tables["entries"], grown])
+        self.replace("entries", np.concatenate([self._tables["entries"], grown]))
+
+    def replace(self, name: str, table: np.ndarray[Any, np.dtype[Any]]) -> None:
+        """Have another array for a table, while no kernel runs."""
+        self._tables[name] = table
         self._header[:] = [word for name in _COLUMNS for word in self._words(name)]
 
     def _words(self, name: str) -> tuple[int, int]:

@@ -63,10 +63,10 @@ def hazards_of(records: NDArray[Any]) -> tuple[Hazard, ...]:
 class Outcomes:
     """The result of one run.
 
-    Per unit (length U): ``outcome`` is an index of ``behaviour.world.ENDINGS`` or -1 where the run ended first;
+    Per unit that arrived by ``end_s`` (length ``arrived``): ``outcome`` is an index of ``behaviour.world.ENDINGS`` or -1 where the run ended first;
     ``latency_s`` runs from the instant at which the unit is due to the close of its connection, less client think
     time (inf where unfinished); where users try again, they are those of the last attempt, ``attempts`` in all, from the
-    first one's due time. ``arrived`` units had arrived by ``end_s``. ``samples`` holds, for the tables pods,
+    first one's due time. ``samples`` holds, for the tables pods,
     pools, lanes, stations, jvms and state, record arrays of shape (K, rows) at the instants ``sample_s`` (K).
     ``window_s`` is the disruption's begin and end (to the last pod's Ready), or None.
     """
@@ -77,13 +77,13 @@ class Outcomes:
     arrival_s: NDArray[np.float64]
     began_s: NDArray[np.float64]
     latency_s: NDArray[np.float64]
-    outcome: NDArray[np.int32]
+    outcome: NDArray[np.int8]
     slow: NDArray[np.bool_]
-    pod: NDArray[np.int32]
+    pod: NDArray[np.int16]
     sample_s: NDArray[np.float64]
     samples: dict[str, NDArray[Any]]
     changes: tuple[PodChange, ...]
     window_s: tuple[float, float] | None
-    attempts: NDArray[np.int32]
+    attempts: NDArray[np.int16]
     hazards: tuple[Hazard, ...]
     events: int

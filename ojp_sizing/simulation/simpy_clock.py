@@ -11,9 +11,9 @@ from simpy import Event
 from ojp_sizing.behaviour.agenda import happen, settle_all
 from ojp_sizing.behaviour.database import database_fills, database_slows
 from ojp_sizing.behaviour.pod import pod_dies, pod_listens, pod_stops, pod_vanishes
-from ojp_sizing.behaviour.world import LAYOUTS, NOBODY, OK, World
-from ojp_sizing.simulation.building import Records, as_objects
-from ojp_sizing.simulation.clock import REQUESTS, Clock, first_posts
+from ojp_sizing.behaviour.world import LAYOUTS, NOBODY, World
+from ojp_sizing.simulation.building import Records, as_objects, fill
+from ojp_sizing.simulation.clock import REQUESTS, Clock
 from ojp_sizing.simulation.invariants import InvariantError, audit
 
 ACTIONS: dict[str, Callable[[World, Any], None]] = {
@@ -44,8 +44,8 @@ class SimpyClock(Clock):
     name = "simpy"
     storage = staticmethod(as_objects)
 
-    def _prepare(self) -> None:
-        for time_s, kind, subject in first_posts(self.trace, self._records("settings")[0]):
+    def _prepare(self, posts: list[tuple[float, int, int]]) -> None:
+        for time_s, kind, subject in posts:
             self.env.schedule_at(Happening(self, kind, subject), time_s, REQUESTS)
 
     def on_happening(self, event: Event) -> None:
@@ -93,13 +93,18 @@ class SimpyClock(Clock):
         return float(self.world.state[0].now)
 
     def _records(self, name: str) -> Records:
-        layout = LAYOUTS[name]
-        fields = layout.names or ()
-        objects = getattr(self.world, name)
+        return self.read(name, 0, len(getattr(self.world, name)))
+
+    def read(self, name: str, first: int, count: int) -> Records:
+        layout, objects = LAYOUTS[name], getattr(self.world, name)[first : first + count]
         records = np.zeros(len(objects), layout)
-        for field in fields:
+        for field in layout.names or ():
             records[field] = [getattr(item, field) for item in objects]
         return records
 
-    def _have_ended(self, units: int) -> bool:
-        return all(unit.outcome >= OK for unit in self.world.units[:units])
+    def write(self, name: str, first: int, records: Records) -> None:
+        objects = getattr(self.world, name)
+        missing = first + len(records) - len(objects)
+        if missing > 0:
+            objects += as_objects(name, np.zeros(missing, LAYOUTS[name]))
+        fill(objects[first : first + len(records)], records)

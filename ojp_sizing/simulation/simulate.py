@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from ojp_sizing.behaviour.transition import COMPILER
-from ojp_sizing.demand.trace import Trace
+from ojp_sizing.demand.trace import Stream, Trace
 from ojp_sizing.deployment.deployment import Deployment
 from ojp_sizing.deployment.disruption import Disruption
 from ojp_sizing.errors import InputError
@@ -30,7 +30,7 @@ def clock_class(engine: Engine) -> type[Clock]:
 
 
 def simulate(
-    trace: Trace,
+    trace: Trace | Stream,
     deployment: Deployment,
     disruption: Disruption = None,
     *,
