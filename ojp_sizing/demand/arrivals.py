@@ -178,15 +178,16 @@ def _bursts(arrivals: Bursts, rate: float, rng: Generator, changes: Generator) -
     edges_s = np.concatenate([[0.0], next(pieces)])
     expected = np.concatenate([[0.0], np.cumsum(rate_of * np.diff(edges_s))])
     for sums in _partial_sums(rng):
-        times = []
-        while len(sums):
-            inside = int(np.searchsorted(sums, expected[-1]))
-            piece = np.searchsorted(expected, sums[:inside], side="right") - 1
-            times.append(edges_s[piece] + (sums[:inside] - expected[piece]) / rate_of[piece])
-            sums = sums[inside:]
-            if len(sums):
-                edges_s = np.concatenate([edges_s[-1:], next(pieces)])
-                expected = expected[-1] + np.concatenate([[0.0], np.cumsum(rate_of * np.diff(edges_s))])
+        times, done = [], 0
+        while True:
+            inside = done + int(np.searchsorted(sums[done:], expected[-1]))
+            piece = np.searchsorted(expected, sums[done:inside], side="right") - 1
+            times.append(edges_s[piece] + (sums[done:inside] - expected[piece]) / rate_of[piece])
+            if inside == len(sums):
+                break
+            done = inside
+            edges_s = np.concatenate([edges_s[-1:], next(pieces)])
+            expected = expected[-1] + np.concatenate([[0.0], np.cumsum(rate_of * np.diff(edges_s))])
         yield np.concatenate(times)
 
 

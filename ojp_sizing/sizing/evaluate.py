@@ -9,7 +9,7 @@ from math import inf
 
 from numpy.random import Generator, SeedSequence, default_rng
 
-from ojp_sizing.demand.trace import sample_trace
+from ojp_sizing.demand.trace import stream_of
 from ojp_sizing.demand.workload import Workload
 from ojp_sizing.deployment.deployment import Deployment
 from ojp_sizing.deployment.disruption import (
@@ -223,8 +223,8 @@ def run_task(task: Task) -> Replication:
     if whole is None:
         tail_s = tail_of(task.objectives)
         last_s = LEAD_S + STEADY_SPAN.seconds(task.workload, task.rate)
-        trace = sample_trace(task.workload, task.rate, last_s + tail_s, trace_seed)
-        outcomes = simulate(trace, deployment, engine=task.engine, tail_s=tail_s, checked=task.checked)
+        demand = stream_of(task.workload, task.rate, last_s + tail_s, trace_seed)
+        outcomes = simulate(demand, deployment, engine=task.engine, tail_s=tail_s, checked=task.checked)
         return measure_steady(outcomes, deployment, last_s)
     run = DisruptedRun(task, deployment, whole, trace_seed)
     if not can_be_abridged(task.workload):
@@ -287,13 +287,14 @@ class DisruptedRun:
         task = self.task
         tail_s = tail_of(task.objectives)
         after_s = 0.0 if back_s is None else back_s + self._recovered_s
-        # A stop lasts as long as the longest RPC inside; the rest of a trace that is too long costs little.
+        # How long it lasts says what part of a day or of a recording is looked at. A stop lasts as long as the longest RPC
+        # inside.
         stops_s = STOP_S * (disruption.pods if isinstance(disruption, RollingUpdate) else 1)
+        duration_s = expected_end_s(disruption) + stops_s + after_s + tail_s
         while True:
-            duration_s = expected_end_s(disruption) + stops_s + after_s + tail_s
-            trace = sample_trace(task.workload, task.rate, duration_s, self.trace_seed)
+            demand = stream_of(task.workload, task.rate, duration_s, self.trace_seed, goes_on=True)
             outcomes = simulate(
-                trace,
+                demand,
                 self.deployment,
                 disruption,
                 engine=task.engine,
@@ -302,10 +303,10 @@ class DisruptedRun:
                 checked=task.checked,
             )
             end_s = outcomes.window_s[1] if outcomes.window_s is not None else inf
-            if end_s + after_s + tail_s <= duration_s:
+            if end_s + after_s + tail_s <= demand.head.duration_s:
                 break
-            # Running RPCs kept stopping pods alive, and the trace was too short.
-            stops_s = end_s - expected_end_s(disruption) if end_s < inf else 2 * stops_s + 5.0
+            # Only a recording ends before the run does: another part of it, then, of more than that length.
+            duration_s = demand.head.duration_s + 5.0 if end_s == inf else end_s + after_s + tail_s
         recovered = None if back_s is None else Part(end_s + back_s, end_s + after_s)
         parts = parts_of_run(outcomes, self.whole, disruption, self.transients)
         replication = measure_disruption(outcomes, self.deployment, parts, recovered)
