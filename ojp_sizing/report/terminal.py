@@ -358,8 +358,10 @@ def _print_interrupted(console: Console, recommendation: Recommendation) -> None
             f"INTERRUPTED  there is no answer yet: no deployment is known to do ({recommendation.units:,} units simulated)"
         )
         return
+    verdict, rate = recommendation.evaluation.verdict, f"{recommendation.rate:,.0f} units of work/s"
     text = Text("INTERRUPTED  the best so far: ")
-    text.append_text(headline(recommendation))
+    text.append(verdict.value.upper(), style=STYLES[verdict])
+    text.append(f"  {describe(recommendation.deployment)}, for {rate} of {recommendation.workload.name}")
     console.print(text)
     missing = [s.value for s in recommendation.evaluation.situations if s not in recommendation.evaluation.results]
     if missing:
