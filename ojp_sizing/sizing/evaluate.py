@@ -221,7 +221,7 @@ def run_task(task: Task) -> Replication:
     trace_seed = SeedSequence(task.seed, spawn_key=(*key, 0))
     whole = sample_disruption(task.situation, deployment, default_rng(SeedSequence(task.seed, spawn_key=(*key, 1))))
     if whole is None:
-        tail_s = tail_of(task.objectives)
+        tail_s = tail_of(task.objectives, task.situation)
         last_s = LEAD_S + STEADY_SPAN.seconds(task.workload, task.rate)
         trace = sample_trace(task.workload, task.rate, last_s + tail_s, trace_seed)
         outcomes = simulate(trace, deployment, engine=task.engine, tail_s=tail_s, checked=task.checked)
@@ -285,7 +285,7 @@ class DisruptedRun:
         Recovery is measured from ``back_s`` after its end (None: not at all).
         """
         task = self.task
-        tail_s = tail_of(task.objectives)
+        tail_s = tail_of(task.objectives, task.situation)
         after_s = 0.0 if back_s is None else back_s + self._recovered_s
         # A stop lasts as long as the longest RPC inside; the rest of a trace that is too long costs little.
         stops_s = STOP_S * (disruption.pods if isinstance(disruption, RollingUpdate) else 1)
