@@ -61,7 +61,7 @@ if TYPE_CHECKING:
 @click.option("--failed", default="0.1%", show_default=True, metavar="SHARE", help="Failed units at steady peak.")
 @click.option(
     "--disruption-factor",
-    default="2",
+    default="10",
     show_default=True,
     metavar="N",
     help="The percentiles may be so many times as large while a pod is lost and over a rolling update.",

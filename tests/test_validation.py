@@ -17,7 +17,7 @@ from ojp_sizing.errors import InputError
 from tests.real_server import artifacts, processes, recorded
 from tests.real_server.claims import CLAIMS
 from tests.real_server.experiments import EXPERIMENTS, PARTS, SERVERS, Experiment
-from tests.real_server.findings import compare, judged, measured, median
+from tests.real_server.findings import compare, judged, measured, median, with_measured_pools
 from tests.real_server.postgres import programs
 from tests.real_server.predict import predicted, simulate_experiment
 from tests.real_server.prediction import modelled
@@ -42,6 +42,32 @@ def test_the_model_fails_as_many_units_as_the_real_pool(name: str, number: int) 
     run = compare(name)[number]
     told, found = (sum(part["failed"].values()) for part in (run.now, run.measured))
     assert told == pytest.approx(found, rel=0.05, abs=0)
+
+
+#: Of OJP's servers, where the model isn't within the figures asked for: docs/validation.md says why.
+MISSED_OF_SERVERS = {
+    "slots": {"p95_s", "p99_s"},
+    "pool": {"p50_s", "p95_s", "p99_s"},
+    "nodes-2": {"p50_s"},
+    "nodes-3": {"p50_s", "p95_s", "p99_s"},
+}
+
+
+@pytest.mark.parametrize("name", MISSED_OF_SERVERS)
+def test_steady_servers_carry_what_the_model_says(name: str) -> None:
+    for run in compare(name):
+        assert {of for of, ok in within_limits(run).items() if not ok} <= MISSED_OF_SERVERS[name]
+        assert run.measured["failed"] == run.now["failed"] == {}
+
+
+@pytest.mark.parametrize("name", ["kill", "stop", "rolling"])
+def test_pools_as_slow_as_measured_bring_the_model_down_as_the_servers(name: str) -> None:
+    """Those who come to a server without a pool each build one; given their time the model collapses as it did."""
+    [run] = compare(name)
+    told = with_measured_pools(name)
+    assert run.now["throughput"] > 1.5 * run.measured["throughput"]  # with one pool's time on an idle server
+    assert told["throughput"] == pytest.approx(run.measured["throughput"], rel=0.3)
+    assert told["connections"] == pytest.approx(run.measured["backends"]["count"], rel=0.02)
 
 
 @pytest.mark.parametrize("name", [name for name in ("leak-update", "leak-query", "breaker") if measured(name)])
@@ -101,7 +127,7 @@ def test_a_trace_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 def test_what_is_recorded_is_small_and_names_no_place() -> None:
     files = [path for path in recorded.DATA.rglob("*") if path.is_file()]
-    assert sum(path.stat().st_size for path in files) < 2_000_000
+    assert sum(path.stat().st_size for path in files) < 4_000_000  # some 30 experiments, 10,000 units at most in each
     for path in files:
         text = path.read_text() if path.suffix == ".json" else ",".join(recorded.read_columns(path))
         assert not re.search(r"/(?:home|root|tmp|work)\b|https?:", text), path

@@ -23,6 +23,7 @@ from ojp_sizing.report.words import finding, held_back, shown_number, with_inter
 from ojp_sizing.sizing.evaluate import Evaluation, SituationResult
 from ojp_sizing.sizing.recommendation import Judged, Recommendation
 from ojp_sizing.theory.folk import folk_pool, folk_replicas
+from ojp_sizing.theory.offered import mean_load
 
 STYLES = {Verdict.MET: "bold green", Verdict.NOT_MET: "bold red", Verdict.UNDECIDED: "bold yellow"}
 
@@ -182,15 +183,37 @@ def notes(recommendation: Recommendation | Judged) -> Table:
                 " fast or slow by its slowest statement",
             ),
             ("one request", "one unit of work: open a JDBC connection, its statements, close"),
+            ("connects", _connects_words(recommendation)),
             ("behind it", f"{recommendation.units:,} units simulated (seed {recommendation.seed}); runs: {runs}"),
             ("engine", _ENGINES[recommendation.engine]),
             (
+                "measured",
+                "CPU per RPC and the first pool of a new pod: one machine, OJP 0.3.1-beta (docs/validation.md)",
+            ),
+            (
                 "predicted",
-                "CPU per RPC, memory, start-up and connect times are predictions of OJP's own book or assumptions, none measured"
+                "memory, start-up and network: OJP's own book or assumptions, none measured"
                 + _set_words(recommendation),
+            ),
+            (
+                "best case",
+                "pods that come back under load: on 2 cores shared with clients and database a real server took 3 to 5 s for"
+                " its first pool, not a third of one, and 40 % load did not recover: update in a quiet hour",
             ),
         ]
     )
+
+
+def _connects_words(recommendation: Recommendation | Judged) -> str:
+    """How much of a pod's CPU is there for connects, which more pods don't divide."""
+    load = mean_load(recommendation.workload, recommendation.constants)
+    every, spread = recommendation.rate * load.every_pod_cpu_s, recommendation.rate * load.spread_cpu_s
+    text = (
+        f"every getConnection() calls every pod: that takes {shown_number(every)} cores of each, however many there are"
+    )
+    if recommendation.evaluation is None:
+        return text
+    return f"{text}; the rest, {shown_number(spread / recommendation.deployment.replicas)} cores, is divided among them"
 
 
 _ENGINES = {
@@ -335,8 +358,10 @@ def _print_interrupted(console: Console, recommendation: Recommendation) -> None
             f"INTERRUPTED  there is no answer yet: no deployment is known to do ({recommendation.units:,} units simulated)"
         )
         return
+    verdict, rate = recommendation.evaluation.verdict, f"{recommendation.rate:,.0f} units of work/s"
     text = Text("INTERRUPTED  the best so far: ")
-    text.append_text(headline(recommendation))
+    text.append(verdict.value.upper(), style=STYLES[verdict])
+    text.append(f"  {describe(recommendation.deployment)}, for {rate} of {recommendation.workload.name}")
     console.print(text)
     missing = [s.value for s in recommendation.evaluation.situations if s not in recommendation.evaluation.results]
     if missing:

@@ -6,8 +6,8 @@ much is simulated as a percentile needs. And of a rolling update's pods only the
 by clients that have all others, each later one by clients that have not all found the one before it.
 
 Where the demand itself changes with time, or the loud part lasts as long as the absence, the whole is simulated. So is an
-update in which pools were emptied or an executor filled up: then each pod that is replaced is a chance of a collapse (a
-convoy, a lock), rare for one and frequent for all, and two can't speak for the others.
+update whose pools are divided anew or emptied: then each pod that is replaced is a chance of a collapse (a convoy, a lock),
+rare for one and frequent for all, and two can't speak for the others.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ojp_sizing.simulation.outcomes import Outcomes
 #: Pods of a rolling update that are replaced in an abridged one.
 UPDATED_PODS = 2
 #: Traps that can end in a collapse, some of the times.
-UNCALM = frozenset({"pool_emptied", "pool_flaps", "convoy", "locked", "memory_kill"})
+UNCALM = frozenset({"pool_emptied", "pool_flaps", "locked", "memory_kill"})
 #: Beyond the sum of what is known to last.
 MARGIN_S = 0.5
 
@@ -144,9 +144,7 @@ def _parts_of_update(outcomes: Outcomes, whole: RollingUpdate, pods: int, transi
 
 def is_calm(outcomes: Outcomes, deployment: Deployment) -> bool:
     """Whether nothing can collapse by chance, nor did: some pods' replacements can speak for all."""
-    inside = outcomes.samples["pods"]["inside_peak"][-1].max()
-    met = {hazard.name for hazard in outcomes.hazards}
-    return deployment.stays_undivided and UNCALM.isdisjoint(met) and bool(inside <= deployment.server.thread_pool_size)
+    return deployment.stays_undivided and UNCALM.isdisjoint(hazard.name for hazard in outcomes.hazards)
 
 
 def unseen_connections(outcomes: Outcomes, whole: Disruption, simulated: Disruption) -> float:

@@ -29,8 +29,8 @@ LIMITS_CORES = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 12.0, 16.0, 2
 #: How many limits above the least stable one are tried for each number of replicas.
 LIMITS_TRIED = 2
 MOST_REPLICAS = 100
-#: How many numbers of replicas are tried at least, and how many of those with an undivided pool.
-REPLICAS_TRIED, UNDIVIDED_TRIED = 4, 4
+#: How many numbers of replicas with an undivided pool are candidates.
+UNDIVIDED_TRIED = 4
 #: OJP's default of 60 s keeps a text shut on a pod that has just returned, where a few statements come before the first
 #: connect has built the pool (reference 6); the founder's own load tests run with 5 s (reference 10.2).
 BREAKER_OPEN_S = 5.0
@@ -45,6 +45,9 @@ LEAST_THREADS = 50
 
 #: Slots are cut for one pod gone, with this share of arrivals that may wait (Erlang C) and this stretch of slot times.
 SLOT_WAITING, SLOT_STRETCH = 0.02, 1.3
+#: Connections are cut for one pod gone, with this share of callers that may wait longer than this (Erlang C): half of the
+#: default limit on fast units, at their p99.
+POOL_WAITING, POOL_WAIT_S = 0.01, 0.025
 #: Use of connections while two pods are missing, as they are for some seconds of a rolling update.
 MOST_USE_IN_OVERLAP = 0.9
 
@@ -118,6 +121,7 @@ def _connections_per_pod(
     total = max(
         ceil(held / replicas / constants.connections_most_use),
         ceil(held / max(1, replicas - 2) / MOST_USE_IN_OVERLAP),
+        servers_for(held / survivors, POOL_WAITING, load.hold_s, POOL_WAIT_S),
         LEAST_POOL_PER_POD,
         fast + slow if segregation else 0,
     )
@@ -150,24 +154,40 @@ def _threads(demand: Demand, load: UnitLoad, replicas: int, pool_size: int, cons
 
     When clients disagree about a pod, survivors shrink and evict their whole pool (reference 5); a pod that returns has
     none. One adder opens connections one at a time, and callers wait meanwhile, each on a thread: were there fewer
-    threads, the closes that free connections would wait behind them (reference 1.3: a convoy). More threads than client
-    threads serve nobody.
+    threads, the closes that free connections would wait behind them (reference 1.3: a convoy). While a pod builds its first
+    pool, every unit waits for it, and then they all come to the others at once. More threads than client threads serve
+    nobody.
     """
     survivors = max(1, replicas - 2)
     rate = demand.rate / survivors
     each_s = constants.connection_open_s + constants.connection_pause_s
-    waiting = STALL_MARGIN * rate * load.statements * each_s * (rate * load.hold_s + 1)
+    opening_s = load.statements * each_s * (rate * load.hold_s + 1)
+    waiting = STALL_MARGIN * rate * max(opening_s, constants.pool_build_s)
     small = pod_cpu_cores(demand, load, survivors)
     wanted = share_of_pool(pool_size, survivors) + waiting + small + 4.0 * sqrt(small)
     clients = demand.workload.clients
     return min(max(LEAST_THREADS, ceil(wanted / 50) * 50), clients.jvms * clients.threads + clients.jvms)
 
 
+def impossible(demand: Demand, deployment: Deployment) -> str:
+    """Why no simulation can show that this deployment does, or "" where one may.
+
+    A bound, not an estimate: the mean load of a resource at steady peak, waits left out, is all that it has or more, so that its
+    queue grows without end (Loynes 1962). Everything else that the screen turns away is a rule of the sizer, a row of the table
+    of constants.
+    """
+    load = demand.load(deployment.constants)
+    loads = (
+        ("the database's cores", demand.rate * load.database_s, deployment.database.cores),
+        ("a pod's CPU", pod_cpu_cores(demand, load, deployment.replicas), deployment.limit_cores),
+        ("a pod's connections", demand.rate * load.hold_s / deployment.replicas, deployment.pool_per_pod),
+    )
+    return next((f"{what}: {asked:.3g} of {there:g} in the mean" for what, asked, there in loads if asked >= there), "")
+
+
 def _of_replicas(demand: Demand, replicas: int, constants: Constants, segregation: bool) -> Iterator[Candidate]:
     load = demand.load(constants)
     database = database_of(demand, constants)
-    if demand.rate * load.database_s >= database.cores:
-        return
     per_pod, percentage = _connections_per_pod(demand, load, replicas, constants, segregation)
     pool_size = undivided_pool(per_pod, replicas) or per_pod * replicas
     if connections_at_most(pool_size, replicas) > database.max_connections - constants.database_reserve_connections:
@@ -193,7 +213,8 @@ def _of_replicas(demand: Demand, replicas: int, constants: Constants, segregatio
             version=demand.version,
             constants=constants,
         )
-        yield Candidate(deployment, cost_cores(demand.workload, deployment))
+        if not impossible(demand, deployment):
+            yield Candidate(deployment, cost_cores(demand.workload, deployment))
 
 
 def candidates(
@@ -201,18 +222,22 @@ def candidates(
 ) -> list[Candidate]:
     """Deployments that pass the screen, cheapest first; at equal cost fewer replicas first.
 
-    Numbers of replicas are tried up to a few beyond the first one whose pool needs no division anew.
+    Where some have a pool that stays undivided while two pods are missing, only those: pools that are divided anew are
+    emptied, and an update of pods with such pools collapses by chance (docs/model.md). Numbers of replicas are tried up to a
+    few beyond the first of them.
     """
     found: list[Candidate] = []
-    tried = undivided = 0
+    undivided: list[Candidate] = []
+    tried = 0
     for replicas in range(least_replicas, most_replicas + 1):
         some = list(_of_replicas(demand, replicas, constants, segregation))
         found += some
-        tried += bool(some)
-        undivided += bool(some) and undivided_pool(some[0].deployment.pool_per_pod, replicas) is not None
-        if tried >= REPLICAS_TRIED and undivided >= UNDIVIDED_TRIED:
-            break
-    return sorted(found, key=lambda candidate: candidate.cost_cores)
+        if some and some[0].deployment.stays_undivided:
+            undivided += some
+            tried += 1
+            if tried == UNDIVIDED_TRIED:
+                break
+    return sorted(undivided or found, key=lambda candidate: candidate.cost_cores)
 
 
 def rungs_of(found: Sequence[Candidate]) -> list[list[Candidate]]:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from warnings import catch_warnings
 
-import numpy as np
+from numpy.random import default_rng
 
 import ojp_sizing
 from ojp_sizing.errors import InputError
@@ -40,12 +40,17 @@ LOGGERS = ("distributed", "distributed.client")
 
 @cache
 def program() -> str:
-    """What results depend on beside the task: this package's sources, and the numpy that draws the random numbers."""
+    """What results depend on beside the task, in two digests: this package's sources, and random numbers as drawn here.
+
+    Those depend on numpy's version, and in their last bits on the kind of processor and on the C library.
+    """
     package = Path(ojp_sizing.__file__).parent
-    digest = sha256()
+    sources = sha256()
     for path in sorted(package.rglob("*.py")):
-        digest.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
-    return f"ojp-sizing {ojp_sizing.__version__} ({digest.hexdigest()[:8]}) with numpy {np.__version__}"
+        sources.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    rng = default_rng(0)
+    draws = sha256(rng.exponential(size=10_000).tobytes() + rng.lognormal(size=10_000).tobytes())
+    return f"{ojp_sizing.__version__}, sources {sources.hexdigest()[:8]}, draws {draws.hexdigest()[:8]}"
 
 
 def run_alike(task: T, do: Callable[[T], R], wanted: str) -> R:
@@ -56,7 +61,8 @@ def run_alike(task: T, do: Callable[[T], R], wanted: str) -> R:
 
 
 def _differs(who: str, theirs: str, wanted: str) -> InputError:
-    return InputError(PLACE, f"{who} has {shown(theirs)}, this is {wanted}", "install the same everywhere")
+    different = f"{who} has another ojp-sizing or numpy: {shown(theirs)}, here {wanted}"
+    return InputError(PLACE, different, "install the same everywhere, on machines of the same kind")
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,8 @@ from ojp_sizing.sizing.search import INTERRUPTED, Listener, Rejection, SearchRes
 from ojp_sizing.sizing.workers import workers_for
 from ojp_sizing.theory.offered import bare_latency_s
 
+#: More cores of each pod than this for connects alone are worth a word where nothing passes the screen.
+CONNECTS_CORES = 4.0
 #: The least number of pods that survives a rolling update with one to spare (reference 7.3: two can be missing).
 LEAST_REPLICAS = 3
 
@@ -180,6 +182,14 @@ def _nearest(
         return ""
     if not result.rejections:
         rate = int(_screened_rate(demand, constants, *bounds))
+        load = demand.load(constants)
+        connects_cores = demand.rate * load.every_pod_cpu_s
+        if connects_cores > CONNECTS_CORES:
+            return (
+                f"--peak-rps {rate} (by the closed-form screen, not simulated), or units that keep their connection for more"
+                f" work: every getConnection() calls every pod, and at {demand.rate:,.0f}/s these calls alone take"
+                f" {connects_cores:.0f} cores of each pod, however many there are"
+            )
         if rate < 1:
             return "none at any rate within these bounds: allow more replicas, or more database connections or cores"
         return f"--peak-rps {rate} (by the closed-form screen, not simulated), or more database cores, connections or replicas"
@@ -193,10 +203,18 @@ def _nearest(
         return f"a lower rate: units hang in a disruption with every candidate; try --peak-rps {int(demand.rate / 2)}"
     wanted: dict[str, float] = {}
     for judgement in best[1].judgements:
-        name = judgement.objective.measure.removeprefix("recovered_")
-        ratio = max(1.0, judgement.estimate.high / judgement.objective.limit)
-        wanted[name] = max(wanted.get(name, 0.0), asked.get(name, judgement.objective.limit) * ratio)
+        objective = judgement.objective
+        name = objective.measure.removeprefix("recovered_")
+        ratio = max(1.0, judgement.estimate.high / objective.limit)
+        if name == "failed_share":
+            asks = objective.limit * ratio
+        elif objective.situation is Situation.STEADY or name != objective.measure:
+            asks = asked[name] * ratio
+        else:
+            name, asks = "factor", objectives.disruption_factor * ratio
+        wanted[name] = max(wanted.get(name, 0.0), asks)
     flags = {
+        "factor": lambda limit: f"--disruption-factor {ceil(limit)}",
         "fast_p99_s": lambda limit: f"--fast-p99 {ceil(limit * 1e3)}ms",
         "slow_p99_s": lambda limit: f"--slow-p99 {ceil(limit * 1e3)}ms",
         "failed_share": lambda limit: f"--failed {limit:.2%} --disruption-failed {limit:.2%}",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from math import inf
+from math import ceil, inf
 
 from ojp_sizing.demand.workload import Workload
 from ojp_sizing.deployment.constants import Constants, default_constants
@@ -23,6 +23,7 @@ from ojp_sizing.sizing.candidates import (
     likely_rung,
     pod_cpu_cores,
     rungs_of,
+    undivided_pool,
 )
 from ojp_sizing.sizing.evaluate import (
     Bench,
@@ -151,11 +152,11 @@ class _Search:
         return Rejection(deployment, result.judgements, result.replications, True, _short_of_cpu(deployment, result))
 
     def _evaluate(self, deployment: Deployment) -> Evaluation | Rejection:
-        evaluation = Evaluation(deployment, self.bench.situations)
+        evaluation, before = Evaluation(deployment, self.bench.situations), self.units
         for evaluation in evaluations(self.bench, deployment):
             self.under_way = evaluation
+            self.units = before + sum(result.units for result in evaluation.results.values())
         results = evaluation.results.values()
-        self.units += sum(result.units for result in results)
         if evaluation.verdict is Verdict.MET:
             return evaluation
         missed = [j for result in results for j in result.judgements if j.verdict is not Verdict.MET]
@@ -176,8 +177,13 @@ def smaller_neighbours(
     replicas, constants = deployment.replicas, deployment.constants
     load = demand.load(constants)
     if replicas > least_replicas:
-        pool = replace(deployment.pool, maximum_size=deployment.pool_per_pod * (replicas - 1))
-        yield f"replicaCount {replicas - 1}", replace(deployment, replicas=replicas - 1, pool=pool), ""
+        fewer = replace(deployment, replicas=replicas - 1)
+        held = ceil(demand.rate * load.hold_s / (replicas - 1) / constants.connections_most_use)
+        divided = deployment.stays_undivided and undivided_pool(max(held, LEAST_POOL_PER_POD), replicas - 1) is None
+        rule = "no pool that is large enough stays undivided while two of them are missing: it would be emptied"
+        size = deployment.pool_per_pod * (replicas - 1)
+        pool = replace(deployment.pool, maximum_size=undivided_pool(deployment.pool_per_pod, replicas - 1) or size)
+        yield f"replicaCount {replicas - 1}", replace(fewer, pool=pool), rule if divided else ""
     elif replicas > 1:
         pool = replace(deployment.pool, maximum_size=deployment.pool_per_pod * (replicas - 1))
         fewer = replace(deployment, replicas=replicas - 1, pool=pool)

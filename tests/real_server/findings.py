@@ -209,15 +209,9 @@ def _starts_s() -> Quantity:
 
 
 def _first_connect_ms() -> Quantity:
-    """Bounds, not a confidence interval: most servers hadn't answered when their metrics were read.
-
-    Below: the least time by a server's own metrics, of those that had. Above: the longest unit. Value: the median unit,
-    which holds a cold client as well.
-    """
+    """By the servers' own metrics."""
     bands = read_json(folder(EXPERIMENTS["first-connect"]) / "measured.json")["bands"]
-    answered = [calls["connect"][1] for band in bands for calls in band["servers"]["calls"] if "connect" in calls]
-    units = np.array([1000.0 * band["p50_s"] for band in bands])
-    return Quantity(float(np.median(units)), min(answered), float(units.max()), len(units))
+    return median(np.array([calls["connect"][1] for band in bands for calls in band["servers"]["calls"]]))
 
 
 def first_pools(cores: int | None, server: Literal["cold", "warm"], seen_by: str) -> Quantity:
@@ -228,6 +222,55 @@ def first_pools(cores: int | None, server: Literal["cold", "warm"], seen_by: str
 
 def _failed(name: str) -> Quantity:
     return _one(sum(_server_facts(name)["failed"].values()))
+
+
+@dataclass(frozen=True, slots=True)
+class Comeback:
+    """A server that was started again, s of the run: it listens, begins to build its first pool, has one, and so many."""
+
+    listens_s: float
+    asked_s: float
+    built_s: float
+    pools: int
+
+
+def comebacks(name: str) -> list[Comeback]:
+    """Each server that an experiment started again and that a client asked."""
+    servers = _server_facts(name)["servers"]
+    found = []
+    for signal in EXPERIMENTS[name].signals:
+        built = [
+            (at, at - took) for at, took in servers["built_at_and_took_s"][signal.node] if at - took >= signal.at_s
+        ]
+        if signal.what == "start" and built:
+            listens_s = signal.at_s + servers["start_s"][signal.node][1]
+            found.append(Comeback(listens_s, min(begun for _, begun in built), min(at for at, _ in built), len(built)))
+    return found
+
+
+@cache
+def with_measured_pools(name: str) -> dict[str, Any]:
+    """What the model says of an experiment where a pool takes as long as the first one of a server that is back did."""
+    experiment = EXPERIMENTS[name]
+    build_s = float(np.median([back.built_s - back.asked_s for back in comebacks(name)]))
+    trace = read_trace(folder(experiment) / "trace-0.csv.xz", experiment)
+    return predicted(experiment, trace, simulate_experiment(experiment, trace, values={"pool_build_s": build_s}))
+
+
+def _failed_before(name: str) -> Quantity:
+    """Failed units that were due before a server was back."""
+    units = columns(name)
+    back_s = min(signal.at_s for signal in EXPERIMENTS[name].signals if signal.what == "start")
+    return _one(float(((units["error"] != "") & (units["due_us"] < back_s * 1e6)).sum()))
+
+
+def _end_while_frozen() -> Quantity:
+    """Share of the units due while a server is frozen that end well before it is thawed, %."""
+    units = columns("freeze")
+    frozen_s, thawed_s = (1e6 * signal.at_s for signal in EXPERIMENTS["freeze"].signals)
+    due = (units["due_us"] >= frozen_s) & (units["due_us"] < thawed_s)
+    ended = (units["error"] == "") & (units["due_us"] + units["ended_us"] < thawed_s)
+    return _one(100.0 * float(ended[due].mean()))
 
 
 QUANTITIES: dict[tuple[str, str], Callable[[], Quantity]] = {
@@ -264,6 +307,7 @@ QUANTITIES: dict[tuple[str, str], Callable[[], Quantity]] = {
         (name, "TCP connections to the returned endpoint"): lambda name=name: _connections(name)  # type: ignore[misc]
         for name in ("driver-returns", "driver-returns-busy")
     },
+    ("freeze", "units due while it is frozen that end meanwhile"): _end_while_frozen,
     ("first-connect", "process start to listening"): _starts_s,
     ("first-connect", "first connect on the server"): _first_connect_ms,
     ("first-connects-1", "pools built"): lambda: _pools_built("first-connects-1", slice(0, 1)),
@@ -279,6 +323,19 @@ QUANTITIES: dict[tuple[str, str], Callable[[], Quantity]] = {
         (name, "database errors"): lambda name=name: _database_errors(name)  # type: ignore[misc]
         for name in ("leak-update", "leak-query", "breaker")
     },
+    **{
+        (name, what): lambda name=name, of=of: median(np.array([of(back) for back in comebacks(name)]))  # type: ignore[misc]
+        for name in ("kill", "stop", "rolling")
+        for what, of in (
+            ("s from listening to the first connect", lambda back: back.asked_s - back.listens_s),
+            ("s from the first connect to the first pool", lambda back: back.built_s - back.asked_s),
+            ("pools built by a server that is back", lambda back: back.pools),
+        )
+    },
+    **{
+        (name, "failed units before a server is back"): lambda name=name: _failed_before(name)
+        for name in ("kill", "stop")
+    },  # type: ignore[misc]
     **{(name, "failed units"): lambda name=name: _failed(name) for name in ("kill", "stop", "rolling", "freeze")},  # type: ignore[misc]
 }
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from html import escape
 from math import inf, isinf, log10
 from pathlib import Path
-from typing import Any
 
 from ojp_sizing.deployment.constants import default_constants
 from tests.real_server.artifacts import ROOT
@@ -23,6 +22,7 @@ from tests.real_server.findings import (
     first_pools,
     judged,
     measured,
+    with_measured_pools,
 )
 from tests.real_server.first_pools import CORES
 from tests.real_server.prediction import modelled
@@ -46,8 +46,9 @@ def page() -> str:
     """The page: words by hand, tables by the measurements."""
     text = WORDS.read_text(encoding="utf-8")
     for place, table in {
-        "runs": _runs(), "errors": _errors(compared()), "servers": _errors(servers()), "cpu": _cpu(),
-        "first_pools": _first_pools(), "claims": _claims(), "quantities": _quantities(), "waiting": _waiting(),
+        "runs": _runs(), "errors": _errors(compared()), "servers": _errors(servers()),
+        "bands": _bands(), "comebacks": _comebacks(), "cpu": _cpu(),
+        "first_pools": _first_pools(), "claims": _claims(), "quantities": _quantities(),
         "figures": "\n".join(f"![quantiles of {name}](figures/{name})" for name in figures()),
     }.items():  # fmt: skip
         text = text.replace(f"<!-- {place} -->", table)
@@ -66,8 +67,14 @@ def compared() -> list[Compared]:
 
 def servers() -> list[Compared]:
     """Every measured run of a real server in which units ended well, by the model and by the clock."""
-    runs = [run for part in SERVERS if modelled(part) and measured(part.name) for run in compare(part.name)]
+    parts = [part for part in SERVERS if modelled(part) and measured(part.name) and part.name != "first-connect"]
+    runs = [run for part in parts for run in compare(part.name)]
     return [run for run in runs if run.now["ok"] and run.measured["ok"]]
+
+
+def steady() -> list[Compared]:
+    """Those at a stated share of the largest throughput, with nothing going wrong."""
+    return [run for run in servers() if (run.load or inf) < 1.0 and not EXPERIMENTS[run.experiment].signals]
 
 
 def _runs() -> str:
@@ -97,6 +104,18 @@ def _error_row(run: Compared) -> list[str]:
     failed = f"{sum(run.now['failed'].values())}, {sum(run.measured['failed'].values())}"
     load = f"{100 * run.load:.0f} %" if run.load else "burst"
     return [run.experiment, load, *values, failed, errors(committed=False), errors(committed=True)]
+
+
+def _bands() -> str:
+    """The errors of each figure by load over the steady runs of a server: the middle one, and the largest."""
+    rows = []
+    for load in sorted({run.load or 0.0 for run in steady()}):
+        runs = [run for run in steady() if run.load == load]
+        errors = [sorted((100 * run.error(of) for run in runs), key=abs) for of in NAMES]
+        rows.append(
+            [f"{100 * load:.0f} %", str(len(runs)), *(f"{e[(len(e) - 1) // 2]:+.1f} %, {e[-1]:+.1f} %" for e in errors)]
+        )
+    return _table(["Load", "Runs", *NAMES.values()], rows)
 
 
 def within_limits(run: Compared) -> dict[str, bool]:
@@ -187,25 +206,23 @@ def _first_pools() -> str:
     )
 
 
+def _comebacks() -> str:
+    rows = []
+    for name in ("kill", "stop", "rolling"):
+        [run] = compare(name)
+        facts = run.measured
+        found = facts | {"connections": facts["backends"]["count"]}
+        sources = {"measured": found, "model": run.now, "model, pools as slow as measured": with_measured_pools(name)}
+        for source, told in sources.items():
+            row = [name, source, f"{told['throughput']:.1f}/s", f"{1000 * told['p50_s']:.0f} ms"]
+            rows.append([*row, f"{sum(told['failed'].values()):,}", str(told["connections"])])
+    head = ["Experiment", "Source", "Throughput", "p50", "Failed or unfinished", "Database connections"]
+    return _table(head, rows)
+
+
 def constant(name: str) -> float:
     """The value that the model uses."""
     return float(getattr(default_constants(), name))
-
-
-def _waiting() -> str:
-    rows = []
-    for experiment in SERVERS:
-        if measured(experiment.name):
-            continue
-        bands: list[dict[str, Any]] = read_json(folder(experiment) / "prediction.json")["bands"]
-        told = "; ".join(
-            f"{band['rate']:g}/s: p50 {1000 * band['p50_s']:.1f} ms, p99 {1000 * band['p99_s']:.0f} ms, "
-            f"failed {sum(band['failed'].values())}"
-            for band in bands
-            if "p50_s" in band
-        )
-        rows.append([experiment.name, experiment.asks, told or "not modelled"])
-    return _table(["Experiment", "What it asks", "Committed prediction"], rows)
 
 
 # Figures ---------------------------------------------------------------------------------------------------------
@@ -217,7 +234,7 @@ _COLOURS = ("#1b6ca8", "#2a9d5c", "#c98a00", "#c4472b", "#7b3fa0")
 def figures() -> dict[str, str]:
     """A figure per experiment: quantiles of the model against those measured, on logarithmic axes."""
     by_name: dict[str, list[Compared]] = {}
-    for run in compared():
+    for run in [*compared(), *steady()]:
         by_name.setdefault(run.experiment, []).append(run)
     return {f"validation-{name}.svg": _figure(EXPERIMENTS[name].name, runs) for name, runs in by_name.items()}
 
