@@ -256,6 +256,8 @@ class Clock(ABC):
 
 def _last_attempts(attempts: Records) -> tuple[Records, NDArray[np.int32]]:
     """Of each unit (attempts: A by U) the attempt that succeeded, else the last one, and its number."""
+    if len(attempts) == 1:
+        return attempts[0], np.zeros(attempts.shape[1], np.int32)
     begun = (attempts["arrival_s"][1:] < inf).sum(axis=0)
     return attempts[begun, np.arange(attempts.shape[1])], begun.astype(np.int32)
 
