@@ -47,6 +47,7 @@ helm: .venv/test.stamp
 
 .venv/run.stamp: pyproject.toml | .venv/bin/python
 	$(BIN)/python -m pip install --quiet --editable '.[fast]'
+	$(BIN)/python scripts/compile_kernels.py
 	touch $@
 
 .venv/test.stamp: pyproject.toml | .venv/bin/python

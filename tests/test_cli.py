@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -321,3 +322,49 @@ def test_a_read_only_cache_is_no_error(tmp_path: Path) -> None:
         [sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=60, check=False
     )
     assert result.stdout.strip() == "None False"
+
+
+def interrupted_after(words: str, cwd: Path) -> tuple[int, str, str]:
+    """Exit code and output of a sizing that is interrupted as soon as its terminal shows these words."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [*OJP_SIZE, "--peak-rps", "2000"], cwd=cwd, stdout=subprocess.PIPE, stderr=theirs, text=True,
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "200"},
+    )  # fmt: skip
+    os.close(theirs)
+    seen = b""
+    try:
+        while words.encode() not in seen:
+            seen += os.read(ours, 4096)
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=60)
+        while True:
+            try:
+                seen += os.read(ours, 4096)
+            except OSError:  # the other end is closed
+                break
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+    return process.returncode, out, seen.decode()
+
+
+def test_an_interruption_prints_the_best_so_far_and_writes_nothing(tmp_path: Path) -> None:
+    """The first words come before anything is simulated; when a pod's loss is simulated, the update has been."""
+    code, out, seen = interrupted_after("one pod lost 1", tmp_path)
+    assert code == 130
+    assert seen.startswith("first guess, by closed forms and not simulated: ")
+    assert out.startswith("INTERRUPTED  the best so far: UNDECIDED  ")
+    assert "not simulated yet: one pod lost, steady peak" in out
+    assert "rolling update" in out
+    assert "no file was written" in seen
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interruption_before_anything_is_known_says_so(tmp_path: Path) -> None:
+    code, out, seen = interrupted_after("first guess", tmp_path)
+    assert code == 130
+    assert out == "" or out.startswith("INTERRUPTED  there is no answer yet")
+    assert "no file was written" in seen
+    assert list(tmp_path.iterdir()) == []

@@ -381,8 +381,9 @@ def test_drift_is_1_in_a_steady_run_and_infinite_where_units_hang() -> None:
 
 
 def test_the_tail_lets_a_unit_within_its_limit_end() -> None:
-    assert tail_of(Objectives(slow_p99_s=2.0, disruption_factor=3.0)) == 6.0
-    assert tail_of(Objectives(slow_p99_s=0.1, disruption_factor=2.0)) == LEAST_TAIL_S
+    assert tail_of(Objectives(slow_p99_s=2.5, disruption_factor=3.0), Situation.ROLLING_UPDATE) == 7.5
+    assert tail_of(Objectives(slow_p99_s=2.5, disruption_factor=3.0), Situation.STEADY) == 2.5
+    assert tail_of(Objectives(slow_p99_s=0.1, disruption_factor=2.0), Situation.POD_LOST) == LEAST_TAIL_S
 
 
 def test_units_that_have_not_arrived_are_not_measured() -> None:

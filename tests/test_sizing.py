@@ -24,7 +24,7 @@ from ojp_sizing.sizing.candidates import (
     pod_cpu_cores,
     undivided_pool,
 )
-from ojp_sizing.sizing.evaluate import FIRST, SITUATIONS, Task, run_task
+from ojp_sizing.sizing.evaluate import ENOUGH, SITUATIONS, Task, run_task
 from ojp_sizing.sizing.recommendation import Recommendation, check_objectives
 from ojp_sizing.sizing.resources import memory_of, request_cores
 from ojp_sizing.sizing.search import smaller_neighbours
@@ -118,7 +118,7 @@ def test_the_answer_is_shown_in_every_situation_and_within_its_own_rules(answer:
     assert answer.evaluation is not None
     assert set(answer.evaluation.results) == set(SITUATIONS)
     for result in answer.evaluation.results.values():
-        assert result.replications >= FIRST
+        assert result.replications >= ENOUGH
         for judgement in result.judgements:
             assert not judgement.estimate.high > judgement.objective.limit
     resources, need = answer.resources, answer.database

@@ -158,8 +158,8 @@ LAYOUTS: dict[str, np.dtype[Any]] = {
     # how many units have arrived and are loaded: never more than arrive, but at the end of the trace
     "state": _layout(
         [
-            ("now", _f), ("posted", _i), ("told", _i), ("arrived", _i), ("loaded", _i), ("connections", _i), ("connections_peak", _i),
-            ("unnoticed", _i), ("database_full", _i), ("database_slowdown", _f), ("news", _i),
+            ("now", _f), ("posted", _i), ("told", _i), ("arrived", _i), ("loaded", _i), ("connections", _i),
+            ("connections_peak", _i), ("unnoticed", _i), ("database_full", _i), ("database_slowdown", _f), ("news", _i),
         ]
     ),
     "posts": _layout([("time", _f), ("kind", _i), ("subject", _i)]),

@@ -171,14 +171,17 @@ def stream_of(
         else:
             blocks = until(open_arrivals(arrivals, rate, duration_s, draws.arrivals, draws.changes), end_s)
         for times_s in _in_pieces(blocks, size, most_units):
-            of_units = _units(workload, draws, len(times_s))
+            units = len(times_s)
+            jvm, kind = _units(workload, draws, units)
             if isinstance(arrivals, Replay):
-                mine = slice(recorded + done, recorded + done + len(times_s))
-                of_units |= {name: np.array(column[mine], np.int32) for name, column in _recorded(arrivals).items()}
-            zeros = np.zeros(len(times_s))
-            due = (zeros, times_s) if isinstance(arrivals, Closed) else (times_s, zeros)
-            done += len(times_s)
-            yield _piece(workload, replace(head, arrival_s=due[0], gap_s=due[1], **of_units), draws)
+                mine = slice(recorded + done, recorded + done + units)
+                jvm = np.array(arrivals.jvms[mine], np.int32) if arrivals.jvms else jvm
+                kind = np.array(arrivals.units[mine], np.int32) if arrivals.units else kind
+            zeros = np.zeros(units)
+            arrival_s, gap_s = (zeros, times_s) if isinstance(arrivals, Closed) else (times_s, zeros)
+            done += units
+            piece = replace(head, arrival_s=arrival_s, gap_s=gap_s, jvm=jvm, kind=kind)
+            yield _with_statements(workload, piece, draws)
 
     return Stream(head, pieces)
 
@@ -263,22 +266,16 @@ def _head(workload: Workload, rate: float, duration_s: float, threads: int, draw
     )
 
 
-def _recorded(arrivals: Replay) -> dict[str, Sequence[int]]:
-    """What a recording says of its units."""
-    columns = {"jvm": arrivals.jvms, "kind": arrivals.units}
-    return {name: column for name, column in columns.items() if column}
-
-
-def _units(workload: Workload, draws: _Draws, units: int) -> dict[str, NDArray[np.int32]]:
-    """The client JVM and the kind of the next units."""
+def _units(workload: Workload, draws: _Draws, units: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """The client JVM and the kind of each of the next units."""
     shares = np.array([kind.share for kind in workload.units])
-    return {
-        "jvm": draws.jvm.integers(workload.clients.jvms, size=units, dtype=np.int32),
-        "kind": draws.kind.choice(len(shares), units, p=shares / shares.sum()).astype(np.int32),
-    }
+    return (
+        draws.jvm.integers(workload.clients.jvms, size=units, dtype=np.int32),
+        draws.kind.choice(len(shares), units, p=shares / shares.sum()).astype(np.int32),
+    )
 
 
-def _piece(workload: Workload, trace: Trace, draws: _Draws) -> Trace:
+def _with_statements(workload: Workload, trace: Trace, draws: _Draws) -> Trace:
     """The next units with all that follows from their kinds, and with their statements."""
     texts, kinds, kind = workload.statements, workload.units, trace.kind
     # A unit's steps: one per execution of a statement.

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ojp_sizing.behaviour.world import ENDINGS, OK, UNFINISHED
 from ojp_sizing.deployment.deployment import Deployment
 from ojp_sizing.measurement.intervals import Count, Estimate, mean_estimate, share_estimate
-from ojp_sizing.measurement.objectives import Objectives
+from ojp_sizing.measurement.objectives import Objectives, Situation
 from ojp_sizing.measurement.warmup import warm_up_s
 from ojp_sizing.simulation.outcomes import Hazard, Outcomes
 
@@ -22,9 +22,10 @@ LEAST_TAIL_S = 2.0
 PERCENTILES = (50, 95, 99)
 
 
-def tail_of(objectives: Objectives) -> float:
-    """How long a run goes on for the last units that are measured: a unit within its limit must be able to end."""
-    return max(LEAST_TAIL_S, objectives.slow_p99_s * objectives.disruption_factor)
+def tail_of(objectives: Objectives, situation: Situation) -> float:
+    """How long a run may go on for the last units that are measured: a unit within its limit must be able to end."""
+    factor = 1.0 if situation is Situation.STEADY else objectives.disruption_factor
+    return max(LEAST_TAIL_S, objectives.slow_p99_s * factor)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from ojp_sizing.measurement.objectives import Objectives, Situation, Verdict, ov
 from ojp_sizing.report.words import shown_number
 from ojp_sizing.simulation.outcomes import Outcomes
 from ojp_sizing.simulation.simulate import Engine
-from ojp_sizing.sizing.evaluate import STEPS, Bench, judge
+from ojp_sizing.sizing.evaluate import ENOUGH, Bench, judge
 from ojp_sizing.sizing.workers import workers_for
 
 PREDICTION = "Predicted by a model whose capacity constants are themselves predicted, not measured."
@@ -76,7 +76,7 @@ def demand_points(
     rates: Sequence[float],
     *,
     seed: int = 1,
-    replications: int = STEPS[0],
+    replications: int = ENOUGH,
     engine: Engine = "auto",
 ) -> list[DemandPoint]:
     """Measure the steady situation at each of ``rates`` (units/s), with the same replications as a sizing."""

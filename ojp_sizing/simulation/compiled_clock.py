@@ -12,7 +12,7 @@ import numpy as np
 from ojp_sizing.behaviour.agenda import happen, settle_all
 from ojp_sizing.behaviour.database import database_fills, database_slows
 from ojp_sizing.behaviour.pod import pod_dies, pod_listens, pod_stops, pod_vanishes
-from ojp_sizing.behaviour.world import LAYOUTS, NOBODY
+from ojp_sizing.behaviour.world import LAYOUTS, NOBODY, World
 from ojp_sizing.demand.trace import Stream, Trace
 from ojp_sizing.deployment.deployment import Deployment
 from ojp_sizing.simulation.building import Records, as_records
@@ -216,7 +216,7 @@ class CompiledClock(Clock):
             grown = np.zeros(max(end, 2 * len(table)), LAYOUTS[name])
             grown[: len(table)] = table
             table = grown
-            self.world = self.world._replace(**{name: table})
+            self.world = World(**{**self.world._asdict(), name: table})
             self._compiled.replace(name, table)
         table[first:end] = records
 

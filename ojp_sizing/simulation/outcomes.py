@@ -63,11 +63,11 @@ def hazards_of(records: NDArray[Any]) -> tuple[Hazard, ...]:
 class Outcomes:
     """The result of one run.
 
-    Per unit that arrived by ``end_s`` (length ``arrived``): ``outcome`` is an index of ``behaviour.world.ENDINGS`` or -1 where the run ended first;
-    ``latency_s`` runs from the instant at which the unit is due to the close of its connection, less client think
-    time (inf where unfinished); where users try again, they are those of the last attempt, ``attempts`` in all, from the
-    first one's due time. ``samples`` holds, for the tables pods,
-    pools, lanes, stations, jvms and state, record arrays of shape (K, rows) at the instants ``sample_s`` (K).
+    Per unit that arrived by ``end_s`` (length ``arrived``): ``outcome`` is an index of ``behaviour.world.ENDINGS`` or -1
+    where the run ended first; ``latency_s`` runs from the instant at which the unit is due to the close of its connection,
+    less client think time (inf where unfinished); where users try again, they are those of the last attempt, ``attempts``
+    in all, from the first one's due time. ``samples`` holds, for the tables pods, pools, lanes, stations, jvms and state,
+    record arrays of shape (K, rows) at the instants ``sample_s`` (K).
     ``window_s`` is the disruption's begin and end (to the last pod's Ready), or None.
     """
 

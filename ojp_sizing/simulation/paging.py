@@ -151,7 +151,9 @@ class Paging:
         attempts = self._tables.read("units", page.first_row, page.units * self._attempts)
         attempts = attempts.reshape(page.units, self._attempts)
         begun = (attempts["arrival_s"][:, 1:] < inf).sum(axis=1)
-        units, due_s = attempts[np.arange(page.units), begun], attempts["arrival_s"][:, 0]
+        # Without retries, a view.
+        units = attempts[:, 0] if self._attempts == 1 else attempts[np.arange(page.units), begun]
+        due_s = attempts["arrival_s"][:, 0]
         finished = units["outcome"] >= OK
         latency_s = np.full(page.units, inf)
         latency_s[finished] = units["finished_s"][finished] - due_s[finished] - units["thought_s"][finished]

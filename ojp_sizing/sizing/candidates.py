@@ -45,6 +45,9 @@ LEAST_THREADS = 50
 
 #: Slots are cut for one pod gone, with this share of arrivals that may wait (Erlang C) and this stretch of slot times.
 SLOT_WAITING, SLOT_STRETCH = 0.02, 1.3
+#: Connections are cut for one pod gone, with this share of callers that may wait longer than this (Erlang C): half of the
+#: default limit on fast units, at their p99.
+POOL_WAITING, POOL_WAIT_S = 0.01, 0.025
 #: Use of connections while two pods are missing, as they are for some seconds of a rolling update.
 MOST_USE_IN_OVERLAP = 0.9
 
@@ -118,6 +121,7 @@ def _connections_per_pod(
     total = max(
         ceil(held / replicas / constants.connections_most_use),
         ceil(held / max(1, replicas - 2) / MOST_USE_IN_OVERLAP),
+        servers_for(held / survivors, POOL_WAITING, load.hold_s, POOL_WAIT_S),
         LEAST_POOL_PER_POD,
         fast + slow if segregation else 0,
     )
@@ -165,11 +169,25 @@ def _threads(demand: Demand, load: UnitLoad, replicas: int, pool_size: int, cons
     return min(max(LEAST_THREADS, ceil(wanted / 50) * 50), clients.jvms * clients.threads + clients.jvms)
 
 
+def impossible(demand: Demand, deployment: Deployment) -> str:
+    """Why no simulation can show that this deployment does, or "" where one may.
+
+    A bound, not an estimate: the mean load of a resource at steady peak, waits left out, is all that it has or more, so that its
+    queue grows without end (Loynes 1962). Everything else that the screen turns away is a rule of the sizer, a row of the table
+    of constants.
+    """
+    load = demand.load(deployment.constants)
+    loads = (
+        ("the database's cores", demand.rate * load.database_s, deployment.database.cores),
+        ("a pod's CPU", pod_cpu_cores(demand, load, deployment.replicas), deployment.limit_cores),
+        ("a pod's connections", demand.rate * load.hold_s / deployment.replicas, deployment.pool_per_pod),
+    )
+    return next((f"{what}: {asked:.3g} of {there:g} in the mean" for what, asked, there in loads if asked >= there), "")
+
+
 def _of_replicas(demand: Demand, replicas: int, constants: Constants, segregation: bool) -> Iterator[Candidate]:
     load = demand.load(constants)
     database = database_of(demand, constants)
-    if demand.rate * load.database_s >= database.cores:
-        return
     per_pod, percentage = _connections_per_pod(demand, load, replicas, constants, segregation)
     pool_size = undivided_pool(per_pod, replicas) or per_pod * replicas
     if connections_at_most(pool_size, replicas) > database.max_connections - constants.database_reserve_connections:
@@ -195,7 +213,8 @@ def _of_replicas(demand: Demand, replicas: int, constants: Constants, segregatio
             version=demand.version,
             constants=constants,
         )
-        yield Candidate(deployment, cost_cores(demand.workload, deployment))
+        if not impossible(demand, deployment):
+            yield Candidate(deployment, cost_cores(demand.workload, deployment))
 
 
 def candidates(

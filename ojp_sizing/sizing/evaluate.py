@@ -80,8 +80,8 @@ class Span:
 STEADY_SPAN = Span(1000, 5.0, 120.0)
 #: The quiet rest of an absence, and the time after a disruption in which all is to be well again.
 QUIET_SPAN, RECOVERED_SPAN = Span(300, 3.0, 20.0), Span(600, 6.0, 20.0)
-#: Replications: of the first look and behind a first verdict; then the steps to the most before "undecided" is the answer.
-FIRST, STEPS = 2, (3, 5, 10)
+#: Replications: of a first look, the fewest behind a verdict, and the steps to the most before "undecided" is the answer.
+FIRST, ENOUGH, STEPS = 2, 3, (5, 10)
 #: At steady peak the mean latency of a run's second half may be so many times that of its first.
 MOST_DRIFT = 1.5
 #: The first look passes below this part of a limit.
@@ -221,7 +221,7 @@ def run_task(task: Task) -> Replication:
     trace_seed = SeedSequence(task.seed, spawn_key=(*key, 0))
     whole = sample_disruption(task.situation, deployment, default_rng(SeedSequence(task.seed, spawn_key=(*key, 1))))
     if whole is None:
-        tail_s = tail_of(task.objectives)
+        tail_s = tail_of(task.objectives, task.situation)
         last_s = LEAD_S + STEADY_SPAN.seconds(task.workload, task.rate)
         demand = stream_of(task.workload, task.rate, last_s + tail_s, trace_seed)
         outcomes = simulate(demand, deployment, engine=task.engine, tail_s=tail_s, checked=task.checked)
@@ -285,7 +285,7 @@ class DisruptedRun:
         Recovery is measured from ``back_s`` after its end (None: not at all).
         """
         task = self.task
-        tail_s = tail_of(task.objectives)
+        tail_s = tail_of(task.objectives, task.situation)
         after_s = 0.0 if back_s is None else back_s + self._recovered_s
         # How long it lasts says what part of a day or of a recording is looked at. A stop lasts as long as the longest RPC
         # inside.
@@ -414,11 +414,9 @@ def hazards_met(replications: Sequence[Replication]) -> tuple[HazardMet, ...]:
 
 def _promising(result: SituationResult) -> bool:
     """Whether the next step of replications would probably show what is undecided, by its narrower intervals."""
-    steps = [step for step in STEPS if step > result.replications]
-    if not steps:
+    next_step = next((step for step in (ENOUGH, *STEPS) if step > result.replications), None)
+    if next_step is None:
         return False
-    # Two replications say little of their spread: what they leave open is worth five.
-    next_step = steps[0] if result.replications > FIRST else steps[1]
     narrower = half_width(next_step) / half_width(result.replications)
     return all(
         j.estimate.value + (j.estimate.high - j.estimate.value) * narrower <= j.objective.limit
@@ -436,21 +434,22 @@ def evaluations(bench: Bench, deployment: Deployment, *, thorough: bool = False)
     situations = bench.situations
     runs: Runs = {situation: [] for situation in situations}
     results: dict[Situation, SituationResult] = {}
-    plans = ({situations[0]: FIRST}, *(dict.fromkeys(situations, step) for step in (FIRST, *STEPS)))
+    plans = ({situations[0]: FIRST}, *(dict.fromkeys(situations, step) for step in (ENOUGH, *STEPS)))
     for plan in plans:
         # The later plans are for what is still undecided.
         wanted = [
             (situation, number)
             for situation, target in plan.items()
-            if target == FIRST or results[situation].verdict is Verdict.UNDECIDED
+            if target <= ENOUGH or results[situation].verdict is Verdict.UNDECIDED
             for number in range(len(runs[situation]), target)
         ]
         for (situation, _), replication in zip(wanted, bench.run(deployment, wanted), strict=True):
             runs[situation].append(replication)
         results = {situation: _result(bench, situation, done) for situation, done in runs.items() if done}
         yield Evaluation(deployment, situations, results)
-        undecided = [result for result in results.values() if result.verdict is Verdict.UNDECIDED]
-        if not undecided and len(results) == len(situations):
+        settled = [result for result in results.values() if result.replications >= ENOUGH]
+        undecided = [result for result in settled if result.verdict is Verdict.UNDECIDED]
+        if not undecided and len(settled) == len(situations):
             break
         hopeless = any(_over(result.judgements) for result in results.values()) or not all(map(_promising, undecided))
         if hopeless and not thorough:

@@ -15,13 +15,15 @@ from ojp_sizing.deployment.rules import Finding, Subject, check_version, warning
 from ojp_sizing.errors import InputError
 from ojp_sizing.measurement.objectives import Objectives, Situation, Verdict
 from ojp_sizing.simulation.simulate import Engine, clock_class
-from ojp_sizing.sizing.candidates import LIMITS_CORES, MOST_REPLICAS, Demand, candidates, constants_of, cost_cores
+from ojp_sizing.sizing.candidates import MOST_REPLICAS, Demand, candidates, constants_of, cost_cores
 from ojp_sizing.sizing.evaluate import Bench, Evaluation, evaluations, situations_with
 from ojp_sizing.sizing.resources import Resources, memory_of, request_cores
 from ojp_sizing.sizing.search import INTERRUPTED, Listener, Rejection, SearchResult, Smaller, search, unheard
 from ojp_sizing.sizing.workers import workers_for
 from ojp_sizing.theory.offered import bare_latency_s
 
+#: More cores of each pod than this for connects alone are worth a word where nothing passes the screen.
+CONNECTS_CORES = 4.0
 #: The least number of pods that survives a rolling update with one to spare (reference 7.3: two can be missing).
 LEAST_REPLICAS = 3
 
@@ -182,11 +184,11 @@ def _nearest(
         rate = int(_screened_rate(demand, constants, *bounds))
         load = demand.load(constants)
         connects_cores = demand.rate * load.every_pod_cpu_s
-        if connects_cores >= LIMITS_CORES[-1]:
+        if connects_cores > CONNECTS_CORES:
             return (
                 f"--peak-rps {rate} (by the closed-form screen, not simulated), or units that keep their connection for more"
-                f" work: every getConnection() calls every pod, and these calls alone take {connects_cores:.0f} cores of each,"
-                " however many there are"
+                f" work: every getConnection() calls every pod, and at {demand.rate:,.0f}/s these calls alone take"
+                f" {connects_cores:.0f} cores of each pod, however many there are"
             )
         if rate < 1:
             return "none at any rate within these bounds: allow more replicas, or more database connections or cores"

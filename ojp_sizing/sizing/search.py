@@ -152,11 +152,11 @@ class _Search:
         return Rejection(deployment, result.judgements, result.replications, True, _short_of_cpu(deployment, result))
 
     def _evaluate(self, deployment: Deployment) -> Evaluation | Rejection:
-        evaluation = Evaluation(deployment, self.bench.situations)
+        evaluation, before = Evaluation(deployment, self.bench.situations), self.units
         for evaluation in evaluations(self.bench, deployment):
             self.under_way = evaluation
+            self.units = before + sum(result.units for result in evaluation.results.values())
         results = evaluation.results.values()
-        self.units += sum(result.units for result in results)
         if evaluation.verdict is Verdict.MET:
             return evaluation
         missed = [j for result in results for j in result.judgements if j.verdict is not Verdict.MET]

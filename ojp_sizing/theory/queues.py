@@ -5,7 +5,7 @@ Rates per second, times in s, loads in Erlang.
 
 from __future__ import annotations
 
-from math import inf
+from math import exp, inf
 
 
 def erlang_b(servers: int, load: float) -> float:
@@ -44,9 +44,14 @@ def processor_sharing_s(rate: float, service_s: float) -> float:
     return inf if use >= 1 else service_s / (1 - use)
 
 
-def servers_for(load: float, waiting: float) -> int:
-    """The fewest servers at which at most this share of arrivals waits (Erlang C)."""
+def mmc_waits_longer(load: float, service_s: float, servers: int, wait_s: float) -> float:
+    """Probability of waiting longer than ``wait_s`` in M/M/c, first come first served (Erlang)."""
+    return erlang_c(servers, load) * exp(-max(0.0, servers - load) * wait_s / service_s) if service_s > 0 else 0.0
+
+
+def servers_for(load: float, waiting: float, service_s: float = 1.0, wait_s: float = 0.0) -> int:
+    """The fewest servers at which at most the share ``waiting`` of arrivals waits for longer than ``wait_s`` (Erlang C)."""
     servers = int(load) + 1
-    while erlang_c(servers, load) > waiting:
+    while mmc_waits_longer(load, service_s, servers, wait_s) > waiting:
         servers += 1
     return servers

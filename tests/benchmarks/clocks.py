@@ -16,8 +16,8 @@ from .comparing import Row, Work, ratio, take_turns
 from .scenarios import SCENARIOS, Scenario
 from .twin import Cluster
 
-#: Of simulated time: some 10,000 units for those that take a second for it, ten times as many for the fast ones.
-SHORT_S, LONG_S = 20.0, 200.0
+#: Of simulated time: some 20,000 units for those that take seconds for it, five times as many for the fast ones.
+SHORT_S, LONG_S = 40.0, 200.0
 SLOW_TURNS, FAST_TURNS = 3, 9
 
 

@@ -100,16 +100,22 @@ SERVERS, LOAD = 3, 0.8
 #: One run of the model is so short that it gets more customers; what is compared is the time for each.
 FEW, MANY = 10_000, 200_000
 TURNS = 3
+#: Events of a customer: arrival and end of service; arrival, three each of connect and terminate, six of the update and the
+#: client's pause after it, and a connection's hand-over where it has waited.
+THEIR_EVENTS, OUR_EVENTS = 2, 14
 
 
 def rows() -> Iterator[Row]:
     few, many = draw(SERVERS, LOAD, FEW), draw(SERVERS, LOAD, MANY)
     modelled_s = in_model(SERVERS, few)
     for name, other in (("ciw", in_ciw), ("salabim", in_salabim)):
-        what = f"{name} over compiled clock, a customer of M/M/{SERVERS}"
+        what = f"{name} over compiled clock, M/M/{SERVERS}"
         if find_spec(name) is None:
             yield Row(what, "not measured", remark=f"{name} isn't installed")
             continue
         assert np.allclose(other(SERVERS, few), modelled_s, rtol=0, atol=1e-9)
         over = side_by_side(lambda: other(SERVERS, few), lambda: in_model(SERVERS, many), TURNS)  # noqa: B023
-        yield Row(what, str(over.times(MANY / FEW)), "100" if name == "ciw" else "")
+        over = over.times(MANY / FEW)
+        remark = f"{over.first_s / FEW * 1e6:.0f} and {over.second_s / FEW * 1e6:.1f} us a customer"
+        yield Row(f"{what}, a customer", str(over), "100" if name == "ciw" else "", remark)
+        yield Row(f"{what}, an event", str(over.times(OUR_EVENTS / THEIR_EVENTS)))

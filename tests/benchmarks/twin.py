@@ -1,7 +1,7 @@
 """The request path of OJP as SimPy's manual would have it: a process per unit of work, ``Resource``, ``|`` and interrupts.
 
-An independent text, from the reference and not from ``behaviour``: it knows the trace, the deployment and nothing else of the
-model. It covers the plain path of ``scenarios``: no slots, sessions that pods lose, resizing, XA or retries.
+An independent text: of the model it knows the trace and the deployment, and nothing of ``behaviour``. It covers
+the plain path of ``scenarios``: no slots, sessions that pods lose, resizing, XA or retries.
 """
 
 from __future__ import annotations
