@@ -296,6 +296,7 @@ def test_everything_is_back_when_a_run_has_drained(number: int) -> None:
     assert (pools["open"] <= np.maximum(pools["maximum"], pools["leaked"])).all()
     assert (jvms["free"] == (0 if clock.trace.closed else clock.trace.threads)).all()
     assert clock._records("stations")["count"][-1] == 0
+    assert (clock._records("pages")["left"] == 0).all()
 
 
 #: A table, a field, how it is broken, and the law that must say so.

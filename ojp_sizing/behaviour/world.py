@@ -218,14 +218,14 @@ LAYOUTS: dict[str, np.dtype[Any]] = {
     "pages": _layout([("shift", _i), ("left", _i)]),
     "units": _layout(
         [
-            ("arrival_s", _f), ("began_s", _f), ("finished_s", _f), ("thought_s", _f), ("first", _s), ("count", _s),
-            ("jvm", _s), ("transaction", _s), ("outcome", _s), ("pod", _s), ("next", _i), ("calls", _s), ("xa", _s),
-            ("gap_s", _f), ("queued_s", _f), ("number", _i),
+            ("arrival_s", _f), ("began_s", _f), ("finished_s", _f), ("thought_s", _f), ("gap_s", _f), ("queued_s", _f),
+            ("number", _s), ("next", _s), ("first", _s), ("count", _s), ("jvm", _s), ("pod", _s), ("calls", _s),
+            ("transaction", _b), ("xa", _b), ("outcome", _b),
         ]
     ),
     "statements": _layout(
-        [("database_s", _f), ("think_s", _f), ("text", _s), ("rows", _s), ("writes", _s), ("fails", _s),
-         ("keeps", _s), ("called", _s), ("fetches", _s)]
+        [("database_s", _f), ("think_s", _f), ("text", _s), ("rows", _s), ("fetches", _s), ("writes", _b), ("fails", _b),
+         ("keeps", _b), ("called", _b)]
     ),
     # A client thread, with at most one RPC under way: ``jvm * threads + thread``, and behind them a health thread per JVM.
     # Narrow fields: in a large fleet tens of thousands are under way, and each event brings one's lines into the cache

@@ -40,7 +40,7 @@ class Tables(Protocol):
 
 
 class _Blocks:
-    """Rows of a table that grows, lent in blocks of a power of two."""
+    """Rows of a table that grows, lent in blocks of a few sizes, which are at most an eighth too large."""
 
     def __init__(self) -> None:
         self._free: dict[int, list[int]] = defaultdict(list)
@@ -48,14 +48,20 @@ class _Blocks:
 
     def take(self, rows: int) -> int:
         """The first of so many rows."""
-        size = 1 << max(rows - 1, 0).bit_length()
+        size = _size(rows)
         if self._free[size]:
             return self._free[size].pop()
         self._end += size
         return self._end - size
 
     def give_back(self, first: int, rows: int) -> None:
-        self._free[1 << max(rows - 1, 0).bit_length()].append(first)
+        self._free[_size(rows)].append(first)
+
+
+def _size(rows: int) -> int:
+    """So many rows, rounded up to four binary digits."""
+    step = 1 << max(0, rows.bit_length() - 4)
+    return -(-rows // step) * step
 
 
 @dataclass(frozen=True, slots=True)
