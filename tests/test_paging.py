@@ -117,7 +117,7 @@ def test_a_stream_that_goes_on_lasts_as_long_as_the_run(arrivals: Arrivals) -> N
     assert_same(run(sample_trace(workload, RATE, 60.0, SeedSequence(3)), clock_class("auto"))[1], found)
 
 
-@pytest.mark.parametrize("patience", [Patience(), Patience(30.0), IMPATIENT])
+@pytest.mark.parametrize("patience", [Patience(), Patience(30.0), Patience(0.08, 2, 0.05, 2.0)])
 def test_a_longer_run_takes_no_more_rows(patience: Patience, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Clock, "page_bits", 5)
     workload, deployment = workload_of(Poisson(), patience), replace(DEPLOYMENT, limit_cores=2.0)
