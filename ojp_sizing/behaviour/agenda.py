@@ -64,7 +64,7 @@ def happen(w: World, kind: int, subject: int) -> None:
     elif kind == DATABASE_TIMER:
         database_timer(w)
     elif kind == UNIT_ARRIVES:
-        unit_arrives(w, subject)
+        unit_arrives(w)
     elif kind == UNIT_BEGINS:
         unit_begins(w, subject)
     elif kind == THOUGHT:

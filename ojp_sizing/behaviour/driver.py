@@ -155,11 +155,12 @@ def _send(w: World, caller: int, rpc: int, pod: int) -> None:
 
 
 @transition
-def unit_arrives(w: World, unit: int) -> None:
-    """A unit of work is due for the first time."""
+def unit_arrives(w: World) -> None:
+    """The next unit of work is due for the first time."""
+    unit = w.state[0].arrived
     attempts = 1 + w.settings[0].retries
     if unit + 1 < w.state[0].loaded:
-        post(w, w.units[row_of(w, (unit + 1) * attempts)].arrival_s, UNIT_ARRIVES, unit + 1)
+        post(w, w.units[row_of(w, (unit + 1) * attempts)].arrival_s, UNIT_ARRIVES, 0)
     _count_arrived(w, unit + 1)
     attempt_due(w, unit * attempts)
 

@@ -14,6 +14,7 @@ from ojp_sizing.behaviour.database import database_fills, database_slows
 from ojp_sizing.behaviour.pod import pod_dies, pod_listens, pod_stops, pod_vanishes
 from ojp_sizing.behaviour.world import LAYOUTS, NOBODY, World
 from ojp_sizing.demand.trace import Stream, Trace
+from ojp_sizing.demand.workload import Patience
 from ojp_sizing.deployment.deployment import Deployment
 from ojp_sizing.simulation.building import Records, as_records
 from ojp_sizing.simulation.clock import Clock
@@ -166,6 +167,8 @@ class CompiledClock(Clock):
         self, demand: Trace | Stream, deployment: Deployment, *, warm: bool = True, checked: bool | None = None
     ) -> None:
         super().__init__(demand, deployment, warm=warm, checked=checked)
+        if len(self.world.callers) > SUBJECT_MASK:
+            raise OverflowError(f"a run has at most {SUBJECT_MASK:,} client threads")
         self._compiled = CompiledWorld(self.world, 4 * len(self.world.posts) + 4096)
 
     def _prepare(self, posts: list[tuple[float, int, int]]) -> None:
@@ -222,5 +225,11 @@ class CompiledClock(Clock):
 
     def load(self) -> None:
         super().load()
-        if max(self._paging.loaded * (1 + self.trace.patience.retries), len(self.world.callers)) > SUBJECT_MASK:
-            raise OverflowError(f"a run has at most {SUBJECT_MASK:,} attempts at units of work")
+        patience = self.trace.patience
+        if patience == Patience():
+            return
+        # Time-outs and further attempts are events about an attempt.
+        if self._paging.loaded * (1 + patience.retries) > SUBJECT_MASK:
+            raise OverflowError(
+                f"a run with time-outs or retries has at most {SUBJECT_MASK:,} attempts at units of work"
+            )

@@ -41,9 +41,9 @@ def simulate(
     warm: bool = True,
     checked: bool | None = None,
 ) -> Outcomes:
-    """Run the trace against the deployment.
+    """Run the trace, or a stream that is sampled meanwhile, against the deployment.
 
-    The run ends with the trace, or ``recovery_s`` and ``tail_s`` after the disruption's end if that is earlier; of the last
+    The run ends with its demand, or ``recovery_s`` and ``tail_s`` after the disruption's end if that is earlier; of the last
     ``tail_s`` only as much is run as the units that were due before need. ``warm`` starts
     with pools open and classifiers that have learned (see ``build_world``). ``checked`` holds the model's own laws against
     the run as it goes (``invariants``), and raises InvariantError where one is broken.

@@ -75,7 +75,7 @@ TURNS = 3
 
 
 def _cost_s(trace: Trace, deployment: Deployment) -> float:
-    """CPU seconds for each event of a run, its world already built."""
+    """CPU seconds for each event of a run, its demand already sampled."""
     clock = CompiledClock(trace, deployment)
     began = time.process_time()
     clock.run(None, inf, inf)
