@@ -163,7 +163,12 @@ def _run(options: dict[str, Any]) -> int:
         recovery_s=parse_duration(options["recovery"], "--recovery"),
     )
     _refuse(objectives.disruption_factor < 1, "--disruption-factor", "it must be 1 or more", "write for example 2")
-    _refuse(objectives.recovery_s < 45, "--recovery", "recovery is judged over 20 s at half of it", "write 45s or more")
+    _refuse(
+        objectives.recovery_s < 45,
+        "--recovery",
+        "recovery is judged within half of it, over up to 20 s",
+        "write 45s or more",
+    )
     file = read_deployment(options["deployment"]) if options["deployment"] is not None else DeploymentFile("")
     database = file.database
     if options["db_cores"] is not None:

@@ -108,7 +108,7 @@ def cost_cores(workload: Workload, deployment: Deployment) -> float:
     )
 
 
-def _connections_per_pod(
+def connections_per_pod(
     demand: Demand, load: UnitLoad, replicas: int, constants: Constants, segregation: bool
 ) -> tuple[int, int]:
     """``(connections of one pod, slowSlotPercentage)`` that the closed forms ask for."""
@@ -188,7 +188,7 @@ def impossible(demand: Demand, deployment: Deployment) -> str:
 def _of_replicas(demand: Demand, replicas: int, constants: Constants, segregation: bool) -> Iterator[Candidate]:
     load = demand.load(constants)
     database = database_of(demand, constants)
-    per_pod, percentage = _connections_per_pod(demand, load, replicas, constants, segregation)
+    per_pod, percentage = connections_per_pod(demand, load, replicas, constants, segregation)
     pool_size = undivided_pool(per_pod, replicas) or per_pod * replicas
     if connections_at_most(pool_size, replicas) > database.max_connections - constants.database_reserve_connections:
         return

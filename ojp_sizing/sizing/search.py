@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from math import ceil, inf
+from math import inf
 
 from ojp_sizing.demand.workload import Workload
 from ojp_sizing.deployment.constants import Constants, default_constants
@@ -19,6 +19,7 @@ from ojp_sizing.sizing.candidates import (
     Candidate,
     Demand,
     candidates,
+    connections_per_pod,
     cost_cores,
     likely_rung,
     pod_cpu_cores,
@@ -177,13 +178,12 @@ def smaller_neighbours(
     replicas, constants = deployment.replicas, deployment.constants
     load = demand.load(constants)
     if replicas > least_replicas:
-        fewer = replace(deployment, replicas=replicas - 1)
-        held = ceil(demand.rate * load.hold_s / (replicas - 1) / constants.connections_most_use)
-        divided = deployment.stays_undivided and undivided_pool(max(held, LEAST_POOL_PER_POD), replicas - 1) is None
+        per_pod, _ = connections_per_pod(demand, load, replicas - 1, constants, deployment.server.segregation)
+        size = undivided_pool(per_pod, replicas - 1)
         rule = "no pool that is large enough stays undivided while two of them are missing: it would be emptied"
-        size = deployment.pool_per_pod * (replicas - 1)
-        pool = replace(deployment.pool, maximum_size=undivided_pool(deployment.pool_per_pod, replicas - 1) or size)
-        yield f"replicaCount {replicas - 1}", replace(fewer, pool=pool), rule if divided else ""
+        pool = replace(deployment.pool, maximum_size=size or per_pod * (replicas - 1))
+        fewer = replace(deployment, replicas=replicas - 1, pool=pool)
+        yield f"replicaCount {replicas - 1}", fewer, rule if deployment.stays_undivided and size is None else ""
     elif replicas > 1:
         pool = replace(deployment.pool, maximum_size=deployment.pool_per_pod * (replicas - 1))
         fewer = replace(deployment, replicas=replicas - 1, pool=pool)
@@ -200,11 +200,12 @@ def smaller_neighbours(
         yield f"CPU limit {below[-1]:g}", replace(deployment, limit_cores=below[-1]), rule
     per_pod = deployment.pool_per_pod - 1
     if per_pod >= LEAST_POOL_PER_POD:
-        pool = replace(deployment.pool, maximum_size=per_pod * replicas)
+        size = (undivided_pool(per_pod, replicas) if deployment.stays_undivided else None) or per_pod * replicas
+        pool = replace(deployment.pool, maximum_size=size)
         use = demand.rate * load.hold_s / replicas / per_pod
         most = constants.connections_most_use
         rule = f"connection use at steady peak would be {use:.0%}, more than {most:.0%} (connections_most_use)"
-        yield f"maximumPoolSize {per_pod * replicas}", replace(deployment, pool=pool), rule if use > most else ""
+        yield f"maximumPoolSize {size}", replace(deployment, pool=pool), rule if use > most else ""
 
 
 def with_segregation(deployment: Deployment, segregation: bool) -> Deployment:
