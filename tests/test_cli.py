@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -356,7 +357,7 @@ def test_an_interruption_prints_the_best_so_far_and_writes_nothing(tmp_path: Pat
     assert code == 130
     assert seen.startswith("first guess, by closed forms and not simulated: ")
     assert out.startswith("INTERRUPTED  the best so far: UNDECIDED  ")
-    assert "not simulated yet: one pod lost, steady peak" in out
+    assert re.search("not simulated yet: .*steady peak", out)
     assert "rolling update" in out
     assert "no file was written" in seen
     assert list(tmp_path.iterdir()) == []

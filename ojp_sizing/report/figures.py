@@ -83,7 +83,7 @@ def demand_points(
     wanted = [(Situation.STEADY, number) for number in range(replications)]
     with workers_for(engine) as pool:
         benches = [Bench(workload, rate, Objectives(), seed, engine, pool) for rate in rates]
-        return [DemandPoint(bench.rate, measure(bench.run(deployment, wanted))) for bench in benches]
+        return [DemandPoint(bench.rate, measure(list(bench.run(deployment, wanted)))) for bench in benches]
 
 
 def highest_shown_rate(points: Sequence[DemandPoint], objectives: Objectives) -> float | None:

@@ -77,15 +77,15 @@ class Span:
         return min(self.most_s, max(self.least_s, self.slow_units / slow_rate if slow_rate > 0 else 0.0))
 
 
-STEADY_SPAN = Span(1000, 5.0, 120.0)
+STEADY_SPAN = Span(600, 5.0, 120.0)
 #: The quiet rest of an absence, and the time after a disruption in which all is to be well again.
-QUIET_SPAN, RECOVERED_SPAN = Span(300, 3.0, 20.0), Span(600, 6.0, 20.0)
+QUIET_SPAN, RECOVERED_SPAN = Span(300, 3.0, 20.0), Span(400, 4.0, 20.0)
 #: Replications: of a first look, the fewest behind a verdict, and the steps to the most before "undecided" is the answer.
 FIRST, ENOUGH, STEPS = 2, 3, (5, 10)
 #: At steady peak the mean latency of a run's second half may be so many times that of its first.
 MOST_DRIFT = 1.5
-#: The first look passes below this part of a limit.
-FIRST_LOOK_MARGIN = 0.85
+#: The first look passes below this part of a limit, and is over where the first run has so much of one.
+FIRST_LOOK_MARGIN, CLEAR_MISS = 0.85, 1.25
 #: In what every deployment is judged; the longest first, so that workers end together.
 SITUATIONS = (Situation.ROLLING_UPDATE, Situation.POD_LOST, Situation.STEADY)
 
@@ -350,7 +350,7 @@ class Bench:
 
     def run(
         self, deployment: Deployment, wanted: Sequence[tuple[Situation, int]], *, first_look: bool = False
-    ) -> list[Replication]:
+    ) -> Iterator[Replication]:
         """The wanted replications, by situation and number, in the order asked whatever the workers do."""
         tasks = [
             Task(
@@ -359,11 +359,9 @@ class Bench:
             )
             for situation, number in wanted
         ]  # fmt: skip
-        done: list[Replication] = []
         for task, replication in zip(tasks, self.pool.map(run_task, tasks), strict=True):
-            done.append(replication)
             self.progress(f"{'first look' if first_look else task.situation.value} {task.replication + 1}")
-        return done
+            yield replication
 
 
 def _over(judgements: Sequence[Judgement], margin: float = 1.0) -> tuple[Judgement, ...]:
@@ -378,8 +376,12 @@ def first_look(bench: Bench, deployment: Deployment) -> SituationResult:
     later pods are harder still, and with many replications at best it could be shown to do.
     """
     situation = Situation.ROLLING_UPDATE
-    replications = bench.run(deployment, [(situation, number) for number in range(FIRST)], first_look=True)
-    result = _result(bench, situation, replications)
+    replications: list[Replication] = []
+    for number in range(FIRST):
+        replications += bench.run(deployment, [(situation, number)], first_look=True)
+        result = _result(bench, situation, replications)
+        if _over(result.judgements, CLEAR_MISS):
+            break
     return replace(result, judgements=_over(result.judgements, FIRST_LOOK_MARGIN))
 
 
@@ -425,16 +427,19 @@ def _promising(result: SituationResult) -> bool:
     )
 
 
-def evaluations(bench: Bench, deployment: Deployment, *, thorough: bool = False) -> Iterator[Evaluation]:
+def evaluations(
+    bench: Bench, deployment: Deployment, *, thorough: bool = False, likely: bool = False
+) -> Iterator[Evaluation]:
     """Replications of every situation until the verdicts are clear, or more of them would hardly help: step by step.
 
-    It begins with the rolling update, where most candidates fail, and ends there where one does; ``thorough`` goes on to
-    the other situations and to the last step.
+    It begins with the rolling update, where most candidates fail, and ends there where one does; a ``likely`` one has all
+    situations at once. ``thorough`` goes on to the last step.
     """
     situations = bench.situations
     runs: Runs = {situation: [] for situation in situations}
     results: dict[Situation, SituationResult] = {}
-    plans = ({situations[0]: FIRST}, *(dict.fromkeys(situations, step) for step in (ENOUGH, *STEPS)))
+    first = {} if likely or thorough else {situations[0]: FIRST}
+    plans = [plan for plan in (first, *(dict.fromkeys(situations, step) for step in (ENOUGH, *STEPS))) if plan]
     for plan in plans:
         # The later plans are for what is still undecided.
         wanted = [
@@ -445,8 +450,8 @@ def evaluations(bench: Bench, deployment: Deployment, *, thorough: bool = False)
         ]
         for (situation, _), replication in zip(wanted, bench.run(deployment, wanted), strict=True):
             runs[situation].append(replication)
-        results = {situation: _result(bench, situation, done) for situation, done in runs.items() if done}
-        yield Evaluation(deployment, situations, results)
+            results = {**results, situation: _result(bench, situation, runs[situation])}
+            yield Evaluation(deployment, situations, results)
         settled = [result for result in results.values() if result.replications >= ENOUGH]
         undecided = [result for result in settled if result.verdict is Verdict.UNDECIDED]
         if not undecided and len(settled) == len(situations):

@@ -121,7 +121,9 @@ class _Search:
     def try_out(self, deployment: Deployment, *, look_first: bool = True) -> Evaluation | Rejection:
         """A first look, unless it is likely to pass, and the full evaluation, taken once."""
         if deployment not in self.tried:
-            outcome = (self._look(deployment) if look_first else None) or self._evaluate(deployment)
+            outcome = (self._look(deployment) if look_first else None) or self._evaluate(
+                deployment, likely=not look_first
+            )
             self.tried[deployment] = outcome
             if isinstance(outcome, Rejection):
                 self.rejections.append(outcome)
@@ -152,9 +154,9 @@ class _Search:
             return None
         return Rejection(deployment, result.judgements, result.replications, True, _short_of_cpu(deployment, result))
 
-    def _evaluate(self, deployment: Deployment) -> Evaluation | Rejection:
+    def _evaluate(self, deployment: Deployment, *, likely: bool) -> Evaluation | Rejection:
         evaluation, before = Evaluation(deployment, self.bench.situations), self.units
-        for evaluation in evaluations(self.bench, deployment):
+        for evaluation in evaluations(self.bench, deployment, likely=likely):
             self.under_way = evaluation
             self.units = before + sum(result.units for result in evaluation.results.values())
         results = evaluation.results.values()
