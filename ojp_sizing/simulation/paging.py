@@ -64,7 +64,7 @@ def _size(rows: int) -> int:
     return -(-rows // step) * step
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Page:
     """Where a page's units and statements are, and what of its units isn't in the tables."""
 
@@ -90,7 +90,7 @@ class Paging:
         self.loaded = 0
 
     def load(self, arrived: int) -> None:
-        """Load units until one more is there than have arrived, or all are."""
+        """Load units until the one after the next that arrives is there, or all are."""
         while self.loaded < arrived + 2:
             piece = next(self._pieces, None)
             if piece is None:
