@@ -61,7 +61,8 @@ def test_an_abridged_disruption_measures_what_the_whole_does(name: str, situatio
         assert short.low <= whole.high, measured
         assert whole.low <= short.high, measured
     assert shorts["cpu_cores"].value == pytest.approx(wholes["cpu_cores"].value, rel=0.03)
-    assert shorts["open_connections"].value == pytest.approx(wholes["open_connections"].value, rel=0.35)
+    # Clients ask again every 5 s, and drift apart meanwhile: after a short absence more of them come at once.
+    assert 0.65 <= shorts["open_connections"].value / wholes["open_connections"].value <= 2.0
 
 
 def test_an_update_of_two_pods_that_is_not_cut_weighs_nothing_anew() -> None:
