@@ -356,10 +356,13 @@ def _leave(line: str, code: int) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     from multiprocessing import active_children
+    from multiprocessing.util import _run_finalizers  # type: ignore[attr-defined]
 
     # Worker processes would outlive this one, and keep its output open.
     for child in active_children():
         child.terminate()
+    # What is shared with them is given back by finalizers, and the way out below skips those.
+    _run_finalizers(0)
     # Not sys.exit: simulations under way in other threads would be waited for.
     os._exit(code)
 
