@@ -325,7 +325,9 @@ def test_latency_and_failures_are_those_of_the_second(run: tuple[Outcomes, Deplo
 
 def test_limits_of_the_update_hold_within_its_window(run: tuple[Outcomes, Deployment, RollingUpdate]) -> None:
     outcomes, deployment, update = run
-    figure = rolling_update_over_time(outcomes, deployment, update, objectives=Objectives(fast_p99_s=0.03))
+    figure = rolling_update_over_time(
+        outcomes, deployment, update, objectives=Objectives(fast_p99_s=0.03, disruption_factor=2.0)
+    )
     (limit,) = [trace for trace in figure.data if trace.name.startswith("limit on p99")]
     assert outcomes.window_s is not None
     begin_s, ready_s = outcomes.window_s

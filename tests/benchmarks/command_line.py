@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pty
 import subprocess
 import sys
 import tempfile
@@ -12,6 +13,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from ojp_sizing.errors import EXIT_NOT_MET, EXIT_UNDECIDED
 
 from .comparing import Row, ratio, take_turns
 
@@ -47,13 +50,16 @@ def watch(*command: str) -> Seen:
     """Run a command in an empty directory. Pages that its processes share are counted once for each."""
     with tempfile.TemporaryDirectory() as directory:
         began = time.perf_counter()
-        process = subprocess.Popen(command, cwd=directory, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        # A terminal, as a person has it: the first guess is for those.
+        ours, theirs = pty.openpty()
+        process = subprocess.Popen(command, cwd=directory, stdout=theirs, stderr=theirs)
+        os.close(theirs)
         peak, first = [0], [0.0]
 
         def read() -> None:
-            assert process.stdout is not None
-            while chunk := os.read(process.stdout.fileno(), 65536):
-                first[0] = first[0] or (time.perf_counter() - began if chunk.strip() else 0.0)
+            with suppress(OSError):  # the other end is closed
+                while chunk := os.read(ours, 65536):
+                    first[0] = first[0] or (time.perf_counter() - began if chunk.strip() else 0.0)
 
         reader = threading.Thread(target=read)
         reader.start()
@@ -64,7 +70,8 @@ def watch(*command: str) -> Seen:
             time.sleep(SAMPLE_S)
         wall_s = time.perf_counter() - began
         reader.join()
-        if process.returncode not in (0, 1):
+        os.close(ours)
+        if process.returncode not in (0, EXIT_NOT_MET, EXIT_UNDECIDED):
             raise subprocess.CalledProcessError(process.returncode, command)
     return Seen(first[0], wall_s, peak[0])
 

@@ -49,8 +49,9 @@ class Fleet:
         return Deployment(
             self.replicas,
             cores,
-            ClientPool(inside + 4 * self.replicas, 5),
-            ServerSettings(ceil(inside / self.replicas) + 16, segregation=False),
+            ClientPool(2 * inside + 4 * self.replicas, 5),
+            # The first sessions of all clients go to the first pod: with few threads it would end in a convoy.
+            ServerSettings(8 * ceil(inside / self.replicas) + 16, segregation=False),
             Database(inf),
             constants=replace(constants, node_cores=cores),
         )
