@@ -141,6 +141,20 @@ def test_a_run_ends_when_all_that_is_measured_has_and_changes_nothing_of_it() ->
     assert (short.outcome[:due] == long.outcome[:due]).all()
 
 
+@pytest.mark.parametrize(("error_share", "well_after_s"), [(0.0, 3.0), (1.0, 9.0)])
+def test_all_may_be_well_once_no_breaker_is_open_or_half_of_the_time_is_over(
+    error_share: float, well_after_s: float
+) -> None:
+    """Where every statement fails, breakers open again and again."""
+    statements = tuple(replace(statement, error_share=error_share) for statement in WEB.statements)
+    trace = sample_trace(replace(WEB, statements=statements), RATE, 40.0, SeedSequence(2))
+    loss = PodLoss(1, 2.0, 5.0, 1.0)
+    outcomes = simulate(trace, DEPLOYMENTS["divided"], loss, recovery_s=2.0, well_within_s=(3.0, 9.0))
+    assert outcomes.window_s == (2.0, 8.0)
+    assert outcomes.well_s == pytest.approx(8.0 + well_after_s, abs=0.11)
+    assert outcomes.end_s == pytest.approx(outcomes.well_s + 2.0)
+
+
 def test_where_somebody_hangs_the_whole_tail_is_waited_for() -> None:
     deployment = Deployment(2, 1.0, ClientPool(2, 1), SERVER, Database(8.0))
     trace = sample_trace(WEB, 300.0, 20.0, SeedSequence(2))

@@ -299,6 +299,7 @@ def outcomes_of(
         samples=samples,
         changes=(),
         window_s=window_s,
+        well_s=inf,
         attempts=np.ones(size, np.int32),
         hazards=(),
         events=0,

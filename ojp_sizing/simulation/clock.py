@@ -76,6 +76,8 @@ class Clock(ABC):
         self._window = [inf, inf]
         self._disruptions_ahead = 0
         self._recovery_s = self._tail_s = 0.0
+        self._well_within = (0.0, 0.0)
+        self._well_s = inf
         self._end_s = self.trace.duration_s
         self._awaited: dict[tuple[int, int], Event] = {}
         self._replaced = [Event(self.env) for _ in range(deployment.replicas)]
@@ -189,9 +191,21 @@ class Clock(ABC):
         self._disruptions_ahead -= 1
         if self._disruptions_ahead == 0:
             self._window[1] = self.env.now
-            last_s = min(self.trace.duration_s - self._tail_s, self.env.now + self._recovery_s)
-            self._end_s = last_s + self._tail_s
-            self.env.process(self._await_units(last_s))
+            self.env.process(self._recover())
+
+    def _recover(self) -> Generator[Event, Any, None]:
+        """The end comes ``_recovery_s`` after all may be well: breakers that the return of a pod has opened are shut."""
+        early_s, late_s = self._well_within
+        yield self.env.timeout(early_s)
+        while self._window[1] + late_s > self.env.now and self._has_open_breaker():
+            yield self.env.timeout(LOOK_EVERY_S)
+        self._well_s = self.env.now
+        last_s = min(self.trace.duration_s - self._tail_s, self.env.now + self._recovery_s)
+        self._end_s = last_s + self._tail_s
+        self.env.process(self._await_units(last_s))
+
+    def _has_open_breaker(self) -> bool:
+        return bool((self._records("breakers")["open_until_s"] > self.env.now).any())
 
     def _await_units(self, last_s: float) -> Generator[Event, Any, None]:
         """After ``last_s`` the run goes on until each unit that was due before has ended, for ``_tail_s`` at most.
@@ -232,13 +246,23 @@ class Clock(ABC):
 
     # A run --------------------------------------------------------------------------------------------------------
 
-    def run(self, disruption: Disruption, sample_every_s: float, recovery_s: float, tail_s: float = 0.0) -> Outcomes:
-        """Run to the end of the trace, or to ``recovery_s`` and ``tail_s`` after the end of the disruption if that is earlier.
+    def run(
+        self,
+        disruption: Disruption,
+        sample_every_s: float,
+        recovery_s: float,
+        tail_s: float = 0.0,
+        well_within_s: tuple[float, float] = (0.0, 0.0),
+    ) -> Outcomes:
+        """Run to the end of the trace, or to ``recovery_s`` and ``tail_s`` after all may be well again if that is earlier.
+
+        That is the first of ``well_within_s`` after the end of the disruption, or later while a breaker is open, but at
+        most the second.
 
         The last ``tail_s`` of either are for the units that were due before, and are cut where all of them have ended.
         """
         env = self.env
-        self._recovery_s, self._tail_s = recovery_s, tail_s
+        self._recovery_s, self._tail_s, self._well_within = recovery_s, tail_s, well_within_s
         env.process(watch(self, sample_every_s))
         parts = parts_of(disruption)
         self._disruptions_ahead = len(parts)
@@ -280,6 +304,7 @@ class Clock(ABC):
             samples={name: np.stack(rows) for name, rows in self._samples.items()},
             changes=tuple(self._changes),
             window_s=None if begin_s == inf else (begin_s, ready_s),
+            well_s=self._well_s,
             hazards=hazards_of(self._records("hazards")),
             events=self.events,
         )

@@ -68,7 +68,8 @@ class Outcomes:
     less client think time (inf where unfinished); where users try again, they are those of the last attempt, ``attempts``
     in all, from the first one's due time. ``samples`` holds, for the tables pods, pools, lanes, stations, jvms and state,
     record arrays of shape (K, rows) at the instants ``sample_s`` (K).
-    ``window_s`` is the disruption's begin and end (to the last pod's Ready), or None.
+    ``window_s`` is the disruption's begin and end (to the last pod's Ready), or None; ``well_s`` when all may be well after it
+    (inf: never).
     """
 
     engine: str
@@ -84,6 +85,7 @@ class Outcomes:
     samples: dict[str, NDArray[Any]]
     changes: tuple[PodChange, ...]
     window_s: tuple[float, float] | None
+    well_s: float
     attempts: NDArray[np.int16]
     hazards: tuple[Hazard, ...]
     events: int

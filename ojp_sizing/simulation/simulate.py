@@ -38,16 +38,18 @@ def simulate(
     sample_every_s: float = 1.0,
     recovery_s: float = 60.0,
     tail_s: float = 0.0,
+    well_within_s: tuple[float, float] = (0.0, 0.0),
     warm: bool = True,
     checked: bool | None = None,
 ) -> Outcomes:
     """Run the trace, or a stream that is sampled meanwhile, against the deployment.
 
-    The run ends with its demand, or ``recovery_s`` and ``tail_s`` after the disruption's end if that is earlier; of the last
+    The run ends with its demand, or ``recovery_s`` and ``tail_s`` after all may be well if that is earlier: the first of
+    ``well_within_s`` after the disruption's end, or later while a breaker is open, at most the second. Of the last
     ``tail_s`` only as much is run as the units that were due before need. ``warm`` starts
     with pools open and classifiers that have learned (see ``build_world``). ``checked`` holds the model's own laws against
     the run as it goes (``invariants``), and raises InvariantError where one is broken.
     """
     return clock_class(engine)(trace, deployment, warm=warm, checked=checked).run(
-        disruption, sample_every_s, recovery_s, tail_s
+        disruption, sample_every_s, recovery_s, tail_s, well_within_s
     )

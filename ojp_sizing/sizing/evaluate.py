@@ -282,15 +282,16 @@ class DisruptedRun:
     def replication(self, disruption: Disruption, back_s: float | None) -> tuple[Replication, bool]:
         """Simulate this in place of the whole: what it measures, and whether it can stand for the whole.
 
-        Recovery is measured from ``back_s`` after its end (None: not at all).
+        Recovery is measured from ``back_s`` after its end (None: not at all), or later while a breaker is open.
         """
         task = self.task
         tail_s = tail_of(task.objectives, task.situation)
-        after_s = 0.0 if back_s is None else back_s + self._recovered_s
+        recovered_s = 0.0 if back_s is None else self._recovered_s
+        well_within_s = (0.0, 0.0) if back_s is None else (back_s, max(back_s, self.late_s))
         # How long it lasts says what part of a day or of a recording is looked at. A stop lasts as long as the longest RPC
         # inside.
         stops_s = STOP_S * (disruption.pods if isinstance(disruption, RollingUpdate) else 1)
-        duration_s = expected_end_s(disruption) + stops_s + after_s + tail_s
+        duration_s = expected_end_s(disruption) + stops_s + well_within_s[1] + recovered_s + tail_s
         while True:
             demand = stream_of(task.workload, task.rate, duration_s, self.trace_seed, goes_on=True)
             outcomes = simulate(
@@ -298,16 +299,17 @@ class DisruptedRun:
                 self.deployment,
                 disruption,
                 engine=task.engine,
-                recovery_s=after_s,
+                recovery_s=recovered_s,
                 tail_s=tail_s,
+                well_within_s=well_within_s,
                 checked=task.checked,
             )
-            end_s = outcomes.window_s[1] if outcomes.window_s is not None else inf
-            if end_s + after_s + tail_s <= demand.head.duration_s:
+            last_s = outcomes.well_s + recovered_s + tail_s
+            if last_s <= demand.head.duration_s:
                 break
             # Only a recording ends before the run does: another part of it, then, of more than that length.
-            duration_s = demand.head.duration_s + 5.0 if end_s == inf else end_s + after_s + tail_s
-        recovered = None if back_s is None else Part(end_s + back_s, end_s + after_s)
+            duration_s = demand.head.duration_s + 5.0 if last_s == inf else last_s
+        recovered = None if back_s is None else Part(outcomes.well_s, outcomes.well_s + recovered_s)
         parts = parts_of_run(outcomes, self.whole, disruption, self.transients)
         replication = measure_disruption(outcomes, self.deployment, parts, recovered)
         open_connections = replication.values["open_connections"] + unseen_connections(outcomes, self.whole, disruption)
