@@ -161,7 +161,7 @@ def test_checking_the_laws_goes_along_to_other_processes() -> None:
             return super().map(do, tasks)
 
     bench = Bench(WEB, 1.0, Objectives(), 1, "simpy", Looking())
-    bench.run(SMALL, [(Situation.STEADY, 0)])
+    list(bench.run(SMALL, [(Situation.STEADY, 0)]))
     assert seen[0].checked is True
 
 
