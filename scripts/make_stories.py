@@ -232,7 +232,8 @@ ended well before the update; in the 29 s after the last pod was Ready ({last_re
 for some seconds two are missing.
 
 **The mend.** More replicas, and a pool whose share doesn't change while two are missing: 28 connections are 4 a pod for 9, 8
-and 7 pods. No client is left with one pod, and no pool is emptied. It is
+and 7 pods. No client is left with one pod, and no pool is emptied. Closes still stand behind waiters for a moment when a pod is
+back, because all units have waited for its first pool, but nobody holds up for long what they wait for. It is
 more CPU, too (18 cores for 12). The update takes longer, until {last_ready_nine:.1f} s.
 
 {rows_of(update)}

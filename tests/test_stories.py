@@ -33,8 +33,8 @@ def test_the_classifier_trap_takes_segregation_off(stories: Stories) -> None:
 
 def test_more_replicas_with_an_undivided_pool_keep_pods_and_pools(stories: Stories) -> None:
     three, nine = stories[2]
-    traps = {"one_pod_left", "pool_emptied", "pool_flaps", "convoy"}
-    assert traps <= three.hazards.keys()
+    traps = {"one_pod_left", "pool_emptied", "pool_flaps"}
+    assert traps | {"convoy"} <= three.hazards.keys()
     assert not traps & nine.hazards.keys()
     assert nine.good[2:-3].mean() > 1100
 
