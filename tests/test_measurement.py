@@ -11,7 +11,7 @@ from scipy import stats
 
 from ojp_sizing.behaviour.world import CONNECTION_TIMEOUT, LAYOUTS, OK, UNFINISHED
 from ojp_sizing.deployment.deployment import Database, Deployment
-from ojp_sizing.measurement.intervals import Count, Estimate, count, mean_estimate, share_estimate
+from ojp_sizing.measurement.intervals import Count, Estimate, mean_estimate, share_estimate
 from ojp_sizing.measurement.measure import (
     LEAST_TAIL_S,
     Part,
@@ -79,6 +79,11 @@ def test_an_infinite_replication_makes_the_estimate_infinite() -> None:
     assert mean_estimate([2.0, inf, 1.0]) == Estimate(inf, 1.0, inf, 3)
     assert mean_estimate([inf, inf]) == Estimate(inf, inf, inf, 2)
     assert mean_estimate([inf, nan]) == Estimate(inf, inf, inf, 1)
+
+
+def count(hits: int, total: int) -> Count:
+    """Units that each stand for themselves."""
+    return Count(float(hits), float(total), float(total))
 
 
 def share_of(hits: Sequence[int], totals: Sequence[int]) -> Estimate:

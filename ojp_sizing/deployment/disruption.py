@@ -52,11 +52,15 @@ class RollingUpdate:
     endpoint_s: float = 1.0
     most_away_s: tuple[float, ...] = ()
 
+    @property
+    def starts_s(self) -> tuple[float, ...]:
+        """Of each pod of the StatefulSet: from the end of its process to the new one's being Ready."""
+        return tuple(restart + ready for restart, ready in zip(self.restart_s, self.ready_s, strict=True))
+
     def lasts_s(self) -> float:
         """How long the update takes, its stops not counted."""
-        starts_s = [restart + ready for restart, ready in zip(self.restart_s, self.ready_s, strict=True)]
-        most_s = self.most_away_s or (inf,) * len(starts_s)
-        return sum(min(pair) for pair in list(zip(starts_s, most_s, strict=True))[-self.pods :])
+        most_s = self.most_away_s or (inf,) * len(self.starts_s)
+        return sum(min(pair) for pair in list(zip(self.starts_s, most_s, strict=True))[-self.pods :])
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,11 +57,6 @@ class Count:
     squares: float
 
 
-def count(hits: int, total: int) -> Count:
-    """Units that each stand for themselves."""
-    return Count(float(hits), float(total), float(total))
-
-
 def share_estimate(counts: Sequence[Count]) -> Estimate:
     """A share (failed units of all units) over replications.
 

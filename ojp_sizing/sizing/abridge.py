@@ -123,8 +123,7 @@ def _parts_of_update(outcomes: Outcomes, whole: RollingUpdate, pods: int, transi
     """
     stops_s, downs_s, readies_s = (_times(outcomes, state)[:pods] for state in ("stopping", "down", "ready"))
     stopping_s = fmean(down_s - stop_s for stop_s, down_s in zip(stops_s, downs_s, strict=True))
-    starts_s = [restart + ready for restart, ready in zip(whole.restart_s, whole.ready_s, strict=True)]
-    starts_s = starts_s[-whole.pods :][::-1]
+    starts_s = whole.starts_s[-whole.pods :][::-1]
     parts: list[Part] = []
     groups = ((0, 1, starts_s[:1], transients.lost_s), (1, pods, starts_s[1:], transients.back_s))
     for first, last, stands_for, loud_s in groups:

@@ -287,7 +287,7 @@ class DisruptedRun:
         task = self.task
         tail_s = tail_of(task.objectives, task.situation)
         recovered_s = 0.0 if back_s is None else self._recovered_s
-        well_within_s = (0.0, 0.0) if back_s is None else (back_s, max(back_s, self.late_s))
+        well_within_s = (0.0, 0.0) if back_s is None else (back_s, self.late_s)
         # How long it lasts says what part of a day or of a recording is looked at. A stop lasts as long as the longest RPC
         # inside.
         stops_s = STOP_S * (disruption.pods if isinstance(disruption, RollingUpdate) else 1)

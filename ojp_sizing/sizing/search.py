@@ -113,7 +113,6 @@ class _Search:
 
     bench: Bench
     rejections: list[Rejection] = field(default_factory=list)
-    looks: dict[Deployment, SituationResult] = field(default_factory=dict)
     tried: dict[Deployment, Evaluation | Rejection] = field(default_factory=dict)
     under_way: Evaluation | None = None
     units: int = 0
