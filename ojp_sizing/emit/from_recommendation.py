@@ -264,13 +264,13 @@ def _constants(constants: Constants, workload: Workload) -> dict[str, Any]:
 
 def _real_server(evaluation: Evaluation | None) -> dict[str, Any]:
     """How far the model was from a real server: the row of the answer's use, and the others."""
-    use = busiest(evaluation)
-    row, outside = nearest(use.share) if use else (None, "")
+    use, rows = busiest(evaluation), steady_bands()
+    row, outside = nearest(use.share, rows) if use else (None, "")
     return {
         "busiest_at_steady_peak": {"resource": use.resource, "use_share": use.share} if use else None,
         "nearest_row": _band_record(row) if row else None,
         "use_is_outside_of_measured": outside or None,
-        "measured_load_shares": [row.load_from for row in steady_bands()],
+        "measured_load_shares": sorted({end for row in rows for end in (row.load_from, row.load_to)}),
         "restarts": [_band_record(row) for row in bands() if row.situation == RESTARTS],
         "source": "docs/validation.md",
     }
@@ -278,12 +278,15 @@ def _real_server(evaluation: Evaluation | None) -> dict[str, Any]:
 
 def _band_record(band: Band) -> dict[str, Any]:
     """A row; errors are relative to what was measured, below 0 where the model is too low."""
-    row = _plain(asdict(band))
     return {
-        "load_share_from": row.pop("load_from"),
-        "load_share_to": row.pop("load_to"),
-        "relative_errors": row.pop("errors"),
-        **row,
+        "situation": band.situation,
+        "load_share": [band.load_from, band.load_to],
+        "runs": band.runs,
+        "experiments": list(band.experiments),
+        "relative_error": {of: asdict(error) for of, error in band.errors.items()},
+        "server": band.server,
+        "measured_on": band.measured_on,
+        "status": band.status,
     }
 
 

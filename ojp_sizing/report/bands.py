@@ -6,7 +6,7 @@ The table is written by ``python -m tests.real_server report`` from the recorded
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from math import isnan
@@ -116,62 +116,60 @@ def busiest(evaluation: Evaluation | None) -> Use | None:
 
 
 def steady_bands() -> tuple[Band, ...]:
-    """The rows in which nothing goes wrong, by load."""
-    return tuple(sorted((band for band in bands() if band.situation == STEADY), key=lambda band: band.load_from))
+    """The rows in which nothing goes wrong."""
+    return tuple(band for band in bands() if band.situation == STEADY)
 
 
-def nearest(use: float) -> tuple[Band, str]:
-    """The row that is nearest to a use, of two that are as near the one of higher load; and where the use lies outside of
-    all that was measured "above" or "below", else "".
+def nearest(use: float, rows: Sequence[Band]) -> tuple[Band, str]:
+    """The row that is nearest to a use, of two that are as near the one of higher load; and "above" or "below" where the use
+    lies outside of all loads that were measured, else "".
     """
-    rows = steady_bands()
-    least, most = rows[0].load_from, max(row.load_to for row in rows)
-    # Loads are written with two digits: a difference in the last bits of a float is none.
+    least, most = min(row.load_from for row in rows), max(row.load_to for row in rows)
+    # Loads and uses have two digits: a difference in the last bits of a float is none.
     band = min(rows, key=lambda row: (round(row.distance(use), 6), -row.load_from))
     return band, "above" if use > most else "below" if use < least else ""
 
 
 def against(evaluation: Evaluation | None) -> dict[str, str]:
     """What is known of the model's error where this answer is, and of its error in restarts: by situation, in words."""
-    words = {STEADY: _steady_words(busiest(evaluation))}
-    words |= {band.situation: _restart_words(band) for band in bands() if band.situation == RESTARTS}
-    return words
+    words = {STEADY: steady_words(busiest(evaluation), steady_bands())}
+    return words | {band.situation: restart_words(band) for band in bands() if band.situation == RESTARTS}
 
 
-def _steady_words(use: Use | None) -> str:
+def steady_words(use: Use | None, rows: Sequence[Band]) -> str:
+    """The errors at the measured load that is nearest to a use."""
     if use is None:
-        rows = steady_bands()
-        return f"nothing was simulated at steady peak here; loads that were measured: {', '.join(row.load for row in rows)}"
-    band, outside = nearest(use.share)
-    here = f"busiest here: {use.resource}, {use.share:.0%}"
-    if outside:
-        here += "; no real server was measured at this use, the nearest row is"
-    else:
-        here += ";"
-    return f"{here} at {band.load} load: {_errors(band, 'p99', 'throughput')}"
+        loads = ", ".join(row.load for row in rows)
+        return f"nothing was simulated at steady peak, so that no row can be picked; measured were loads of {loads}"
+    band, outside = nearest(use.share, rows)
+    here = f"busiest here: {use.resource}, {100 * use.share:.0f} % in use"
+    here += "; no real server was measured at this use, the nearest is this:" if outside else ";"
+    return f"{here} at {band.load} load {_errors(band, 'p99', 'throughput')}"
 
 
-def _restart_words(band: Band) -> str:
+def restart_words(band: Band) -> str:
     """The errors in restarts; advice where the model is kinder than a real server."""
-    text = f"servers that end and come back at {band.load} load: {_errors(band, 'throughput', 'p99')}"
+    text = f"where servers ended and came back at {band.load} load {_errors(band, 'throughput', 'p99')}"
     kind = band.errors["throughput"].worst > KIND_THROUGHPUT or band.errors["p99"].worst < KIND_P99
-    return f"{text}: a best case, so update in a quiet hour" if kind else text
+    return f"{text}; so this is a best case: update in a quiet hour" if kind else text
 
 
-def _errors(band: Band, *figures: str) -> str:
-    first, *others = figures
-    runs = "in the one run" if band.runs == 1 else f"in the middle of {band.runs} runs"
-    text = f"the model's {first} was {_off(band.errors[first].middle)} {runs}{_worst(band, first)}"
-    for other in others:
-        text += f", its {other} {_off(band.errors[other].middle)}{_worst(band, other)}"
-    return f"{text} ({', '.join(band.experiments)}; OJP {band.server}, {band.measured_on})"
+def _errors(band: Band, first: str, second: str) -> str:
+    runs = "1 run" if band.runs == 1 else f"{band.runs} runs"
+    origin = f"{runs}: {', '.join(band.experiments)}; OJP {band.server}, {band.measured_on}"
+    errors = f"{first} was {_off(band, first)}, its {second} {_off(band, second)}"
+    return f"the model's {errors} ({origin})"
 
 
-def _worst(band: Band, figure: str) -> str:
-    return "" if band.runs == 1 else f" and {_off(band.errors[figure].worst)} at worst"
+def _off(band: Band, figure: str) -> str:
+    """How far off in the middle of the runs and at worst."""
+    middle, worst = (_size(error) for error in (band.errors[figure].middle, band.errors[figure].worst))
+    if band.runs == 1:
+        return middle
+    return f"{middle} in the middle and {'' if middle == worst else worst + ' '}at worst"
 
 
-def _off(error: float) -> str:
+def _size(error: float) -> str:
     if abs(error) < 0.005:
         return "right to 0.5 %"
     return f"{abs(100 * error):,.0f} % too {'low' if error < 0 else 'high'}"

@@ -154,11 +154,9 @@ def bands_csv() -> str:
     writer.writerow(head)
     for band in bands():
         errors = [error for name in NAMES.values() for error in (band.errors[name].middle, band.errors[name].worst)]
-        loads = (band.load_from, band.load_to)
-        writer.writerow(
-            [band.situation, *(f"{load:g}" for load in loads), band.runs, " ".join(band.experiments)]
-            + [*(f"{error:g}" for error in errors), band.server, band.measured_on, band.status]
-        )
+        numbers = [f"{error:.10g}" for error in errors]
+        row = [band.situation, f"{band.load_from:g}", f"{band.load_to:g}", band.runs, " ".join(band.experiments)]
+        writer.writerow([*row, *numbers, band.server, band.measured_on, band.status])
     return text.getvalue()
 
 
