@@ -26,7 +26,7 @@ from tests.real_server.recorded import Columns, folder, read_columns, write_colu
 from tests.real_server.servers import Node, play, running_server, servers
 
 PORT = 21059
-#: How long a client's four threads go on warming up, for the server's just-in-time compiler.
+#: How long a client's four threads go on warming up, for the just-in-time compilers.
 SETTLE_S = 10.0
 
 
@@ -109,12 +109,12 @@ def _clients(
     if experiment.warm and experiment.route != "driver":
         # All clients together must fit into one server's share of the pool, or the warm-up itself would wait for it.
         options["--warm"] = max(1, pool.maximum_size // (experiment.workload.clients.jvms * experiment.nodes))
-        if experiment.route == "ojp":
+        if experiment.route != "direct":
             options["--settle"] = SETTLE_S
-            if experiment.server.segregation:
-                # What a text takes first sets the mean of means for 300 s (reference 3.1): 1 ms would make all slow.
-                means_s = (statement.database_time.mean_s for statement in experiment.workload.statements)
-                options |= {"--warm-sleeps": ",".join(map(str, means_s)), "--settle-threads": pool.maximum_size}
+        if experiment.route == "ojp" and experiment.server.segregation:
+            # What a text takes first sets the mean of means for 300 s (reference 3.1): 1 ms would make all slow.
+            means_s = (statement.database_time.mean_s for statement in experiment.workload.statements)
+            options |= {"--warm-sleeps": ",".join(map(str, means_s)), "--settle-threads": pool.maximum_size}
     trace = read_columns(folder(experiment) / f"trace-{number}.csv.xz")
     quiet = ["-Dorg.slf4j.simpleLogger.defaultLogLevel=error", "-Xmx512m"]
     clients = []
