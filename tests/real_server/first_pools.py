@@ -77,7 +77,9 @@ def _kind(start: dict[str, Any]) -> tuple[int | None, int, int]:
 def _burst(place: Place, connects: int, url: str, warm_url: str, settle_s: float) -> dict[str, Any]:
     """So many connects at once by a warm client: what they took, s, and whose CPU, core s."""
     rows = [f"{unit},0.2,0,-1,0,0.0,0.0" for unit in range(connects)]
-    (place.room / "trace.csv").write_text("\n".join(["unit,due_s,transaction,text,write,sleep_s,think_s", *rows]) + "\n")
+    (place.room / "trace.csv").write_text(
+        "\n".join(["unit,due_s,transaction,text,write,sleep_s,think_s", *rows]) + "\n"
+    )
     words = {
         "--url": url, "--warm-url": warm_url, "--warm": 5, "--settle": settle_s, "--user": USER, "--password": PASSWORD,
         "--texts": place.room / "texts.sql", "--trace": place.room / "trace.csv", "--out": place.room / "units.csv",
