@@ -17,11 +17,20 @@ from ojp_sizing.errors import InputError
 from tests.real_server import artifacts, processes, recorded
 from tests.real_server.claims import CLAIMS
 from tests.real_server.experiments import EXPERIMENTS, PARTS, SERVERS, Experiment
-from tests.real_server.findings import compare, judged, measured, median, with_measured_pools
+from tests.real_server.findings import (
+    cold_pools_cpu_s,
+    compare,
+    first_pools,
+    judged,
+    measured,
+    median,
+    with_measured_pools,
+)
 from tests.real_server.postgres import programs
 from tests.real_server.predict import predicted, simulate_experiment
 from tests.real_server.prediction import modelled
 from tests.real_server.report import PAGE, figures, page, within_limits
+from tests.real_server.told import told_trace
 
 RUNS = [
     (part.name, number) for part in PARTS if modelled(part) and measured(part.name) for number in range(len(part.bands))
@@ -81,6 +90,41 @@ def test_a_failed_statement_without_a_session_loses_its_connection(name: str) ->
     assert told["ok"] == errors.count("")
     assert told["failed"]["database error"] == sum("division by zero" in error for error in errors)
     assert sum(told["failed"].values()) == len(errors) - errors.count("")
+
+
+def test_pools_that_are_built_at_once_cost_a_cold_server_its_cpu() -> None:
+    """One core: a sum that grows with the number of pools, and the time is that CPU's. A warm server builds them in passing."""
+    first_s, each_s, off = cold_pools_cpu_s()
+    assert 0.3 < first_s < 1.0
+    assert 0.01 < each_s < 0.03
+    assert off < 0.15
+    for bursts in first_pools(1, "cold").values():
+        for burst in bursts:
+            assert burst["pools"] == burst["connects"]
+            assert burst["cpu_s"]["server"] == pytest.approx(burst["last_pool_s"], rel=0.1)
+    for cores in (None, 1):
+        cold, warm = first_pools(cores, "cold"), first_pools(cores, "warm")
+        most_warm_s = max(burst["cpu_s"]["server"] for burst in warm[200])
+        assert most_warm_s < 0.2 * min(burst["cpu_s"]["server"] for burst in cold[200])
+        assert all(burst["pools"] < 0.2 * burst["connects"] for burst in warm[200])
+        assert not any(burst["failed"] for some in (cold, warm) for bursts in some.values() for burst in bursts)
+
+
+def test_the_model_is_told_what_calibrations_measured() -> None:
+    """The told latencies, CPU and overheads add up to the mean and the spread of the units of the idle server."""
+    units, rows = (
+        recorded.read_columns(recorded.folder(EXPERIMENTS["idle-server"]) / f"{part}-0.csv.xz")
+        for part in ("measured", "trace")
+    )
+    took_s = (units["ended_us"] - units["started_us"]) / 1e6
+    experiment = EXPERIMENTS["idle-server"]
+    outcomes = simulate_experiment(experiment, told_trace(experiment, 0))
+    assert outcomes.latency_s.mean() == pytest.approx(took_s.mean(), rel=0.01)
+    for level, rel in ((0.05, 0.03), (0.5, 0.01), (0.95, 0.06)):
+        for write in (0, 1):
+            mine = rows["write"] == write
+            told_s, found_s = (np.quantile(values[mine], level) for values in (outcomes.latency_s, took_s))
+            assert told_s == pytest.approx(found_s, rel=rel)
 
 
 def test_the_measured_summaries_are_those_of_the_recorded_units() -> None:

@@ -218,10 +218,23 @@ def first_pools(cores: int | None, server: Literal["cold", "warm"]) -> dict[int,
     """What was measured of bursts of first connects, by how many there were at once."""
     starts = [start for start in read_json(FIRST_POOLS)["starts"] if start["cores"] == cores and server in start]
     bursts = [start[server] for start in starts]
-    return {
-        connects: [b for b in bursts if b["connects"] == connects]
-        for connects in sorted({b["connects"] for b in bursts})
-    }
+    sizes = sorted({burst["connects"] for burst in bursts})
+    return {connects: [burst for burst in bursts if burst["connects"] == connects] for connects in sizes}
+
+
+def cold_pools_cpu_s() -> tuple[float, float, float]:
+    """(a, b, root mean square of the relative errors): a + b n core seconds for n pools at once, server on one core.
+
+    Least squares of relative errors: what a burst costs spreads in proportion to it.
+    """
+    bursts = [burst for some in first_pools(1, "cold").values() for burst in some]
+    pools, used_s = (
+        np.array([of(burst) for burst in bursts]) for of in (lambda b: b["pools"], lambda b: b["cpu_s"]["server"])
+    )
+    weighed = np.column_stack([1.0 / used_s, pools / used_s])
+    (first, each), *_ = np.linalg.lstsq(weighed, np.ones(len(bursts)), rcond=None)
+    off = weighed @ [first, each] - 1.0
+    return float(first), float(each), float(np.sqrt(np.mean(off**2)))
 
 
 def _failed(name: str) -> Quantity:

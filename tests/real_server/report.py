@@ -21,6 +21,7 @@ from tests.real_server.findings import (
     QUANTITIES,
     Compared,
     Quantity,
+    cold_pools_cpu_s,
     compare,
     first_pools,
     judged,
@@ -208,9 +209,12 @@ def _first_pools() -> str:
             row += [_spread([burst["cpu_until_at_rest_s"]["server"] for burst in bursts])]
             row += [_spread([burst[of] for burst in bursts]) for of in ("first_pool_s", "last_pool_s")]
             rows.append([*row, _spread([time for burst in bursts for time in burst["client_s"]])])
+    first_s, each_s, off = cold_pools_cpu_s()
+    fitted = f"\n\nOn one core a cold server takes {first_s:.2f} + {each_s:.4f} n core seconds for n pools at once (least squares"
+    fitted += f" of relative errors; root mean square {100 * off:.0f} %)."
     head = ["Server", "Connects at once", "Starts", "Pools", "Server's CPU, s", "PostgreSQL's CPU, s"]
     head += ["Server's CPU until at rest, s", "First pool, s", "Last pool, s", "getConnection(), s"]
-    return _table(head, rows)
+    return _table(head, rows) + fitted
 
 
 def _spread(values: Sequence[float]) -> str:
