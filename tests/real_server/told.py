@@ -57,19 +57,26 @@ def network() -> Network:
     return Network(round(mean_s / exp(sigma**2 / 2), 7), round(sigma, 3))
 
 
+@cache
+def generator_s() -> float:
+    """What a statement took beside its sleep in ``generator``, median: the pool alone was measured beside other work as it was."""
+    units, rows = _recorded("generator")
+    return round(float(np.median((units["ended_us"] - units["connected_us"]) / 1e6 - rows["sleep_s"])), 6)
+
+
 def told_trace(experiment: Experiment, number: int) -> Trace:
     """A band's recorded arrivals as the model is told them: resampled overheads (seeded), and the network's latency."""
     trace = read_trace(folder(experiment) / f"trace-{number}.csv.xz", experiment)
+    if experiment.route != "ojp":
+        return replace(trace, database_s=trace.database_s + generator_s())
     reads_s, writes_s = beyond_s()
     rng = default_rng(SeedSequence(SEED, spawn_key=(number, *experiment.name.encode(), 1)))
     drawn_s = np.where(trace.writes > 0, rng.choice(writes_s, len(trace.text)), rng.choice(reads_s, len(trace.text)))
-    trace = replace(trace, database_s=trace.database_s + drawn_s)
-    if experiment.route != "ojp":
-        return trace
     means_s = [(writes_s if text.kind == "write" else reads_s).mean() for text in experiment.workload.statements]
     way = network()
     return replace(
         trace,
+        database_s=trace.database_s + drawn_s,
         typical_ms=trace.typical_ms + 1000.0 * np.array(means_s),
         latencies_s=rng.lognormal(np.log(way.one_way_s), way.sigma, len(trace.latencies_s)),
     )
@@ -77,9 +84,14 @@ def told_trace(experiment: Experiment, number: int) -> Trace:
 
 def told(experiment: Experiment) -> dict[str, object]:
     """The same in short, for a prediction's record: medians."""
+    if experiment.route != "ojp":
+        return {"statement_beyond_its_sleep_s": generator_s()}
     reads_s, writes_s = beyond_s()
-    statements = {"read_beyond_its_sleep_s": np.median(reads_s), "write_beyond_its_sleep_s": np.median(writes_s)}
-    return statements | (asdict(network()) if experiment.route == "ojp" else {})
+    return {
+        "read_beyond_its_sleep_s": np.median(reads_s),
+        "write_beyond_its_sleep_s": np.median(writes_s),
+        **asdict(network()),
+    }
 
 
 def _recorded(name: str) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
