@@ -53,11 +53,11 @@ def test_the_model_fails_as_many_units_as_the_real_pool(name: str, number: int) 
     assert told == pytest.approx(found, rel=0.05, abs=0)
 
 
-#: Of OJP's servers, where the model isn't within the figures asked for: docs/validation.md says why.
-MISSED_OF_SERVERS = {
-    "slots": {"p95_s", "p99_s"},
-    "pool": {"p50_s", "p95_s", "p99_s"},
-    "nodes-2": {"p50_s"},
+#: Steady runs of OJP's servers, and where the model isn't within the figures asked for: docs/validation.md says why.
+MISSED_OF_SERVERS: dict[str, set[str]] = {
+    "slots": set(),
+    "pool": set(),
+    "nodes-2": {"p50_s", "p95_s", "p99_s"},
     "nodes-3": {"p50_s", "p95_s", "p99_s"},
 }
 
