@@ -53,20 +53,17 @@ def test_the_model_fails_as_many_units_as_the_real_pool(name: str, number: int) 
     assert told == pytest.approx(found, rel=0.05, abs=0)
 
 
-#: Steady runs of OJP's servers, and where the model isn't within the figures asked for: docs/validation.md says why.
-MISSED_OF_SERVERS: dict[str, set[str]] = {
-    "slots": set(),
-    "pool": set(),
-    "nodes-2": {"p50_s", "p95_s", "p99_s"},
-    "nodes-3": {"p50_s", "p95_s", "p99_s"},
-}
+#: The steady run of a server in which a figure is missed: it collapses, as the model says. docs/validation.md says why.
+MISSED_OF_SERVERS = {("threads", 0.8): {"p95_s"}}
 
 
-@pytest.mark.parametrize("name", MISSED_OF_SERVERS)
+@pytest.mark.parametrize("name", ["slots", "pool", "threads", "nodes-2", "nodes-3"])
 def test_steady_servers_carry_what_the_model_says(name: str) -> None:
     for run in compare(name):
-        assert {of for of, ok in within_limits(run).items() if not ok} <= MISSED_OF_SERVERS[name]
-        assert run.measured["failed"] == run.now["failed"] == {}
+        missed = {of for of, ok in within_limits(run).items() if not ok}
+        assert missed <= MISSED_OF_SERVERS.get((name, run.load or 0.0), set())
+        told, found = (sum(part["failed"].values()) for part in (run.now, run.measured))
+        assert told == pytest.approx(found, rel=0.02, abs=0)
 
 
 @pytest.mark.parametrize("name", ["kill", "stop", "rolling"])

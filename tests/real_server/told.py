@@ -59,7 +59,7 @@ def network() -> Network:
 
 @cache
 def generator_s() -> float:
-    """What a statement took beside its sleep in ``generator``, median: the pool alone was measured beside other work as it was."""
+    """What a statement took beside its sleep in ``generator``, median. Like the pool alone, it was measured beside other work."""
     units, rows = _recorded("generator")
     return round(float(np.median((units["ended_us"] - units["connected_us"]) / 1e6 - rows["sleep_s"])), 6)
 
