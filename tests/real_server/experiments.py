@@ -108,10 +108,17 @@ HOLDS = _workload(_read("t0", 0.040), think_s=0.010)
 #: A unit that only connects and closes: the load generator sends no statement for a unit whose list is empty.
 CONNECTS = replace(HOLDS, units=(UnitOfWork("connect", 1.0, (), False, Duration(0.0)),))
 
+#: Single statements, 20 ms each: what they take beside that calibrates the other experiments.
+_SINGLE = (_read("t0", 0.020, "constant"), _write("w", 0.020))
+
 PARTS = (
     Experiment(
         "generator", "What do the load generator, JDBC and PostgreSQL add to a statement's sleep?",
         "direct", _workload(_read("t0", 0.020, "constant")), (Band(20.0),), 20.0,
+    ),
+    Experiment(
+        "statements", "What do JDBC and PostgreSQL add to the sleep of a statement on an open connection, warmed up?",
+        "pool", _workload(*_SINGLE, shares=(0.5, 0.5)), (Band(20.0),), 60.0, pool=ClientPool(5, 5, 10.0),
     ),
     Experiment(
         "pool-hold", "The pool as the bottleneck; its connection is held until close",
@@ -183,6 +190,10 @@ _PLAIN = ServerSettings(segregation=False)
 _STEADY = _workload(_read("t0", 0.040), think_s=0.010, jvms=2, one_way_s=_ONE_WAY_S)
 
 FIRST_SERVERS = (
+    Experiment(
+        "idle-server", "The same statements through an idle warm server: what do its driver and the way to it add?",
+        "ojp", _workload(*_SINGLE, shares=(0.5, 0.5), one_way_s=_ONE_WAY_S), (Band(20.0),), 60.0, server=_PLAIN,
+    ),
     Experiment(
         "slots", "Updates that need a slot and hold a connection only for their RPC: 16 fast slots of 20",
         "ojp", _workload(_write("w", 0.040), one_way_s=_ONE_WAY_S),

@@ -32,17 +32,14 @@ def constants_of(experiment: Experiment, values: Mapping[str, float]) -> Constan
     return replace(constants, **values)
 
 
-def simulate_experiment(
-    experiment: Experiment, trace: Trace, *, statement_s: float = 0.0, values: Mapping[str, float] | None = None
-) -> Outcomes:
-    """Run the model. ``statement_s``: what a statement takes beyond its sleep; ``values``: other constants."""
+def simulate_experiment(experiment: Experiment, trace: Trace, *, values: Mapping[str, float] | None = None) -> Outcomes:
+    """Run the model. ``values``: other constants."""
     server = experiment.server
     if experiment.route == "pool":  # a pool alone: nothing else gates, and a query holds its connection to the end
         server = ServerSettings(thread_pool_size=5000, segregation=False, breaker_threshold=1_000_000)
     deployment = Deployment(
         experiment.nodes, 2.0, experiment.pool, server, constants=constants_of(experiment, values or {})
     )
-    trace = replace(trace, database_s=trace.database_s + statement_s)
     clock = SimpyClock(trace, deployment, warm=experiment.warm)
     for resize in experiment.resizes:
         clock.env.process(_resize(clock, clock.env, resize))
