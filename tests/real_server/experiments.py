@@ -75,6 +75,10 @@ class Experiment:
     endpoints: tuple[Endpoint, ...] = ()
     tail_s: float = 15.0
     """How long units may take after the last one is due."""
+    limit_cores: float | None = None
+    """CPU limit of each server by a quota; PostgreSQL and the load generators come first where cores are short."""
+    settle_s: float = 10.0
+    """How long clients go on warming up, for the server's just-in-time compiler."""
 
 
 def _read(name: str, mean_s: float, family: Literal["exponential", "constant"] = "exponential") -> StatementClass:

@@ -20,6 +20,8 @@ from ojp_sizing.simulation.outcomes import Outcomes
 from ojp_sizing.simulation.simpy_clock import SimpyClock
 from tests.real_server.experiments import Experiment, Resize
 
+#: Of the machine on which servers with a limit were measured: they can't run on more at once.
+MACHINE_CORES = 2.0
 #: Quantiles that are kept of a distribution, for the figures.
 LEVELS = np.concatenate([np.arange(1, 99) / 100, [0.99, 0.995, 0.999]])
 
@@ -39,8 +41,11 @@ def simulate_experiment(
     server = experiment.server
     if experiment.route == "pool":  # a pool alone: nothing else gates, and a query holds its connection to the end
         server = ServerSettings(thread_pool_size=5000, segregation=False, breaker_threshold=1_000_000)
+    limit_cores, known = 2.0, dict(values or {})
+    if experiment.limit_cores is not None:
+        limit_cores, known = experiment.limit_cores, {"node_cores": MACHINE_CORES} | known
     deployment = Deployment(
-        experiment.nodes, 2.0, experiment.pool, server, constants=constants_of(experiment, values or {})
+        experiment.nodes, limit_cores, experiment.pool, server, constants=constants_of(experiment, known)
     )
     trace = replace(trace, database_s=trace.database_s + statement_s)
     clock = SimpyClock(trace, deployment, warm=experiment.warm)
