@@ -39,12 +39,14 @@ from tests.real_server.stage import (
 )
 
 BAND_S, REST_S, LATE_S = 30.0, 4.0, 15.0
-THREADS = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Course:
     """``rates``: units per second of the bands; ``loads``: shares of the largest throughput, or of the limit's CPU.
+
+    The client has as many threads as the pool has connections: a server that is still slow is never asked for more, which
+    would wait 10 s, fail, and lose its connection for good (reference 1.6). Units that are due wait for a thread instead.
 
     ``changes``: constants measured apart, with which the model is asked as well as with the project's own.
     """
@@ -177,7 +179,7 @@ def measure_course(course: Course, port: int) -> None:
             looks.append(facts(place, node, client) | {"load_average": round(os.getloadavg()[0], 2)})
 
         marks = [(at_s, look) for begin in begins_s for at_s in (begin, begin + BAND_S)]
-        units = play(place, url(place), THREADS, begins_s[-1] + BAND_S + LATE_S, marks)
+        units = play(place, url(place), course.pool.maximum_size, begins_s[-1] + BAND_S + LATE_S, marks)
         time.sleep(5.0)
         rested = resident_bytes(node.process.pid) if node.process else 0
         sessions = sorted(private_bytes(pid) for pid in place.database.backends())

@@ -18,7 +18,7 @@ from ojp_sizing.deployment.constants import Constants, default_constants
 from ojp_sizing.deployment.deployment import ClientPool, ServerSettings
 from ojp_sizing.telemetry.pg_stat_statements import read_pg_stat_statements
 from tests.real_server import pgbench
-from tests.real_server.course import REST_S, THREADS, Course
+from tests.real_server.course import REST_S, Course
 from tests.real_server.cpu import FIRST_AND_LAST, STATEMENTS, Fitted, interval
 from tests.real_server.measure import machine
 from tests.real_server.predict import MACHINE_CORES
@@ -30,12 +30,12 @@ FOLDER = DATA / "end-to-end"
 LIMIT_CORES = 0.5
 POOL, SETTINGS = ClientPool(), ServerSettings()
 WARM_RATE, WARM_S = 600.0, 90.0
-#: As many callers as the pool has connections: nobody waits for one, and the server is always busy.
-SATURATING, SATURATED_S, SATURATING_RATE = 20, (70.0, 100.0), 1500.0
+#: More than it can do: as many callers as the pool has connections, each with the next unit as soon as one has ended.
+SATURATED_S, SATURATING_RATE = (70.0, 100.0), 1500.0
 #: Statements directly, through a pool of PostgreSQL's driver, at a rate at which they don't wait for each other.
 DIRECT_RATE, DIRECT_S, DIRECT_WARM_S, DIRECT_POOL = 40.0, 40.0, 15.0, 5
 #: Units of known composition, to tell the CPU of a call.
-ROUNDS, BLOCK_RATE, BLOCK_S = 5, 300.0, 6.0
+ROUNDS, BLOCK_RATE, BLOCK_S = 5, 400.0, 5.0
 
 
 def _seed(*key: int) -> SeedSequence:
@@ -136,7 +136,7 @@ def calibrate_calls(port: int) -> None:
             for begin in begins_s
             for at_s in (begin - 0.2, begin + BLOCK_S + 0.3)
         ]
-        played = play(place, url(place), THREADS, begins_s[-1] + BLOCK_S + 2.0, marks)
+        played = play(place, url(place), POOL.maximum_size, begins_s[-1] + BLOCK_S + 2.0, marks)
     recorded = []
     for number, (begin, block) in enumerate(zip(begins_s, blocks, strict=True)):
         mine = (played["due_us"] >= begin * 1e6) & (played["due_us"] < (begin + BLOCK_S) * 1e6)
@@ -164,7 +164,7 @@ def calibrate_most(port: int) -> None:
         pgbench.write_trace(place.room / "trace.csv", due_s, kind, default_rng(_seed(121)))
         told: list[dict[str, Any]] = []
         marks = [(at_s, lambda client: told.append(facts(place, node, client))) for at_s in SATURATED_S]
-        units = play(place, url(place), SATURATING, end_s + 1.0, marks)
+        units = play(place, url(place), POOL.maximum_size, end_s + 1.0, marks)
     ended_s = (units["due_us"] + units["ended_us"])[units["ended_us"] >= 0] / 1e6
     kept = (ended_s >= begin_s) & (ended_s < end_s)
     by_second = np.bincount(np.floor(ended_s[ended_s < end_s]).astype(int))
@@ -172,7 +172,7 @@ def calibrate_most(port: int) -> None:
     before, after = told
     document = {
         "machine": machine(), "versions": versions(), "limit_cores": LIMIT_CORES,
-        "limited_by": LIMITED_BY, "callers": SATURATING, "units_per_second": rate,
+        "limited_by": LIMITED_BY, "callers": POOL.maximum_size, "units_per_second": rate,
         "from_to_s": SATURATED_S, "by_second": by_second.tolist(),
         "failed": int(((units["error"] != "") & (units["error"] != "unfinished")).sum()),
         "load_average": round(os.getloadavg()[0], 2), "used": used_between(before, after, end_s - begin_s),
@@ -205,7 +205,7 @@ def per_unit_calls(counted: dict[str, int], units: int) -> list[float]:
 def workload() -> Workload:
     """What a user of ``ojp_sizing.telemetry`` gets from those statistics; one JVM, and the network as measured apart."""
     read = read_pg_stat_statements(FOLDER / "pg_stat_statements.csv", FOLDER / "units.yaml")
-    return replace(read, clients=Clients(1, THREADS), network=Network(one_way_s(), 0.0))
+    return replace(read, clients=Clients(1, POOL.maximum_size), network=Network(one_way_s(), 0.0))
 
 
 def one_way_s() -> float:

@@ -24,9 +24,9 @@ from tests.real_server.servers import Node, running_server, servers
 from tests.real_server.stage import LIMITED_BY, Stage, play, stage, url
 
 MEMORY, STARTS = (DATA / name / "measured.json" for name in ("memory", "starts"))
-POOLS, ROUNDS, LIMIT_CORES = (5, 20, 60), 4, 1.0
+POOLS, ROUNDS, LIMIT_CORES = (5, 20, 60), 3, 1.0
 #: The same number of units for each size of the pool, so that the rest of the server is as warm.
-UNITS, PLAYED_S, REST_S = 1200, 10.0, 3.0
+UNITS, PLAYED_S, REST_S = 1200, 8.0, 2.0
 LIMITS, STARTED = (None, 1.0, 0.5), 10
 
 

@@ -34,24 +34,27 @@ def constants_of(experiment: Experiment, values: Mapping[str, float]) -> Constan
     return replace(constants, **values)
 
 
-def simulate_experiment(
-    experiment: Experiment, trace: Trace, *, statement_s: float = 0.0, values: Mapping[str, float] | None = None
-) -> Outcomes:
-    """Run the model. ``statement_s``: what a statement takes beyond its sleep; ``values``: other constants."""
+def deployment_of(experiment: Experiment, values: Mapping[str, float] | None = None) -> Deployment:
+    """What the model is told of an experiment; ``values``: other constants."""
     server = experiment.server
     if experiment.route == "pool":  # a pool alone: nothing else gates, and a query holds its connection to the end
         server = ServerSettings(thread_pool_size=5000, segregation=False, breaker_threshold=1_000_000)
     limit_cores, known = 2.0, dict(values or {})
     if experiment.limit_cores is not None:
         limit_cores, known = experiment.limit_cores, {"node_cores": MACHINE_CORES} | known
-    deployment = Deployment(
-        experiment.nodes, limit_cores, experiment.pool, server, constants=constants_of(experiment, known)
-    )
+    return Deployment(experiment.nodes, limit_cores, experiment.pool, server, constants=constants_of(experiment, known))
+
+
+def simulate_experiment(
+    experiment: Experiment, trace: Trace, *, statement_s: float = 0.0, values: Mapping[str, float] | None = None
+) -> Outcomes:
+    """Run the model. ``statement_s``: what a statement takes beyond its sleep; ``values``: other constants."""
+    deployment = deployment_of(experiment, values or {})
     trace = replace(trace, database_s=trace.database_s + statement_s)
     clock = SimpyClock(trace, deployment, warm=experiment.warm)
     for resize in experiment.resizes:
         clock.env.process(_resize(clock, clock.env, resize))
-    return clock.run(_disruption(experiment), 1.0, recovery_s=1e6)
+    return clock.run(disruption_of(experiment), 1.0, recovery_s=1e6)
 
 
 def _resize(clock: SimpyClock, env: Environment, resize: Resize) -> Any:
@@ -68,7 +71,7 @@ def _resize(clock: SimpyClock, env: Environment, resize: Resize) -> Any:
 START_S = 1.2
 
 
-def _disruption(experiment: Experiment) -> Disruption:
+def disruption_of(experiment: Experiment) -> Disruption:
     """Processes that end and are started again. A process that is frozen has no counterpart in the model."""
     losses = []
     for signal in experiment.signals:

@@ -10,6 +10,7 @@ import numpy as np
 from tests.real_server.experiments import EXPERIMENTS, Band, Experiment
 from tests.real_server.predict import predicted, simulate_experiment
 from tests.real_server.recorded import draw_trace, folder, read_columns, read_trace, write_json, write_trace
+from tests.real_server.recovery import NAMES, replicated
 
 
 def predict(experiment: Experiment) -> None:
@@ -24,6 +25,8 @@ def predict(experiment: Experiment) -> None:
     if experiment.route == "ojp":
         document["settings"]["server"] = asdict(experiment.server)
     document["statement_beyond_its_sleep_s"] = statement_s(experiment)
+    if experiment.name in NAMES:
+        document["of_replications"] = replicated(experiment.name)
     write_json(folder(experiment) / "prediction.json", document | {"bands": bands})
 
 

@@ -9,7 +9,7 @@ from ojp_sizing.demand.workload import Clients, Duration, Network, StatementClas
 from ojp_sizing.deployment.constants import Constants, default_constants
 from ojp_sizing.deployment.deployment import ClientPool
 from tests.real_server import pgbench
-from tests.real_server.course import THREADS, Course
+from tests.real_server.course import Course
 from tests.real_server.end_to_end import measured_calls, one_way_s
 from tests.real_server.experiments import EXPERIMENTS
 from tests.real_server.predict import MACHINE_CORES
@@ -17,6 +17,7 @@ from tests.real_server.prediction import statement_s
 
 #: Of the limit's CPU, by the CPU of calls that ``end-to-end`` measured apart.
 LOADS = (0.3, 0.6, 0.8)
+POOL = ClientPool(60, 60)
 _UNITS = {"sleep": ("sleep",)}
 
 
@@ -25,7 +26,9 @@ def _workload() -> Workload:
     takes_s = pgbench.SLEEP_S + statement_s(EXPERIMENTS["pool-hold"])
     sleep = StatementClass("sleep", pgbench.TEXTS["sleep"][0], "read", Duration(takes_s, 1.0, "constant"))
     unit = UnitOfWork("sleep", 1.0, ("sleep",), False, Duration(0.0, 1.0, "constant"))
-    return Workload("quota", (sleep,), (unit,), clients=Clients(1, THREADS), network=Network(one_way_s(), 0.0))
+    return Workload(
+        "quota", (sleep,), (unit,), clients=Clients(1, POOL.maximum_size), network=Network(one_way_s(), 0.0)
+    )
 
 
 def _constants() -> Constants:
@@ -46,7 +49,7 @@ def _course(name: str, limit_cores: float, warm_rate: float, warm_s: float) -> C
     return Course(
         name, f"Sleeps of 20 ms through a server that is limited to {limit_cores:g} cores",
         limit_cores, LOADS, _UNITS, partial(_rates, limit_cores), _workload, _constants, measured_calls,
-        warm_rate, warm_s, ClientPool(60, 60),
+        warm_rate, warm_s, POOL,
     )  # fmt: skip
 
 
