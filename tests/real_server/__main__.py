@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
 
 from ojp_sizing.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, InputError
 from tests.real_server.experiments import EXPERIMENTS, PARTS, SERVERS, Experiment
@@ -26,10 +27,10 @@ def main() -> int:
     try:
         if unknown:
             raise InputError(unknown[0], "no such experiment", f"there are {', '.join(known)}")
-        _do_alone(given.step, given.experiments, given.port)
         chosen = [EXPERIMENTS[name] for name in given.experiments if name in EXPERIMENTS]
         if chosen or not given.experiments:
             _do(given.step, chosen, given.port)
+        _do_alone(given.step, given.experiments, given.port)
     except InputError as problem:
         print(problem, file=sys.stderr)
         return EXIT_BAD_INPUT
@@ -39,24 +40,27 @@ def main() -> int:
 
 
 def _do_alone(step: str, names: list[str], port: int) -> None:
+    """What has a way of its own; after all else where everything is validated anew."""
     from tests.real_server import end_to_end
     from tests.real_server.course import measure_course, predict_course
     from tests.real_server.footprint import measure_memory, measure_starts
-    from tests.real_server.quota import QUOTAS
+    from tests.real_server.report_limited import COURSES
 
     if step == "calibrate":
         for name in names or CALIBRATIONS:
             print(f"calibrate {name}", flush=True)
             getattr(end_to_end, f"calibrate_{name}")(port)
-    for course in (end_to_end.END_TO_END, *QUOTAS):
-        if step == "predict" and (not names or course.name in names):
-            predict_course(course)
-        if step == "measure" and course.name in names:
-            measure_course(course, port)
-    if step == "measure" and "memory" in names:
-        measure_memory(port)
-    if step == "measure" and "starts" in names:
-        measure_starts(port)
+    if step == "predict":
+        for course in COURSES:
+            if not names or course.name in names:
+                predict_course(course)
+    if step in ("measure", "validate"):
+        ways = {course.name: partial(measure_course, course) for course in COURSES}
+        ways |= {"memory": measure_memory, "starts": measure_starts}
+        for name in names if names or step == "measure" else ALONE:
+            if name in ways:
+                print(f"measure {name}", flush=True)
+                ways[name](port)
 
 
 def _do(step: str, chosen: list[Experiment], port: int) -> None:
