@@ -67,8 +67,8 @@ def _resize(clock: SimpyClock, env: Environment, resize: Resize) -> Any:
     clock._put_posts()
 
 
-#: From the start of a server's process to its listening, by a trial of the harness; ``first-connect`` measures it.
-START_S = 1.2
+#: From the start of a server's process to its listening with a limit of one core, by ``starts``.
+START_S = 0.7
 
 
 def disruption_of(experiment: Experiment) -> Disruption:
