@@ -117,6 +117,17 @@ def _ms(seconds: float) -> str:
     return f"{1000 * seconds:.2f} ms"
 
 
+def warming() -> str:
+    """What a new process does in its first 100 s under saturation."""
+    document = read_json(END_TO_END_FOLDER / "most.json")
+    done, limit = np.array(document["by_second"]), document["limit_cores"]
+    rows = []
+    for begin, end in ((4, 10), (10, 20), (20, 30), (30, 40), (40, 50), (50, 60), (60, 70), (70, 100)):
+        rate = float(done[begin:end].mean())
+        rows.append([f"{begin} to {end} s", f"{rate:,.0f}/s", f"{1000 * limit / rate:.2f} ms"])
+    return table(["After the first unit", "Units", "The limit's CPU for a unit"], rows)
+
+
 def memory() -> str:
     """What a connection more takes."""
     if not MEMORY.exists():
