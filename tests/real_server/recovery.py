@@ -50,7 +50,7 @@ def recovered(
     first_s = min(signal.at_s for signal in experiment.signals)
     back_s = min(signal.at_s for signal in experiment.signals if signal.what == "start")
     early = ~well & (due_s < back_s) & np.isfinite(latency_s)
-    found_s = float((due_s + latency_s)[early].max()) - first_s if early.any() else 0.0
+    found_s = max(0.0, float((due_s + latency_s)[early].max()) - first_s) if early.any() else 0.0
     steady = latency_s[(due_s >= FROM_S) & (due_s < first_s)]
     limit_s = FACTOR * float(np.quantile(steady, 0.95, method="inverted_cdf"))
     bad_s = 0.0
