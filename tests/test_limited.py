@@ -16,7 +16,7 @@ from tests.real_server.end_to_end import calls, workload
 from tests.real_server.experiments import EXPERIMENTS
 from tests.real_server.footprint import per_connection
 from tests.real_server.recorded import read_columns
-from tests.real_server.recovery import recovered
+from tests.real_server.recovery import measured_recovery, recovered, replicated
 from tests.real_server.report import within_limits
 from tests.real_server.report_limited import compare_course, measured_courses, with_own_cpu
 
@@ -79,6 +79,14 @@ def test_a_connection_s_memory_is_seen_where_it_is_large_enough() -> None:
     assert per_connection("live_heap_bytes").low > 0
     assert per_connection("sessions_private_bytes").low > 1e6
     assert per_connection("resident_bytes").low < 0  # a JVM's resident memory doesn't show it
+
+
+def test_a_kill_under_load_fails_as_many_units_as_the_model_s_range_says() -> None:
+    """On a server that is back every caller builds a pool, and nothing is well again within the run (reference 1.1)."""
+    found, told = measured_recovery("kill"), replicated("kill")
+    assert told["failed"][0] <= found.failed <= told["failed"][-1]
+    assert told["well_s"][0] == found.well_s == np.inf
+    assert told["pool_s"][0] == pytest.approx(found.pool_s, rel=0.15)
 
 
 def _can_make_groups() -> bool:

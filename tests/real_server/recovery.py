@@ -6,6 +6,7 @@ The same definitions for both, on units alone: when each was due, when it ended,
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -101,6 +102,7 @@ def modelled_recovery(experiment: Experiment, trace: Trace) -> Recovery:
     )
 
 
+@cache
 def replicated(name: str) -> dict[str, Any]:
     """Of ``REPLICATIONS`` traces that are drawn anew: the values of each quantity, sorted."""
     experiment = EXPERIMENTS[name]
