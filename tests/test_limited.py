@@ -14,6 +14,7 @@ from ojp_sizing.errors import InputError
 from tests.real_server import artifacts, groups, pgbench
 from tests.real_server.end_to_end import calls, workload
 from tests.real_server.experiments import EXPERIMENTS
+from tests.real_server.findings import compare
 from tests.real_server.footprint import per_connection
 from tests.real_server.recorded import read_columns
 from tests.real_server.recovery import measured_recovery, recovered, replicated
@@ -87,6 +88,9 @@ def test_a_kill_under_load_fails_as_many_units_as_the_model_s_range_says() -> No
     assert told["failed"][0] <= found.failed <= told["failed"][-1]
     assert told["well_s"][0] == found.well_s == np.inf
     assert told["pool_s"][0] == pytest.approx(found.pool_s, rel=0.15)
+    [run] = compare("kill")
+    assert abs(run.error("throughput")) < 0.1
+    assert run.now["connections"] == pytest.approx(run.measured["backends"]["count"], rel=0.1)
 
 
 def _can_make_groups() -> bool:

