@@ -1,34 +1,66 @@
-"""``python -m tests.real_server [predict|measure|cpu|first-pools|report|validate] [experiment ...]``."""
+"""``python -m tests.real_server [predict|measure|calibrate|cpu|first-pools|report|validate] [experiment ...]``."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
 
 from ojp_sizing.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, InputError
 from tests.real_server.experiments import EXPERIMENTS, PARTS, SERVERS, Experiment
 from tests.real_server.processes import interrupts_unwind
 
+#: Experiments with a way of their own, and their calibrations.
+ALONE = ("end-to-end", "quota-0.5", "quota-0.25", "memory", "starts")
+CALIBRATIONS = ("statements", "calls", "most")
+
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.real_server", description=__doc__)
-    parser.add_argument("step", choices=["predict", "measure", "cpu", "first-pools", "report", "validate"])
+    parser.add_argument("step", choices=["predict", "measure", "calibrate", "cpu", "first-pools", "report", "validate"])
     parser.add_argument("experiments", nargs="*", help="names; all that can be run where none is given")
     parser.add_argument("--port", type=int, default=21059, help="the first of the ports that are used")
     given = parser.parse_args()
-    unknown = [name for name in given.experiments if name not in EXPERIMENTS]
+    known = CALIBRATIONS if given.step == "calibrate" else (*EXPERIMENTS, *ALONE)
+    unknown = [name for name in given.experiments if name not in known]
     interrupts_unwind()
     try:
         if unknown:
-            raise InputError(unknown[0], "no such experiment", f"there are {', '.join(EXPERIMENTS)}")
-        chosen = [EXPERIMENTS[name] for name in given.experiments]
-        _do(given.step, chosen, given.port)
+            raise InputError(unknown[0], "no such experiment", f"there are {', '.join(known)}")
+        chosen = [EXPERIMENTS[name] for name in given.experiments if name in EXPERIMENTS]
+        if chosen or not given.experiments:
+            _do(given.step, chosen, given.port)
+        _do_alone(given.step, given.experiments, given.port)
     except InputError as problem:
         print(problem, file=sys.stderr)
         return EXIT_BAD_INPUT
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     return 0
+
+
+def _do_alone(step: str, names: list[str], port: int) -> None:
+    """What has a way of its own; after all else where everything is validated anew."""
+    from tests.real_server import end_to_end
+    from tests.real_server.course import measure_course, predict_course
+    from tests.real_server.footprint import measure_memory, measure_starts
+    from tests.real_server.report_limited import COURSES
+
+    if step == "calibrate":
+        for name in names or CALIBRATIONS:
+            print(f"calibrate {name}", flush=True)
+            getattr(end_to_end, f"calibrate_{name}")(port)
+    if step == "predict":
+        for course in COURSES:
+            if not names or course.name in names:
+                predict_course(course)
+    if step in ("measure", "validate"):
+        ways = {course.name: partial(measure_course, course) for course in COURSES}
+        ways |= {"memory": measure_memory, "starts": measure_starts}
+        for name in names if names or step == "measure" else ALONE:
+            if name in ways:
+                print(f"measure {name}", flush=True)
+                ways[name](port)
 
 
 def _do(step: str, chosen: list[Experiment], port: int) -> None:

@@ -156,7 +156,7 @@ class Fitted:
 def per_unit() -> dict[str, Fitted]:
     """Core seconds per unit of each composition, idling taken off; over the rounds after the first."""
     used = _used()
-    return {name: _interval(column) for name, column in zip((c.name for c in COMPOSITIONS), used.T, strict=True)}
+    return {name: interval(column) for name, column in zip((c.name for c in COMPOSITIONS), used.T, strict=True)}
 
 
 def fit() -> dict[str, Fitted]:
@@ -167,7 +167,7 @@ def fit() -> dict[str, Fitted]:
     counts = np.array([_counts(run) for run in read_json(RECORD)["played"][: len(COMPOSITIONS)]])
     found = np.array([np.linalg.lstsq(counts, used, rcond=None)[0] for used in _used()])
     names = ("connect and terminateSession together", "other small call", "statement")
-    return {name: _interval(column) for name, column in zip(names, found.T, strict=True)}
+    return {name: interval(column) for name, column in zip(names, found.T, strict=True)}
 
 
 def _used() -> NDArray[np.float64]:
@@ -186,7 +186,8 @@ def _counts(run: dict[str, Any]) -> list[float]:
     return [ends / 2, sum(calls.values()) - ends - statements, statements]
 
 
-def _interval(values: NDArray[np.float64]) -> Fitted:
+def interval(values: NDArray[np.float64]) -> Fitted:
+    """The mean of independent values."""
     half = float(stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
     mean = float(values.mean())
     return Fitted(mean, mean - half, mean + half, len(values))

@@ -75,6 +75,10 @@ class Experiment:
     endpoints: tuple[Endpoint, ...] = ()
     tail_s: float = 15.0
     """How long units may take after the last one is due."""
+    limit_cores: float | None = None
+    """CPU limit of each server by a quota; PostgreSQL and the load generators come first where cores are short."""
+    settle_s: float = 20.0
+    """How long clients go on warming up, for the server's just-in-time compiler."""
 
 
 def _read(name: str, mean_s: float, family: Literal["exponential", "constant"] = "exponential") -> StatementClass:
@@ -236,7 +240,7 @@ FIRST_SERVERS = (
     ),
     Experiment(
         "kill", "One of three dies at 10 s; a new one starts at 25 s",
-        "ojp", _STEADY, (Band(160.0, 0.4),), 60.0, server=_PLAIN, nodes=3,
+        "ojp", _STEADY, (Band(160.0, 0.4),), 60.0, server=_PLAIN, nodes=3, limit_cores=1.0,
         signals=(Signal(10.0, 2, "KILL"), Signal(25.0, 2, "start")),
     ),
     Experiment(
@@ -292,7 +296,8 @@ LATER_SERVERS = (
     ),
     Experiment(
         "rolling", "Three servers are stopped one after the other, and each is back after 3 s",
-        "ojp", _STEADY, (Band(160.0, 0.4),), 60.0, server=_PLAIN, nodes=3, signals=_stops((10.0, 2), (25.0, 1), (40.0, 0)),
+        "ojp", _STEADY, (Band(160.0, 0.4),), 60.0, server=_PLAIN, nodes=3,
+        signals=_stops((10.0, 2), (25.0, 1), (40.0, 0)),
     ),
 )  # fmt: skip
 SERVERS = FIRST_SERVERS + LATER_SERVERS

@@ -45,7 +45,7 @@ def measure_first_pools(port: int, cores: tuple[int | None, ...] = CORES, starts
     made = []
     with ExitStack() as stack:
         room = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ojp-validate-")))
-        database = stack.enter_context(postgres(room, port, connections=CONNECTIONS))
+        database = stack.enter_context(postgres(room, port, more={"max_connections": CONNECTIONS}))
         path = class_path(room)
         # Another server, on which clients warm up: their own classes are then loaded when they meet the new one.
         stack.enter_context(servers(ServerSettings(), [port + 1], room))

@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from tests.real_server.artifacts import DRIVER, LIBRARIES, compiled, jar, java_home, server_jar
 from tests.real_server.endpoints import Listener, listeners
 from tests.real_server.experiments import Experiment
+from tests.real_server.groups import REST_SHARES, group
 from tests.real_server.postgres import PASSWORD, USER, Postgres, postgres
 from tests.real_server.predict import summary
 from tests.real_server.processes import cpu_s, private_bytes, resident_bytes, running
@@ -26,9 +28,6 @@ from tests.real_server.recorded import Columns, folder, read_columns, write_colu
 from tests.real_server.servers import Node, play, running_server, servers
 
 PORT = 21059
-#: How long a client goes on warming up at full speed, for the just-in-time compilers: after half of that, with four threads,
-#: a server was still young in the first three seconds of a run, and the load of 90 % brought it down.
-SETTLE_S = 20.0
 
 
 def measure(experiment: Experiment, port: int = PORT) -> None:
@@ -61,11 +60,18 @@ def _run(experiment: Experiment, number: int, room: Path, port: int) -> dict[str
         # Endpoints without a server behind them are a client's own, so that we see which client came when.
         clients_apart = experiment.workload.clients.jvms if experiment.endpoints else 1
         ports = [port + 1 + number for number in range(experiment.nodes * clients_apart)]
-        database = stack.enter_context(postgres(room, port)) if experiment.route != "driver" else None
-        nodes = stack.enter_context(servers(experiment.server, ports, room)) if experiment.route == "ojp" else []
+        limited = experiment.limit_cores is not None
+        enter = stack.enter_context(group("rest", REST_SHARES)).enter if limited else []
+        database = stack.enter_context(postgres(room, port, enter=enter)) if experiment.route != "driver" else None
+        nodes = (
+            stack.enter_context(servers(experiment.server, ports, room, limit_cores=experiment.limit_cores))
+            if experiment.route == "ojp"
+            else []
+        )
         ends = stack.enter_context(listeners(experiment.endpoints * clients_apart, ports))
-        clients = _clients(experiment, number, room, database, ports, stack)
+        clients = _clients(experiment, number, room, database, ports, stack, enter)
         before = [cpu_s(node.process.pid) for node in nodes if node.process]
+        still = [node.group.throttled() for node in nodes if node.group]
         zero = time.time() + 1.0
         for client in clients:
             assert client.stdin is not None
@@ -77,6 +83,12 @@ def _run(experiment: Experiment, number: int, room: Path, port: int) -> dict[str
         limit_s = experiment.duration_s + experiment.tail_s
         time.sleep(max(0.0, zero + experiment.duration_s - time.time()))
         extra = _facts(database, nodes, before, zero)
+        if limited:
+            extra["limited"] = {
+                "cores": experiment.limit_cores, "by": "cgroup v1, a quota in periods of 100 ms",
+                "shares": "8 to 1 for PostgreSQL and the load generators", "before": still,
+                "at_the_end": [node.group.throttled() for node in nodes if node.group],
+            }  # fmt: skip
         for client in clients:
             client.wait(max(1.0, zero + limit_s + 30 - time.time()))
         units = _read_units(room, len(clients))
@@ -88,7 +100,13 @@ def _run(experiment: Experiment, number: int, room: Path, port: int) -> dict[str
 
 
 def _clients(
-    experiment: Experiment, number: int, room: Path, database: Postgres | None, ports: list[int], stack: ExitStack
+    experiment: Experiment,
+    number: int,
+    room: Path,
+    database: Postgres | None,
+    ports: list[int],
+    stack: ExitStack,
+    enter: Sequence[str] = (),
 ) -> list[subprocess.Popen[str]]:
     """A load generator for each client JVM; each has said that it is ready."""
     classes = compiled(room)
@@ -117,7 +135,7 @@ def _clients(
         # A client must fit into one server's share of the pool, or its warm-up would wait for it; they warm up in turn.
         options["--warm"] = max(1, pool.maximum_size // experiment.nodes)
         if experiment.route != "direct":
-            options["--settle"] = SETTLE_S
+            options["--settle"] = experiment.settle_s
             options["--settle-threads"] = pool.maximum_size
         if experiment.route == "ojp" and experiment.server.segregation:
             # What a text takes first sets the mean of means for 300 s (reference 3.1): 1 ms would make all slow.
@@ -135,7 +153,7 @@ def _clients(
         mine = {"--url": url, "--trace": room / f"trace-{jvm}.csv", "--out": room / f"units-{jvm}.csv"}
         _write_plain(mine["--trace"], own)
         words = [str(word) for pair in (options | mine).items() for word in pair]
-        command = [java_home(17) / "bin" / "java", *quiet, "-cp", path, "LoadGenerator", *words]
+        command = [*enter, java_home(17) / "bin" / "java", *quiet, "-cp", path, "LoadGenerator", *words]
         log = room / f"client-{jvm}.log"
         client = stack.enter_context(running(command, log, stdin=subprocess.PIPE, output=subprocess.PIPE))
         clients.append(client)

@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,8 +78,13 @@ def _wait_until_ready(database: Postgres) -> None:
 
 
 @contextmanager
-def postgres(room: Path, port: int, *, connections: int = 1000) -> Iterator[Postgres]:
-    """PostgreSQL in a directory of its own within ``room``. It doesn't wait for the disk: only its time counts here."""
+def postgres(
+    room: Path, port: int, *, enter: Sequence[str] = (), more: Mapping[str, object] | None = None
+) -> Iterator[Postgres]:
+    """PostgreSQL in a directory of its own within ``room``. It doesn't wait for the disk: only its time counts here.
+
+    ``enter``: words that put it into a control group; ``more``: other settings.
+    """
     need_free(port)
     directory = room / "postgres"
     directory.mkdir()
@@ -97,11 +102,11 @@ def postgres(room: Path, port: int, *, connections: int = 1000) -> Iterator[Post
         cwd=directory, capture_output=True, timeout=LIMIT_S, check=True,
     )  # fmt: skip
     settings = {
-        "listen_addresses": LOOPBACK, "port": port, "unix_socket_directories": directory,
-        "max_connections": connections, "fsync": "off", "synchronous_commit": "off", "jit": "off", "autovacuum": "off",
+        "listen_addresses": LOOPBACK, "port": port, "unix_socket_directories": directory, "max_connections": 1000,
+        "fsync": "off", "synchronous_commit": "off", "jit": "off", "autovacuum": "off", **(more or {}),
     }  # fmt: skip
     flags = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
-    command = [*as_user, programs() / "postgres", "-D", directory / "data", *flags]
+    command = [*enter, *as_user, programs() / "postgres", "-D", directory / "data", *flags]
     with running(command, room / "postgres.log", stop=signal.SIGINT) as server:
         wait_for_port(port, server, LIMIT_S)
         database = Postgres(port, server.pid)

@@ -20,6 +20,8 @@ from ojp_sizing.simulation.outcomes import Outcomes
 from ojp_sizing.simulation.simpy_clock import SimpyClock
 from tests.real_server.experiments import Experiment, Resize
 
+#: Of the machine on which servers with a limit were measured: they can't run on more at once.
+MACHINE_CORES = 2.0
 #: Quantiles that are kept of a distribution, for the figures.
 LEVELS = np.concatenate([np.arange(1, 99) / 100, [0.99, 0.995, 0.999]])
 
@@ -32,18 +34,24 @@ def constants_of(experiment: Experiment, values: Mapping[str, float]) -> Constan
     return replace(constants, **values)
 
 
-def simulate_experiment(experiment: Experiment, trace: Trace, *, values: Mapping[str, float] | None = None) -> Outcomes:
-    """Run the model. ``values``: other constants."""
+def deployment_of(experiment: Experiment, values: Mapping[str, float] | None = None) -> Deployment:
+    """What the model is told of an experiment; ``values``: other constants."""
     server = experiment.server
     if experiment.route == "pool":  # a pool alone: nothing else gates, and a query holds its connection to the end
         server = ServerSettings(thread_pool_size=5000, segregation=False, breaker_threshold=1_000_000)
-    deployment = Deployment(
-        experiment.nodes, 2.0, experiment.pool, server, constants=constants_of(experiment, values or {})
-    )
+    limit_cores, known = 2.0, dict(values or {})
+    if experiment.limit_cores is not None:
+        limit_cores, known = experiment.limit_cores, {"node_cores": MACHINE_CORES} | known
+    return Deployment(experiment.nodes, limit_cores, experiment.pool, server, constants=constants_of(experiment, known))
+
+
+def simulate_experiment(experiment: Experiment, trace: Trace, *, values: Mapping[str, float] | None = None) -> Outcomes:
+    """Run the model. ``values``: other constants."""
+    deployment = deployment_of(experiment, values)
     clock = SimpyClock(trace, deployment, warm=experiment.warm)
     for resize in experiment.resizes:
         clock.env.process(_resize(clock, clock.env, resize))
-    return clock.run(_disruption(experiment), 1.0, recovery_s=1e6)
+    return clock.run(disruption_of(experiment), 1.0, recovery_s=1e6)
 
 
 def _resize(clock: SimpyClock, env: Environment, resize: Resize) -> Any:
@@ -56,18 +64,19 @@ def _resize(clock: SimpyClock, env: Environment, resize: Resize) -> Any:
     clock._put_posts()
 
 
-#: From the start of a server's process to its listening, by a trial of the harness; ``first-connect`` measures it.
-START_S = 1.2
+#: From the start of a server's process to its listening: without a limit by a trial of the harness, among other work; with one
+#: core by ``starts``.
+START_S, LIMITED_START_S = 1.2, 0.7
 
 
-def _disruption(experiment: Experiment) -> Disruption:
+def disruption_of(experiment: Experiment) -> Disruption:
     """Processes that end and are started again. A process that is frozen has no counterpart in the model."""
-    losses = []
+    losses, start_s = [], START_S if experiment.limit_cores is None else LIMITED_START_S
     for signal in experiment.signals:
         if signal.what in ("KILL", "TERM"):
             back = [later for later in experiment.signals if later.what == "start" and later.node == signal.node]
             how: Literal["killed", "stopped"] = "killed" if signal.what == "KILL" else "stopped"
-            losses.append(PodLoss(signal.node, signal.at_s, back[0].at_s - signal.at_s + START_S, 0.0, 0.0, how))
+            losses.append(PodLoss(signal.node, signal.at_s, back[0].at_s - signal.at_s + start_s, 0.0, 0.0, how))
     return Several(tuple(losses)) if len(losses) > 1 else losses[0] if losses else None
 
 

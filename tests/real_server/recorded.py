@@ -74,10 +74,13 @@ def read_json(path: Path) -> dict[str, Any]:
 # Arrival traces --------------------------------------------------------------------------------------------------
 
 
-def draw_trace(experiment: Experiment, band: Band) -> Trace:
-    """Sample a band's arrivals and times; times in the database in whole ms, which is what ``pg_sleep`` keeps to."""
+def draw_trace(experiment: Experiment, band: Band, replication: int = 0) -> Trace:
+    """Sample a band's arrivals and times; times in the database in whole ms, which is what ``pg_sleep`` keeps to.
+
+    Replication 0 is the one that is played.
+    """
     number = experiment.bands.index(band)
-    seed = SeedSequence(SEED, spawn_key=(number, *experiment.name.encode()))
+    seed = SeedSequence(SEED, spawn_key=(number, *experiment.name.encode(), *([replication] if replication else [])))
     rate = band.rate or 1.0
     trace = sample_trace(experiment.workload, rate, experiment.duration_s, seed)
     if experiment.bursts:

@@ -14,6 +14,7 @@ from scipy import stats
 
 from ojp_sizing.deployment.constants import default_constants
 from ojp_sizing.report.bands import RESTARTS, STEADY, Band, Error
+from tests.real_server import report_limited
 from tests.real_server.artifacts import ROOT
 from tests.real_server.claims import CLAIMS
 from tests.real_server.cpu import COMPOSITIONS, RECORD, fit, per_unit
@@ -33,6 +34,7 @@ from tests.real_server.findings import (
 )
 from tests.real_server.prediction import modelled
 from tests.real_server.recorded import folder, read_json
+from tests.real_server.tables import table
 from tests.real_server.told import beyond_s, network
 
 PAGE = ROOT / "docs" / "validation.md"
@@ -40,7 +42,7 @@ PAGE = ROOT / "docs" / "validation.md"
 BANDS = ROOT / "data" / "bands.csv"
 #: On which day a record was made that doesn't say so itself.
 FIRST_DAY = "2026-11-25"
-WORDS = Path(__file__).with_name("validation_words.md")
+WORDS, LIMITED_WORDS = (Path(__file__).with_name(f"{name}_words.md") for name in ("validation", "limited"))
 NAMES = {"throughput": "throughput", "p50_s": "p50", "p95_s": "p95", "p99_s": "p99"}
 
 
@@ -57,19 +59,18 @@ def report() -> None:
 def page() -> str:
     """The page: words by hand, tables by the measurements."""
     text = WORDS.read_text(encoding="utf-8")
-    for place, table in {
+    for place, made in {
+        "limited": LIMITED_WORDS.read_text(encoding="utf-8"),
         "runs": _runs(), "errors": _errors(compared()), "servers": _errors(servers()),
         "bands": _bands(), "comebacks": _comebacks(), "cpu": _cpu(),
         "first_pools": _first_pools(), "told": _told(), "claims": _claims(), "quantities": _quantities(),
+        "courses": report_limited.courses(), "course_cpu": report_limited.course_cpu(),
+        "call_cpu": report_limited.call_cpu(), "memory": report_limited.memory(), "starts": report_limited.starts(),
+        "recoveries": report_limited.recoveries(), "warming": report_limited.warming(),
         "figures": "\n".join(f"![quantiles of {name}](figures/{name})" for name in figures()),
     }.items():  # fmt: skip
-        text = text.replace(f"<!-- {place} -->", table)
+        text = text.replace(f"<!-- {place} -->", made)
     return text
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def compared() -> list[Compared]:
@@ -103,13 +104,13 @@ def _runs() -> str:
         loads = [load for band in document["bands"] for load in band["load_average"]]
         units = sum(band["units"] for band in document["bands"])
         rows.append([part.name, part.asks, f"{units:,}", f"{min(loads):.1f} to {max(loads):.1f}"])
-    return _table(["Experiment", "What it asks", "Units", "Load average (2 cores)"], rows)
+    return table(["Experiment", "What it asks", "Units", "Load average (2 cores)"], rows)
 
 
 def _errors(runs: Sequence[Compared]) -> str:
     head = ["Experiment", "Load", *(f"{name}: measured" for name in NAMES.values())]
     head += ["failed: model, measured", "Error of the model now", "Error of the committed prediction"]
-    return _table(head, [_error_row(run) for run in runs])
+    return table(head, [_error_row(run) for run in runs])
 
 
 def _error_row(run: Compared) -> list[str]:
@@ -170,7 +171,7 @@ def _bands() -> str:
     for band in bands():
         errors = [f"{100 * e.middle:+.1f} %, {100 * e.worst:+.1f} %" for e in band.errors.values()]
         rows.append([band.situation, band.load, str(band.runs), ", ".join(band.experiments), *errors])
-    return _table(["Situation", "Load", "Runs", "Experiments", *NAMES.values()], rows)
+    return table(["Situation", "Load", "Runs", "Experiments", *NAMES.values()], rows)
 
 
 def within_limits(run: Compared) -> dict[str, bool]:
@@ -198,7 +199,7 @@ def _claims() -> str:
             said = f"{_number(claim.low)} to {_number(claim.high)} {claim.unit}"
             source = f"{claim.status}, {claim.source}"
             rows.append([claim.says, source, claim.experiment, said, _show(found, claim.unit), f"**{verdict}**"])
-    return _table(["Statement", "Status and source", "Experiment", "Predicted range", "Measured", "Verdict"], rows)
+    return table(["Statement", "Status and source", "Experiment", "Predicted range", "Measured", "Verdict"], rows)
 
 
 def _quantities() -> str:
@@ -215,7 +216,7 @@ def _quantities() -> str:
         for experiment, quantity in QUANTITIES
         if (experiment, quantity) not in claimed and measured(experiment)
     ]
-    return _table(["Experiment", "Quantity", "Measured"], rows)
+    return table(["Experiment", "Quantity", "Measured"], rows)
 
 
 def _cpu() -> str:
@@ -246,7 +247,7 @@ def _cpu() -> str:
         ["resident memory after this load", "", f"{idle['resident_bytes_at_the_end'] / 2**20:.0f} MiB"],
         ["process start to listening", f"{constant('pod_start_s'):g} s", f"{start:.2f} s"],
     ]
-    return _table(["Quantity", "The model's constants", "Measured"], rows)
+    return table(["Quantity", "The model's constants", "Measured"], rows)
 
 
 def _first_pools() -> str:
@@ -265,7 +266,7 @@ def _first_pools() -> str:
     fitted += f" of relative errors; root mean square {100 * off:.0f} %)."
     head = ["Server", "Connects at once", "Starts", "Pools", "Server's CPU, s", "PostgreSQL's CPU, s"]
     head += ["Server's CPU until at rest, s", "First pool, s", "Last pool, s", "getConnection(), s"]
-    return _table(head, rows) + fitted
+    return table(head, rows) + fitted
 
 
 def _spread(values: Sequence[float]) -> str:
@@ -285,7 +286,7 @@ def _told() -> str:
         ),
     }
     rows = [[*named, *(f"{1000 * value:.2f} ms" for value in values)] for named, values in told.items()]
-    return _table(["Time of", "Measured by", "5 %", "median", "95 %", "99 %"], rows)
+    return table(["Time of", "Measured by", "5 %", "median", "95 %", "99 %"], rows)
 
 
 def _comebacks() -> str:
@@ -299,7 +300,7 @@ def _comebacks() -> str:
             row = [name, source, f"{told['throughput']:.1f}/s", f"{1000 * told['p50_s']:.0f} ms"]
             rows.append([*row, f"{sum(told['failed'].values()):,}", str(told["connections"])])
     head = ["Experiment", "Source", "Throughput", "p50", "Failed or unfinished", "Database connections"]
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def constant(name: str) -> float:
@@ -310,7 +311,7 @@ def constant(name: str) -> float:
 # Figures ---------------------------------------------------------------------------------------------------------
 
 _SIDE, _EDGE = 320, 40
-_COLOURS = ("#1b6ca8", "#2a9d5c", "#c98a00", "#c4472b", "#7b3fa0")
+_COLOURS = ("#1b6ca8", "#2a9d5c", "#c98a00", "#c4472b", "#7b3fa0", "#5c5c5c", "#0f8f8f")
 
 
 def figures() -> dict[str, str]:
@@ -318,7 +319,9 @@ def figures() -> dict[str, str]:
     by_name: dict[str, list[Compared]] = {}
     for run in [*compared(), *steady()]:
         by_name.setdefault(run.experiment, []).append(run)
-    return {f"validation-{name}.svg": _figure(EXPERIMENTS[name].name, runs) for name, runs in by_name.items()}
+    for course in report_limited.measured_courses():
+        by_name[course.name] = list(report_limited.compare_course(course.name, apart=True))
+    return {f"validation-{name}.svg": _figure(name, runs) for name, runs in by_name.items()}
 
 
 def _figure(name: str, runs: Sequence[Compared]) -> str:

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -16,6 +16,7 @@ from urllib.request import urlopen
 from ojp_sizing.deployment.deployment import ServerSettings
 from tests.real_server.artifacts import java_home, server_jar, server_origin
 from tests.real_server.experiments import Signal
+from tests.real_server.groups import SERVER_SHARES, Group, group
 from tests.real_server.processes import LOOPBACK, need_free, running, send, wait_for_port
 
 START_LIMIT_S = 60
@@ -65,6 +66,8 @@ class Node:
     more: tuple[tuple[str, str], ...] = ()
     """Options of its JVM, and other system properties."""
     cores: int | None = None
+    group: Group | None = None
+    """The machine's cores that it may use (``taskset``), or a control group with a limit."""
 
     @property
     def log(self) -> Path:
@@ -79,7 +82,17 @@ class Node:
         flags = [f"-D{name}={value}" for name, value in named.items()]
         # Options stand before -jar; after it they would be the program's arguments.
         pinned = [] if self.cores is None else ["taskset", "-c", f"0-{self.cores - 1}"]
-        command = [*pinned, java_home(21) / "bin" / "java", *LOGGING, *self.options, *flags, "-jar", server_jar()]
+        entered = self.group.enter if self.group else []
+        command = [
+            *entered,
+            *pinned,
+            java_home(21) / "bin" / "java",
+            *LOGGING,
+            *self.options,
+            *flags,
+            "-jar",
+            server_jar(),
+        ]
         self.context = running(command, self.log)
         self.process = self.context.__enter__()
         self.started_s.append(wait_for_port(self.port, self.process, START_LIMIT_S))
@@ -139,17 +152,23 @@ def running_server() -> dict[str, str]:
 
 @contextmanager
 def servers(
-    settings: ServerSettings, ports: list[int], room: Path, *, cores: int | None = None
+    settings: ServerSettings,
+    ports: list[int],
+    room: Path,
+    *,
+    cores: int | None = None,
+    limit_cores: float | None = None,
 ) -> Iterator[list[Node]]:
-    """That many servers, all listening; each on so many of the machine's cores."""
-    nodes = [Node(settings, port, room, cores=cores) for port in ports]
-    try:
+    """That many servers, all listening; each on so many of the machine's cores, or with a CPU limit by a quota."""
+    with ExitStack() as stack:
+        nodes = [Node(settings, port, room, cores=cores) for port in ports]
+        for node in nodes:
+            if limit_cores is not None:
+                node.group = stack.enter_context(group(str(node.port), SERVER_SHARES, limit_cores))
+            stack.callback(node.end)
         for node in nodes:
             node.start()
         yield nodes
-    finally:
-        for node in nodes:
-            node.end()
 
 
 def play(nodes: list[Node], signals: tuple[Signal, ...], zero: float) -> None:

@@ -66,7 +66,11 @@ def generator_s() -> float:
 
 def told_trace(experiment: Experiment, number: int) -> Trace:
     """A band's recorded arrivals as the model is told them: resampled overheads (seeded), and the network's latency."""
-    trace = read_trace(folder(experiment) / f"trace-{number}.csv.xz", experiment)
+    return as_told(experiment, read_trace(folder(experiment) / f"trace-{number}.csv.xz", experiment), number)
+
+
+def as_told(experiment: Experiment, trace: Trace, number: int) -> Trace:
+    """The same for any trace of the experiment; ``number`` tells the draws of several apart."""
     if experiment.route != "ojp":
         return replace(trace, database_s=trace.database_s + generator_s())
     reads_s, writes_s = beyond_s()

@@ -29,11 +29,12 @@ import java.util.concurrent.locks.LockSupport;
  * Plays a recorded arrival trace through JDBC, open loop: a unit is due at its instant whatever became of those before.
  *
  * <p>Arguments are pairs "--name value"; see {@code main}. The trace has one line per statement, in order of units:
- * unit,due_s,transaction,text,write,sleep_s,think_s (text -1: the unit only connects and closes). It warms up, prints
+ * unit,due_s,transaction,text,write,sleep_s,think_s (text -1: the unit only connects and closes), and perhaps jvm and
+ * numbers: what the text is given instead of its sleep, whole numbers with semicolons between them. It warms up, prints
  * READY, reads the wall-clock instant of time zero (ms) from standard input, and writes one row per unit.
  */
 public final class LoadGenerator {
-    private record Statement(int text, boolean write, double sleepS, long thinkNs) {}
+    private record Statement(int text, boolean write, double sleepS, long thinkNs, int[] numbers) {}
 
     private static final class Unit {
         final double dueS;
@@ -137,8 +138,9 @@ public final class LoadGenerator {
             int text = Integer.parseInt(f[3]);
             if (text >= 0) {
                 long thinkNs = (long) (Double.parseDouble(f[6]) * 1e9);
+                int[] numbers = f.length > 8 ? Arrays.stream(f[8].split(";")).mapToInt(Integer::parseInt).toArray() : null;
                 units.get(units.size() - 1).statements.add(
-                        new Statement(text, f[4].equals("1"), Double.parseDouble(f[5]), thinkNs));
+                        new Statement(text, f[4].equals("1"), Double.parseDouble(f[5]), thinkNs, numbers));
             }
         }
     }
@@ -157,7 +159,7 @@ public final class LoadGenerator {
                 done.add(workers.submit(() -> {
                     try (Connection connection = source.connect()) {
                         for (int text = 0; text < texts.size(); text++) {
-                            execute(connection, new Statement(text, !texts.get(text).startsWith("select"), warmSleepsS[text], 0));
+                            execute(connection, new Statement(text, !texts.get(text).startsWith("select"), warmSleepsS[text], 0, null));
                         }
                         allOpen.countDown();
                         allOpen.await(20, TimeUnit.SECONDS);
@@ -188,7 +190,7 @@ public final class LoadGenerator {
     private void runAll(Source source) throws SQLException {
         try (Connection connection = source.connect()) {
             for (int text = 0; text < texts.size(); text++) {
-                execute(connection, new Statement(text, !texts.get(text).startsWith("select"), warmSleepsS[text], 0));
+                execute(connection, new Statement(text, !texts.get(text).startsWith("select"), warmSleepsS[text], 0, null));
             }
         }
     }
@@ -247,7 +249,13 @@ public final class LoadGenerator {
 
     private void execute(Connection connection, Statement statement) throws SQLException {
         try (PreparedStatement prepared = connection.prepareStatement(texts.get(statement.text))) {
-            prepared.setDouble(1, statement.sleepS);
+            if (statement.numbers == null) {
+                prepared.setDouble(1, statement.sleepS);
+            } else {
+                for (int i = 0; i < statement.numbers.length; i++) {
+                    prepared.setInt(i + 1, statement.numbers[i]);
+                }
+            }
             if (statement.write) {
                 prepared.executeUpdate();
             } else {
