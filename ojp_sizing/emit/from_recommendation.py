@@ -81,7 +81,7 @@ def release_of(
             f"Demand: {format_rate(recommendation.rate)} units of work per second of workload"
             f" {recommendation.workload.name}; seed {recommendation.seed}.",
             f"When a pod comes back: {when_back(recommendation.deployment)}.",
-            "Memory, start-up and network are predicted, not measured: calibrate before you rely on them.",
+            "Most of the memory, and the network, are predicted and not measured: calibrate before you rely on them.",
             *(
                 f"Against a real server (docs/validation.md), {situation}: {words}."
                 for situation, words in against(recommendation.evaluation).items()

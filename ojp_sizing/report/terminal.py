@@ -200,11 +200,11 @@ def notes(recommendation: Recommendation | Judged) -> Table:
             ("engine", _ENGINES[recommendation.engine]),
             (
                 "measured",
-                "CPU per RPC and the first pool of a new pod: one machine, OJP 0.3.1-beta (docs/validation.md)",
+                "CPU per RPC, start-up, first pools, heap per connection: one machine, OJP 0.3.1-beta (docs/validation.md)",
             ),
             (
                 "predicted",
-                "memory, start-up and network: OJP's own book or assumptions, none measured"
+                "most of the memory, and the network: OJP's own book or assumptions"
                 + _set_words(recommendation),
             ),
         ]
