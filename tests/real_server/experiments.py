@@ -245,7 +245,7 @@ FIRST_SERVERS = (
     ),
     Experiment(
         "stop", "One of three gets SIGTERM at 10 s; a new one starts at 25 s",
-        "ojp", _STEADY, (Band(160.0, 0.4),), 60.0, server=_PLAIN, nodes=3,
+        "ojp", _STEADY, (Band(160.0, 0.4),), 60.0, server=_PLAIN, nodes=3, limit_cores=1.0,
         signals=(Signal(10.0, 2, "TERM"), Signal(25.0, 2, "start")),
     ),
     Experiment(
