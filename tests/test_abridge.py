@@ -23,10 +23,11 @@ RATE = 400.0
 SERVER = ServerSettings(thread_pool_size=200, segregation=False, breaker_open_s=5.0)
 #: A pool that is the same while pods are missing, one that is divided anew, and too little CPU without a pod.
 DEPLOYMENTS = {
-    "undivided": Deployment(7, 1.0, ClientPool(15, 5), SERVER, Database(8.0)),
-    "divided": Deployment(5, 1.0, ClientPool(20, 5), SERVER, Database(8.0)),
-    "hot": Deployment(5, 0.5, ClientPool(40, 5), SERVER, Database(8.0)),
+    "undivided": Deployment(7, 1.0, ClientPool(15, 5), SERVER, Database(8.0), warm_pools=True),
+    "divided": Deployment(5, 1.0, ClientPool(20, 5), SERVER, Database(8.0), warm_pools=True),
+    "hot": Deployment(5, 0.5, ClientPool(40, 5), SERVER, Database(8.0), warm_pools=True),
 }
+DEPLOYMENTS["cold"] = replace(DEPLOYMENTS["undivided"], limit_cores=6.0, warm_pools=False)
 
 
 def run_of(deployment: Deployment, situation: Situation, number: int) -> DisruptedRun:
@@ -46,7 +47,11 @@ def both(deployment: Deployment, situation: Situation, number: int) -> tuple[Rep
     ("name", "situation"),
     [
         ("undivided", Situation.ROLLING_UPDATE),
-        *((name, situation) for name in DEPLOYMENTS for situation in (Situation.POD_LOST, Situation.TWO_LOST)),
+        *(
+            (name, situation)
+            for name in ("undivided", "divided", "hot")
+            for situation in (Situation.POD_LOST, Situation.TWO_LOST)
+        ),
     ],
 )
 def test_an_abridged_disruption_measures_what_the_whole_does(name: str, situation: Situation) -> None:
@@ -115,7 +120,7 @@ def test_where_connections_would_not_last_for_the_whole_update_the_whole_is_simu
     assert whole.values["simulated_window_s"] == pytest.approx(whole.values["window_s"])
 
 
-@pytest.mark.parametrize("name", ["divided", "hot"])
+@pytest.mark.parametrize("name", ["divided", "hot", "cold"])
 def test_where_each_pod_is_a_chance_of_a_collapse_the_whole_update_is_simulated(name: str) -> None:
     """The few that collapse (a convoy) do so at any of the pods; two of them would mostly not show it."""
     tasks = [

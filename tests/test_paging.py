@@ -164,7 +164,7 @@ def test_a_recording_that_ends_too_early_is_replayed_from_an_earlier_part(monkey
     quiet, busy = np.arange(0.0, 200.0, 0.1), np.arange(200.0, 225.0, 0.05)
     recording = Replay("r.csv", tuple(np.concatenate([quiet, busy]).tolist()))
     workload = replace(WEB, arrivals=recording)
-    monkeypatch.setattr(evaluate, "STOP_S", -40.0)
+    monkeypatch.setattr(evaluate, "STOP_S", -20.0)
     lengths: list[float] = []
 
     def noted(demand: Trace | Stream, *rest: object, **settings: object) -> Outcomes:

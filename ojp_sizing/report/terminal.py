@@ -204,8 +204,7 @@ def notes(recommendation: Recommendation | Judged) -> Table:
             ),
             (
                 "predicted",
-                "most of the memory, and the network: OJP's own book or assumptions"
-                + _set_words(recommendation),
+                "most of the memory, and the network: OJP's own book or assumptions" + _set_words(recommendation),
             ),
         ]
     )

@@ -143,7 +143,11 @@ def _parts_of_update(outcomes: Outcomes, whole: RollingUpdate, pods: int, transi
 
 def is_calm(outcomes: Outcomes, deployment: Deployment) -> bool:
     """Whether nothing can collapse by chance, nor did: some pods' replacements can speak for all."""
-    return deployment.stays_undivided and UNCALM.isdisjoint(hazard.name for hazard in outcomes.hazards)
+    return (
+        deployment.stays_undivided
+        and deployment.warm_pools
+        and UNCALM.isdisjoint(hazard.name for hazard in outcomes.hazards)
+    )
 
 
 def unseen_connections(outcomes: Outcomes, whole: Disruption, simulated: Disruption) -> float:
