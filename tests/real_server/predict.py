@@ -42,6 +42,8 @@ def deployment_of(experiment: Experiment, values: Mapping[str, float] | None = N
     limit_cores, known = 2.0, dict(values or {})
     if experiment.limit_cores is not None:
         limit_cores, known = experiment.limit_cores, {"node_cores": MACHINE_CORES} | known
+    if experiment.gated:  # nobody comes before the pool stands: it costs no caller anything
+        known = {"pool_build_s": 0.0} | known
     return Deployment(experiment.nodes, limit_cores, experiment.pool, server, constants=constants_of(experiment, known))
 
 
@@ -69,16 +71,18 @@ def _resize(clock: SimpyClock, env: Environment, resize: Resize) -> Any:
 
 #: From the start of a server's process to its listening, by a trial of the harness; ``first-connect`` measures it.
 START_S = 1.2
+#: From there to the opening of its gate: a fresh JVM has built the pool by one connection (a trial: 1.1 to 1.6 s).
+GATE_S = 1.5
 
 
 def disruption_of(experiment: Experiment) -> Disruption:
     """Processes that end and are started again. A process that is frozen has no counterpart in the model."""
-    losses = []
+    losses, back_s = [], START_S + (GATE_S if experiment.gated else 0.0)
     for signal in experiment.signals:
         if signal.what in ("KILL", "TERM"):
             back = [later for later in experiment.signals if later.what == "start" and later.node == signal.node]
             how: Literal["killed", "stopped"] = "killed" if signal.what == "KILL" else "stopped"
-            losses.append(PodLoss(signal.node, signal.at_s, back[0].at_s - signal.at_s + START_S, 0.0, 0.0, how))
+            losses.append(PodLoss(signal.node, signal.at_s, back[0].at_s - signal.at_s + back_s, 0.0, 0.0, how))
     return Several(tuple(losses)) if len(losses) > 1 else losses[0] if losses else None
 
 
