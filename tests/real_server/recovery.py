@@ -28,9 +28,9 @@ SAMPLE_S = 0.05
 @dataclass(frozen=True, slots=True)
 class Recovery:
     """``found_s``: from the first signal to the end of the last unit that fails before a server is back (0: none does).
-    ``pool_s``: from a server's listening (its gate's opening, where it has one) to its first pool, the longest. ``well_s``: from the last server's listening to
+    ``pool_s``: from a server's listening to its first pool, the longest. ``well_s``: from the last server's listening to
     the end of the last second in which units fail, or their p95 is more than twice the steady one (inf: the run ends
-    first). ``failed``: failed units, and those that never ended."""
+    first). ``failed``: failed units, and those that never ended. A server behind a gate listens when that opens."""
 
     found_s: float
     pool_s: float
@@ -71,7 +71,6 @@ def measured_recovery(name: str) -> Recovery:
     listens_s, pools_s = [], []
     for signal in experiment.signals:
         if signal.what == "start":
-            # Behind a gate it can't be asked before that is open.
             opened_s = servers["gate_opened_s"][signal.node][1] if experiment.gated else 0.0
             listens_s.append(signal.at_s + servers["start_s"][signal.node][1] + opened_s)
             built = [at for at, took in servers["built_at_and_took_s"][signal.node] if at - took >= signal.at_s]
