@@ -30,7 +30,7 @@ TEXTS = {
         "INSERT INTO pgbench_history (tid, bid, aid, delta, mtime) VALUES (?, ?, ?, ?, CURRENT_TIMESTAMP)",
         ("tid", "bid", "aid", "delta"),
     ),
-    "sleep": ("SELECT pg_sleep(? / 1000.0)", ("ms",)),
+    "sleep": ("SELECT 1 AS slept FROM pg_sleep(? / 1000.0)", ("ms",)),
 }  # fmt: skip
 NAMES = tuple(TEXTS)
 #: Unit -> its texts. The second one is a transaction.

@@ -69,9 +69,9 @@ def _resize(clock: SimpyClock, env: Environment, resize: Resize) -> Any:
     clock._put_posts()
 
 
-#: From the start of a server's process to its listening, by a trial of the harness; ``first-connect`` measures it.
-START_S = 1.2
-#: From there to the opening of its gate: a fresh JVM has built the pool by one connection (a trial: 1.1 to 1.6 s).
+#: From the start of a server's process to its listening with a limit of one core, by ``starts``.
+START_S = 0.7
+#: From there to the opening of its gate: a fresh JVM has had the pool built by one connection (a trial: 1.1 to 1.6 s).
 GATE_S = 1.5
 
 
