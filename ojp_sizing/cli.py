@@ -61,7 +61,7 @@ if TYPE_CHECKING:
 @click.option("--failed", default="0.1%", show_default=True, metavar="SHARE", help="Failed units at steady peak.")
 @click.option(
     "--disruption-factor",
-    default="10",
+    default="2",
     show_default=True,
     metavar="N",
     help="The percentiles may be so many times as large while a pod is lost and over a rolling update.",
@@ -96,6 +96,12 @@ if TYPE_CHECKING:
     multiple=True,
     metavar="SITUATION",
     help="Judge this too: pod-stopped, node-lost, two-pods-lost, database-slow or database-full. Repeatable.",
+)
+@click.option(
+    "--cold-pools",
+    is_flag=True,
+    help="The pools of a pod that comes back are built by the first clients, as OJP does it. Otherwise the answer holds where"
+    " they are built before clients reach the pod (docs/restarts.md).",
 )
 @click.option("--release", default="ojp-server", show_default=True, metavar="NAME", help="Name of the Helm release.")
 @click.option("--namespace", default="ojp", show_default=True, metavar="NAME", help="Kubernetes namespace.")
@@ -145,6 +151,8 @@ def command(**options: Any) -> None:
 
 def _run(options: dict[str, Any]) -> int:
     """Read the flags, judge or size, print; returns the exit code. What is heavy is imported after the first guess."""
+    from dataclasses import replace
+
     from ojp_sizing.demand.reading import read_workload
     from ojp_sizing.deployment.deployment import Database
     from ojp_sizing.deployment.reading import DeploymentFile, read_deployment
@@ -191,8 +199,9 @@ def _run(options: dict[str, Any]) -> int:
     run["also"] = [_situation(name) for name in options["also"]]
     if file.replicas is not None:
         deployment, warnings = file.judged(constants, database)
+        deployment = replace(deployment, warm_pools=not options["cold_pools"])
         return _judge(options, workload, rate, deployment, {**run, "warnings": warnings, "files": file.files})
-    demand = Demand(workload, rate, database, file.version_for(most_replicas))
+    demand = Demand(workload, rate, database, file.version_for(most_replicas), not options["cold_pools"])
     bounds = {"least_replicas": least, "most_replicas": most_replicas, "budget_s": budget_s}
     return _size(options, demand, {**run, **bounds, "constants": file.constants_over(constants)})
 
@@ -241,7 +250,13 @@ def _size(options: dict[str, Any], demand: Demand, run: dict[str, Any]) -> int:
 
     with _progress() as listener:
         answer = size(
-            demand.workload, demand.rate, database=demand.database, version=demand.version, **run, listener=listener
+            demand.workload,
+            demand.rate,
+            database=demand.database,
+            version=demand.version,
+            warm_pools=demand.warm_pools,
+            **run,
+            listener=listener,
         )
     release = release_of(answer, **names) if answer.resources and not answer.interrupted else None
     written = write_files(directory, files_of(answer, release), options["force"]) if release else []

@@ -43,8 +43,17 @@ def test_an_answer_is_printed_verdict_first_with_files_and_the_helm_line(
     for words in ("replicaCount", "slowSlotPercentage", "client maximumPoolSize", "one pod lost", "Why not smaller"):
         assert words in result.stdout
     assert "helm upgrade --install ojp-server" in result.stdout
+    assert_against_a_real_server(result.stdout)
     files = {path.name for path in (directory / "ojp-sizing").iterdir()}
     assert files == {"values.yaml", "jvm-config.yaml", "ojp.properties", "jdbc-url.txt", "recommendation.json"}
+
+
+def assert_against_a_real_server(out: str) -> None:
+    """An answer has the row of its use beside it, or says that it has none."""
+    assert "Against a real server (docs/validation.md)" in out
+    words = " ".join(out.split())
+    assert re.search(r"steady peak (?:busiest here: .+, \d+ % in use; |nothing was simulated at steady peak)", words)
+    assert "restarts where servers ended and came back at " in words
 
 
 def test_the_same_run_again_changes_nothing_and_gives_the_same_bytes(
@@ -78,6 +87,27 @@ def test_json_is_one_document_with_inputs_seed_versions_and_every_interval(
             assert set(measure) == {"value", "low", "high", "replications"}
     assert document["answer"]["deployment"]["replicas"] >= 3
     assert all(row["status"] for row in document["constants"].values())
+
+
+def test_json_and_the_values_have_the_error_against_a_real_server_at_this_use(
+    sized: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    directory, _ = sized
+    document = json.loads((directory / "ojp-sizing" / "recommendation.json").read_text())
+    told = document["real_server"]
+    measures = document["answer"]["situations"]["steady peak"]["measures"]
+    names = ["cpu_use", "connections_use", "threads_use"]
+    if document["answer"]["deployment"]["server"]["segregation"]:
+        names += ["fast_slots_use", "slow_slots_use"]
+    assert told["busiest_at_steady_peak"]["use_share"] == round(max(measures[name]["value"] for name in names), 2)
+    row = told["nearest_row"]
+    assert row["load_share"][0] in told["measured_load_shares"]
+    assert set(row["relative_error"]) == {"throughput", "p50", "p95", "p99"}
+    assert (row["status"], row["server"]) == ("MEASURED", "0.3.1-beta")
+    assert [restart["situation"] for restart in told["restarts"]] == ["restarts"]
+    words = " ".join((directory / "ojp-sizing" / "values.yaml").read_text().replace("\n#", " ").split())
+    use = told["busiest_at_steady_peak"]
+    assert f"steady peak: busiest here: {use['resource']}, {100 * use['use_share']:.0f} % in use" in words
 
 
 def test_files_that_differ_are_kept_without_force(sized: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
@@ -190,6 +220,7 @@ def test_a_given_deployment_is_judged_and_nothing_written(tmp_path: Path) -> Non
     ):
         assert words in " ".join(result.stdout.split()), words
     assert list(tmp_path.iterdir()) == [file]
+    assert_against_a_real_server(result.stdout)
     document = json.loads(run(*SMALL, "--deployment", "d.yaml", "--json", cwd=tmp_path).stdout)
     assert document["verdict"] == "met"
     assert set(document["judged"]["situations"]) == {"steady peak", "one pod lost", "rolling update"}
@@ -214,6 +245,8 @@ def test_a_given_deployment_that_misses_exits_3_with_every_situation_and_its_war
     document = json.loads(result.stdout)
     assert document["verdict"] == "not met"
     assert len(document["judged"]["situations"]) == 3
+    assert document["real_server"]["busiest_at_steady_peak"]["resource"] == "connections"
+    assert document["real_server"]["nearest_row"]["runs"] >= 1
     warnings = {warning["name"]: warning for warning in document["warnings"]}
     assert set(warnings) == {"no-database-cores", "idle-above-pool"}
     for warning in warnings.values():
@@ -272,6 +305,7 @@ def test_an_infeasible_ask_exits_3_writes_nothing_and_names_a_feasible_one(
     assert result.returncode == 3, result.stderr
     assert result.stdout.startswith("NOT MET")
     assert "nearest ask" in result.stdout
+    assert_against_a_real_server(result.stdout)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -279,6 +313,7 @@ def test_a_time_budget_that_is_used_up_is_undecided(tmp_path: Path) -> None:
     result = run("--peak-rps", "2000", "--time-budget", "1us", cwd=tmp_path)
     assert result.returncode == 4, result.stdout
     assert result.stdout.startswith("UNDECIDED")
+    assert_against_a_real_server(result.stdout)
     assert list(tmp_path.iterdir()) == []
 
 

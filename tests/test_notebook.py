@@ -23,6 +23,7 @@ from ojp_sizing.deployment.disruption import RollingUpdate, sample_rolling_updat
 from ojp_sizing.measurement.intervals import Estimate
 from ojp_sizing.measurement.measure import LEAST_TAIL_S, measure
 from ojp_sizing.measurement.objectives import Objectives, Situation
+from ojp_sizing.report.bands import bands
 from ojp_sizing.report.figures import (
     PREDICTION,
     UNFINISHED_NAME,
@@ -118,6 +119,8 @@ def test_the_twin_is_small_and_tells_nothing_of_where_or_when_it_was_made(twin: 
     assert twin.metadata.kernelspec.name == "python3"
     assert all(not cell.metadata for cell in twin.cells)
     told = "\n".join(_texts(twin))
+    for day in {day for band in bands() for day in band.measured_on.split(" to ")}:  # when a real server was measured
+        told = told.replace(day, "")
     assert str(ROOT) not in told
     assert str(Path.home()) + "/" not in told
     assert not re.search(r"\b20\d\d-\d\d-\d\d\b", told)

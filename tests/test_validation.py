@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 
 from ojp_sizing.errors import InputError
+from ojp_sizing.report.bands import RESTARTS, STEADY
+from ojp_sizing.report.bands import bands as package_bands
 from tests.real_server import artifacts, processes, recorded
 from tests.real_server.claims import CLAIMS
 from tests.real_server.experiments import EXPERIMENTS, PARTS, SERVERS, Experiment
@@ -21,7 +23,18 @@ from tests.real_server.findings import compare, judged, measured, median, with_m
 from tests.real_server.postgres import programs
 from tests.real_server.predict import predicted, simulate_experiment
 from tests.real_server.prediction import modelled
-from tests.real_server.report import PAGE, figures, page, within_limits
+from tests.real_server.report import (
+    BANDS,
+    NAMES,
+    PAGE,
+    bands,
+    bands_csv,
+    figures,
+    page,
+    restarts,
+    steady,
+    within_limits,
+)
 
 RUNS = [
     (part.name, number) for part in PARTS if modelled(part) and measured(part.name) for number in range(len(part.bands))
@@ -137,6 +150,24 @@ def test_the_page_is_what_the_measurements_say() -> None:
     assert PAGE.read_text(encoding="utf-8") == page()
     for name, drawing in figures().items():
         assert (PAGE.parent / "figures" / name).read_text(encoding="utf-8") == drawing
+
+
+def test_the_table_of_the_command_line_is_what_the_measurements_say() -> None:
+    assert BANDS.read_text(encoding="utf-8") == bands_csv()
+    assert list(package_bands()) == bands()
+
+
+def test_every_steady_run_and_every_restart_is_in_one_row_of_the_table() -> None:
+    for situation, runs in ((STEADY, steady()), (RESTARTS, restarts())):
+        rows = [band for band in bands() if band.situation == situation]
+        assert sum(band.runs for band in rows) == len(runs) > 0
+        for run in runs:
+            (row,) = [band for band in rows if band.load_from <= (run.load or 0.0) <= band.load_to]
+            assert run.experiment in row.experiments
+            for of, name in NAMES.items():
+                error = row.errors[name]
+                assert abs(run.error(of)) <= abs(error.worst) + 0.0005
+                assert abs(error.middle) <= abs(error.worst)
 
 
 def test_claims_are_judged_by_the_whole_interval() -> None:

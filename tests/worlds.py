@@ -121,6 +121,7 @@ def no_cost(connection_open_s: float = 1.0) -> Constants:
         connection_open_s=connection_open_s,
         connection_pause_s=0.0,
         pool_build_s=connection_open_s,
+        pool_build_cpu_s=0.0,
         error_leak_probability=0.0,
     )
 

@@ -12,6 +12,7 @@ from ojp_sizing.behaviour.driver import (
     unit_begins,
 )
 from ojp_sizing.behaviour.pod import (
+    code_loaded,
     connection_granted,
     connection_timer,
     cpu_timer,
@@ -30,6 +31,7 @@ from ojp_sizing.behaviour.slots import slot_handed
 from ojp_sizing.behaviour.transition import transition
 from ojp_sizing.behaviour.world import (
     ATTEMPT_DUE,
+    CODE_LOADED,
     CONNECTION_GRANTED,
     CONNECTION_OPENED,
     CONNECTION_TIMER,
@@ -80,6 +82,8 @@ def happen(w: World, kind: int, subject: int) -> None:
     elif kind == CONNECTION_OPENED:
         settle_pod(w, w.pools[subject].pod)
         connection_opened(w, subject)
+    elif kind == CODE_LOADED:
+        code_loaded(w, subject)
     elif kind == POOL_BUILT:
         pool_built(w, subject)
     elif kind == HEALTH_TICK:

@@ -32,6 +32,7 @@ from ojp_sizing.behaviour.world import (
     CALL,
     CALL_HANGS,
     CALL_STATEMENT,
+    CODE_LOADED,
     COMMIT,
     CONNECT,
     CONNECTION_TIMEOUT,
@@ -84,6 +85,8 @@ from ojp_sizing.behaviour.world import (
 
 #: A statement's CPU is spent half before the database and half after it (project assumption; only the sum has a source).
 CPU_BEFORE_DATABASE = 0.5
+#: ``responding`` of a connect that builds a pool, while it is on the CPU for that.
+BUILDS_POOL = 2
 #: A pool that can't get its first connection gives up after this, and the connect with it (Hikari's fail-fast time in
 #: OJP's settings, reference 1.1, CODE); it tries once a second (GENERAL).
 POOL_GIVES_UP_S, POOL_TRIES_S = 10.0, 1.0
@@ -200,6 +203,8 @@ def cpu_timer(w: World, pod: int) -> None:
             break
         if w.callers[caller].responding == 0:
             _handle(w, caller)
+        elif w.callers[caller].responding == BUILDS_POOL:
+            _pool_stands(w, caller)
         elif w.callers[caller].rpc == CALL_STATEMENT:
             result_goes(w, pod, _rows(w, caller))
             _open_session(w, caller)
@@ -234,8 +239,10 @@ def _handle(w: World, caller: int) -> None:
         if w.pools[c.pool].created == 1:
             finish(w, caller, OK)
         else:
-            c.give_up_s = w.state[0].now + POOL_GIVES_UP_S
-            _build(w, caller, w.settings[0].pool_build_s, POOL_BUILT)
+            # Nobody looks again: whoever comes before the first one has built it builds another (reference 1.1).
+            p = w.pods[c.pod]
+            p.loaded_s = min(p.loaded_s, w.state[0].now + w.settings[0].pool_build_s)
+            _build(w, caller, max(0.0, p.loaded_s - w.state[0].now), CODE_LOADED)
     elif rpc == QUERY or rpc == UPDATE:
         _admit(w, caller)
     elif rpc == START_TRANSACTION or rpc == CALL or rpc == CALL_STATEMENT:
@@ -269,15 +276,34 @@ def _is_building(w: World, caller: int) -> bool:
 
 
 @transition
-def pool_built(w: World, caller: int) -> None:
-    """The thread of a ``connect`` has built the pool; of several at once the first one counts.
-
-    A database that refuses makes the connect fail after 10 s, which its client takes for a failed pod (reference 6, CODE).
-    """
+def code_loaded(w: World, caller: int) -> None:
+    """A new process knows by now how to build a pool; each thread that builds one uses CPU for it (data/validation)."""
     if not _is_building(w, caller):
         return
     c = w.callers[caller]
     settle_pod(w, c.pod)
+    c.give_up_s = w.state[0].now + POOL_GIVES_UP_S
+    c.place = ON_CPU
+    c.responding = BUILDS_POOL
+    join(w, c.pod, CPU_TIMER, caller, 0, w.settings[0].pool_build_cpu_s)
+
+
+@transition
+def pool_built(w: World, caller: int) -> None:
+    """A database that refused the pool's first connection is asked again."""
+    if not _is_building(w, caller):
+        return
+    settle_pod(w, w.callers[caller].pod)
+    _pool_stands(w, caller)
+
+
+@transition
+def _pool_stands(w: World, caller: int) -> None:
+    """The thread of a ``connect`` has built the pool; of several at once the first one counts.
+
+    A database that refuses makes the connect fail after 10 s, which its client takes for a failed pod (reference 6, CODE).
+    """
+    c = w.callers[caller]
     refused = database_refuses(w, 1)
     if refused and w.state[0].now < c.give_up_s:
         _build(w, caller, min(POOL_TRIES_S, c.give_up_s - w.state[0].now), POOL_BUILT)
@@ -602,13 +628,22 @@ def _end_process(w: World, pod: int, state: int) -> None:
 
 @transition
 def pod_listens(w: World, pod: int) -> None:
-    """A new process answers: an empty classifier, closed breakers, no pool (reference 7.1, 13 row 24)."""
+    """A new process answers: an empty classifier, closed breakers, no pool (reference 7.1, 13 row 24).
+
+    Where its pools are warm somebody has had them built before anyone else can come (docs/restarts.md).
+    """
     settle_pod(w, pod)
     p = w.pods[pod]
     p.state = UP
     p.incarnation += 1
+    p.loaded_s = inf
     s = w.settings[0]
     for text in range(pod * s.texts, (pod + 1) * s.texts):
         w.breakers[text].failures = 0
     for text in range(pod * s.sources * s.texts, (pod + 1) * s.sources * s.texts):
         w.memories[text].seen = 0
+    if s.warm_pools == 1:
+        p.loaded_s = w.state[0].now
+        for index in range(pod * s.sources, (pod + 1) * s.sources):
+            if index % s.sources != s.xa_source and not database_refuses(w, 1):
+                build_pool(w, index)

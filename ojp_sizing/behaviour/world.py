@@ -33,6 +33,7 @@ PATIENCE_ENDS = 15
 SLOT_HANDED = 16
 XA_OPENED = 17
 MEMORY_PASSED = 18
+CODE_LOADED = 19
 
 # Kinds of RPCs ------------------------------------------------------------------------------------------------
 CONNECT = 0
@@ -144,6 +145,7 @@ LAYOUTS: dict[str, np.dtype[Any]] = {
             ("segregation", _i), ("tracks_sessions", _i), ("checks_in_connect", _i),
             ("threads", _i), ("pool_size", _i), ("pool_idle", _i), ("connection_limit", _f),
             ("connection_timeout_s", _f), ("connection_open_s", _f), ("connection_pause_s", _f), ("pool_build_s", _f),
+            ("pool_build_cpu_s", _f), ("warm_pools", _i),
             ("breaker_threshold", _i), ("breaker_open_s", _f), ("health_interval_s", _f),
             ("statement_cpu_s", _f), ("small_rpc_cpu_s", _f), ("connect_cpu_s", _f), ("row_cpu_s", _f),
             ("commit_database_s", _f), ("slot_handover_s", _f), ("leak_probability", _f),
@@ -167,7 +169,7 @@ LAYOUTS: dict[str, np.dtype[Any]] = {
     "pods": _layout(
         [
             ("state", _i), ("incarnation", _i), ("threads_free", _i), ("inside", _i), *_QUEUE,
-            ("key", _i), ("lost_s", _f),
+            ("key", _i), ("lost_s", _f), ("loaded_s", _f),
             ("settled_s", _f), ("thread_s", _f), ("queue_s", _f), ("connection_s", _f), ("waiter_s", _f),
             ("fast_slot_s", _f), ("slow_slot_s", _f), ("rpcs", _i), ("inside_peak", _i), ("classed_slow", _i),
             ("borrowed", _i), ("buffered_rows", _i), ("allocated_bytes", _f), ("doomed", _i), ("kills", _i),

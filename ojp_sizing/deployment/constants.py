@@ -86,6 +86,7 @@ class Constants:
     connection_open_s: float
     connection_pause_s: float
     pool_build_s: float
+    pool_build_cpu_s: float
     slot_handover_s: float
     error_leak_probability: float
     call_hang_s: float

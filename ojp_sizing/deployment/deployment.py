@@ -72,7 +72,9 @@ def collections_of(heap_bytes: float, constants: Constants) -> GarbageCollection
 class Deployment:
     """A sized OJP cluster. ``limit_cores`` is the CPU limit of one pod, ``memory_limit_bytes`` its memory limit.
 
-    Where the memory limit is inf and ``garbage_collection`` None (the defaults), memory isn't simulated.
+    Where the memory limit is inf and ``garbage_collection`` None (the defaults), memory isn't simulated. ``warm_pools``: the
+    pools of a pod that comes back are built, by one connection each, before clients can reach it (docs/restarts.md); OJP
+    itself does nothing of the kind.
     """
 
     replicas: int
@@ -84,6 +86,7 @@ class Deployment:
     constants: Constants = field(default_factory=default_constants)
     memory_limit_bytes: float = inf
     garbage_collection: GarbageCollection | None = None
+    warm_pools: bool = False
 
     @property
     def pool_per_pod(self) -> int:

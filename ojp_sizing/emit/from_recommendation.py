@@ -30,6 +30,7 @@ from ojp_sizing.emit.values import values_yaml
 from ojp_sizing.measurement.intervals import Estimate
 from ojp_sizing.measurement.objectives import Situation
 from ojp_sizing.quantities import format_bytes, format_rate
+from ojp_sizing.report.bands import RESTARTS, Band, against, bands, busiest, nearest, steady_bands
 from ojp_sizing.report.words import held_back, shown_number
 from ojp_sizing.sizing.evaluate import Evaluation
 from ojp_sizing.sizing.recommendation import Judged, Recommendation
@@ -79,8 +80,11 @@ def release_of(
             f"Sized by ojp-sizing {__version__}: every objective met, each with its 95 % interval (see {RECORD_FILE}).",
             f"Demand: {format_rate(recommendation.rate)} units of work per second of workload"
             f" {recommendation.workload.name}; seed {recommendation.seed}.",
-            "Capacity constants (CPU per RPC, start-up, memory) are predicted, not measured:"
-            " calibrate before you rely on them.",
+            "Memory, start-up and network are predicted, not measured: calibrate before you rely on them.",
+            *(
+                f"Against a real server (docs/validation.md), {situation}: {words}."
+                for situation, words in against(recommendation.evaluation).items()
+            ),
         ),
     )
 
@@ -258,6 +262,34 @@ def _constants(constants: Constants, workload: Workload) -> dict[str, Any]:
     }
 
 
+def _real_server(evaluation: Evaluation | None) -> dict[str, Any]:
+    """How far the model was from a real server: the row of the answer's use, and the others."""
+    use, rows = busiest(evaluation), steady_bands()
+    row, outside = nearest(use.share, rows) if use else (None, "")
+    return {
+        "busiest_at_steady_peak": {"resource": use.resource, "use_share": use.share} if use else None,
+        "nearest_row": _band_record(row) if row else None,
+        "use_is_outside_of_measured": outside or None,
+        "measured_load_shares": sorted({end for row in rows for end in (row.load_from, row.load_to)}),
+        "restarts": [_band_record(row) for row in bands() if row.situation == RESTARTS],
+        "source": "docs/validation.md",
+    }
+
+
+def _band_record(band: Band) -> dict[str, Any]:
+    """A row; errors are relative to what was measured, below 0 where the model is too low."""
+    return {
+        "situation": band.situation,
+        "load_share": [band.load_from, band.load_to],
+        "runs": band.runs,
+        "experiments": list(band.experiments),
+        "relative_error": {of: asdict(error) for of, error in band.errors.items()},
+        "server": band.server,
+        "measured_on": band.measured_on,
+        "status": band.status,
+    }
+
+
 def record(recommendation: Recommendation, release: Release | None) -> dict[str, Any]:
     """Everything about a run: inputs, seed, versions, the answer, all measures, and what was turned away."""
     evaluation = recommendation.evaluation
@@ -295,6 +327,7 @@ def record(recommendation: Recommendation, release: Release | None) -> dict[str,
             "units_simulated": recommendation.units,
             "turned_away": [_rejection(rejection) for rejection in recommendation.rejections],
         },
+        "real_server": _real_server(evaluation),
         "warnings": [asdict(warning) for warning in recommendation.warnings],
         "constants": _constants(recommendation.constants, recommendation.workload),
     }
@@ -308,6 +341,7 @@ def record_of_judged(judged: Judged) -> dict[str, Any]:
         "versions": _versions(),
         "engine": judged.engine,
         "judged": {"deployment": _deployment(judged.evaluation), "situations": _situations(judged.evaluation)},
+        "real_server": _real_server(judged.evaluation),
         "warnings": [asdict(warning) for warning in judged.warnings],
         "constants": _constants(judged.constants, judged.workload),
     }

@@ -36,14 +36,13 @@ class Objectives:
     """Upper limits. Latency is that of the unit of work as the application sees it, less client think time.
 
     In a disruption the percentiles may be ``disruption_factor`` times as large over its whole window, and the steady
-    limits must hold again ``recovery_s`` after its end. The default is what OJP 0.3.1 can keep at all: each pod of an
-    update that comes back needs a third of a second for its first pool, for which every unit waits (MEASURED).
+    limits must hold again ``recovery_s`` after its end.
     """
 
     fast_p99_s: float = 0.050
     slow_p99_s: float = 2.0
     failed_share: float = 0.001
-    disruption_factor: float = 10.0
+    disruption_factor: float = 2.0
     disruption_failed_share: float = 0.01
     recovery_s: float = 60.0
 

@@ -18,6 +18,7 @@ from ojp_sizing.emit.release import Release
 from ojp_sizing.emit.writing import Written
 from ojp_sizing.measurement.objectives import Situation, Verdict, objectives_of
 from ojp_sizing.quantities import format_bytes, format_cores
+from ojp_sizing.report.bands import against
 from ojp_sizing.report.hazards import hazards_by_name
 from ojp_sizing.report.words import finding, held_back, shown_number, with_interval
 from ojp_sizing.sizing.evaluate import Evaluation, SituationResult
@@ -169,6 +170,11 @@ def measures_table(recommendation: Recommendation | Judged) -> Table:
     return table
 
 
+def _against_server(recommendation: Recommendation | Judged) -> tuple[str, Table]:
+    """How far the model was from a real server where this answer is."""
+    return "Against a real server (docs/validation.md)", _pairs(list(against(recommendation.evaluation).items()))
+
+
 def notes(recommendation: Recommendation | Judged) -> Table:
     """What the numbers mean and rest on."""
     runs = ", ".join(
@@ -194,11 +200,6 @@ def notes(recommendation: Recommendation | Judged) -> Table:
                 "predicted",
                 "memory, start-up and network: OJP's own book or assumptions, none measured"
                 + _set_words(recommendation),
-            ),
-            (
-                "best case",
-                "pods that come back under load: on 2 cores shared with clients and database a real server took 3 to 5 s for"
-                " its first pool, not a third of one, and 40 % load did not recover: update in a quiet hour",
             ),
         ]
     )
@@ -322,6 +323,7 @@ def print_answer(
         ("Deploy", deploy_table(recommendation)),
         ("Database", database_table(recommendation)),
         ("", measures_table(recommendation)),
+        _against_server(recommendation),
         *_troubles(recommendation.evaluation),
         *_warnings(recommendation.warnings),
         ("Why not smaller", smaller_table(recommendation)),
@@ -342,6 +344,7 @@ def print_judged(console: Console, judged: Judged) -> None:
     sections: list[tuple[str, RenderableType]] = [
         (f"As given ({', '.join(judged.files) or 'by the calling program'})", given_table(judged.deployment)),
         ("", measures_table(judged)),
+        _against_server(judged),
         *_troubles(judged.evaluation),
         *_warnings(judged.warnings),
         ("How to read it", notes(judged)),
@@ -367,7 +370,8 @@ def _print_interrupted(console: Console, recommendation: Recommendation) -> None
     if missing:
         console.print(f"  not simulated yet: {', '.join(missing)}")
     if recommendation.evaluation.results:
-        _print_sections(console, [("", measures_table(recommendation)), ("How to read it", notes(recommendation))])
+        evidence = [("", measures_table(recommendation)), _against_server(recommendation)]
+        _print_sections(console, [*evidence, ("How to read it", notes(recommendation))])
 
 
 def _troubles(evaluation: Evaluation) -> list[tuple[str, RenderableType]]:
@@ -397,4 +401,5 @@ def _print_no_answer(console: Console, recommendation: Recommendation) -> None:
             Text(f"Turned away ({len(recommendation.rejections)} in all, the last {len(shown)})", style="bold")
         )
         console.print(_pairs([(describe(r.deployment), finding(r)) for r in shown]))
+    _print_sections(console, [_against_server(recommendation)])
     console.print("No file was written.")

@@ -107,6 +107,7 @@ def build_world(
         "connection_limit": deployment.database.max_connections,
         "connection_timeout_s": pool.connection_timeout_s, "connection_open_s": constants.connection_open_s,
         "connection_pause_s": constants.connection_pause_s, "pool_build_s": constants.pool_build_s,
+        "pool_build_cpu_s": constants.pool_build_cpu_s, "warm_pools": deployment.warm_pools,
         "breaker_threshold": max(1, server.breaker_threshold),
         "breaker_open_s": server.breaker_open_s, "health_interval_s": constants.health_interval_s,
         "statement_cpu_s": constants.statement_cpu_s, "small_rpc_cpu_s": constants.small_rpc_cpu_s,
@@ -137,6 +138,7 @@ def build_world(
     pods["threads_free"] = server.thread_pool_size
     pods["key"] = _view_keys(replicas)
     pods["lost_s"] = -inf
+    pods["loaded_s"] = -inf if warm else inf
     whole_view = int(np.bitwise_xor.reduce(pods["key"]))
 
     pools = new("pools", replicas * sources)

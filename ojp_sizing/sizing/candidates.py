@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from math import ceil, inf, sqrt
 
@@ -38,6 +38,8 @@ BREAKER_OPEN_S = 5.0
 DATABASE_WAITING = 0.05
 #: Callers that pile up in a stall, over their mean number.
 STALL_MARGIN = 2.0
+#: Where pools are cold: CPU limits with which every client would wait longer than this for each pod that is back aren't tried.
+MOST_STALL_S = 4.0
 #: ``ceil(P / N)`` below this breaks OJP (reference 11: with one slot there is no fast lane).
 LEAST_POOL_PER_POD = 2
 LEAST_THREADS = 50
@@ -62,12 +64,15 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """What is asked: the workload at a rate (units of work per second); and what is given: database, server version."""
+    """What is asked: the workload at a rate (units of work per second); and what is given: database, server version, and
+    whether the pools of a pod that comes back are warm before clients reach it (``Deployment.warm_pools``).
+    """
 
     workload: Workload
     rate: float
     database: Database
     version: str = DEFAULT_VERSION
+    warm_pools: bool = True
 
     def load(self, constants: Constants) -> UnitLoad:
         """The mean unit's demand."""
@@ -149,24 +154,38 @@ def idle_connections(replicas: int) -> int:
     return max(1, min(5, replicas - 2))
 
 
-def _threads(demand: Demand, load: UnitLoad, replicas: int, pool_size: int, constants: Constants) -> int:
+def _threads(
+    demand: Demand, load: UnitLoad, replicas: int, limit_cores: float, pool_size: int, constants: Constants
+) -> int:
     """Executor threads: one for every caller that can pile up while a pool is opened anew.
 
     When clients disagree about a pod, survivors shrink and evict their whole pool (reference 5); a pod that returns has
-    none. One adder opens connections one at a time, and callers wait meanwhile, each on a thread: were there fewer
-    threads, the closes that free connections would wait behind them (reference 1.3: a convoy). While a pod builds its first
-    pool, every unit waits for it, and then they all come to the others at once. More threads than client threads serve
-    nobody.
+    few connections. One adder opens them one at a time, and callers wait meanwhile, each on a thread: were there fewer
+    threads, the closes that free connections would wait behind them (reference 1.3: a convoy). Where pools are cold, every
+    unit waits while a pod's threads all build one (``_stall_s``), and then they come to the others at once: so many threads
+    more, which build pools in their turn. More threads than client threads serve nobody.
     """
     survivors = max(1, replicas - 2)
     rate = demand.rate / survivors
     each_s = constants.connection_open_s + constants.connection_pause_s
-    opening_s = load.statements * each_s * (rate * load.hold_s + 1)
-    waiting = STALL_MARGIN * rate * max(opening_s, constants.pool_build_s)
+    waits_s = load.statements * each_s * (rate * load.hold_s + 1)
     small = pod_cpu_cores(demand, load, survivors)
-    wanted = share_of_pool(pool_size, survivors) + waiting + small + 4.0 * sqrt(small)
     clients = demand.workload.clients
-    return min(max(LEAST_THREADS, ceil(wanted / 50) * 50), clients.jvms * clients.threads + clients.jvms)
+    most = clients.jvms * clients.threads
+    threads = 0
+    while True:
+        waiting = STALL_MARGIN * min(rate * waits_s, most / survivors)
+        wanted = share_of_pool(pool_size, survivors) + waiting + small + 4.0 * sqrt(small)
+        enough = min(max(LEAST_THREADS, ceil(wanted / 50) * 50), most + clients.jvms)
+        if demand.warm_pools or enough <= threads:
+            return enough
+        threads = enough
+        waits_s = max(waits_s, _stall_s(threads, limit_cores, constants))
+
+
+def _stall_s(threads: int, limit_cores: float, constants: Constants) -> float:
+    """How long every client waits for a cold pod that comes back, while each of its threads builds a pool (reference 1.1)."""
+    return constants.pool_build_s + threads * constants.pool_build_cpu_s / limit_cores
 
 
 def impossible(demand: Demand, deployment: Deployment) -> str:
@@ -193,7 +212,6 @@ def _of_replicas(demand: Demand, replicas: int, constants: Constants, segregatio
     if connections_at_most(pool_size, replicas) > database.max_connections - constants.database_reserve_connections:
         return
     server = ServerSettings(
-        thread_pool_size=_threads(demand, load, replicas, pool_size, constants),
         segregation=segregation,
         slow_slot_percentage=percentage,
         breaker_open_s=BREAKER_OPEN_S,
@@ -203,15 +221,23 @@ def _of_replicas(demand: Demand, replicas: int, constants: Constants, segregatio
         pod_cpu_cores(demand, load, max(1, replicas - 1)),
         pod_cpu_cores(demand, load, replicas) / constants.cpu_most_use,
     )
-    for limit in [limit for limit in LIMITS_CORES if limit > needed_cores][:LIMITS_TRIED]:
+    threads = {
+        limit: _threads(demand, load, replicas, limit, pool_size, constants)
+        for limit in LIMITS_CORES
+        if limit > needed_cores
+    }
+    if not demand.warm_pools:
+        threads = {limit: some for limit, some in threads.items() if _stall_s(some, limit, constants) < MOST_STALL_S}
+    for limit in list(threads)[:LIMITS_TRIED]:
         deployment = Deployment(
             replicas=replicas,
             limit_cores=limit,
             pool=ClientPool(pool_size, idle_connections(replicas)),
-            server=server,
+            server=replace(server, thread_pool_size=threads[limit]),
             database=database,
             version=demand.version,
             constants=constants,
+            warm_pools=demand.warm_pools,
         )
         if not impossible(demand, deployment):
             yield Candidate(deployment, cost_cores(demand.workload, deployment))

@@ -235,6 +235,7 @@ def size(
     most_replicas: int = MOST_REPLICAS,
     constants: Constants | None = None,
     version: str = DEFAULT_VERSION,
+    warm_pools: bool = True,
     budget_s: float = inf,
     also: Sequence[Situation] = (),
     workers: int | None = None,
@@ -243,7 +244,8 @@ def size(
 ) -> Recommendation:
     """Size an OJP deployment for ``peak_rps`` units of work per second.
 
-    ``workload`` may be a preset's name; ``constants`` None: the table's with the workload's own over them; ``also`` names
+    ``workload`` may be a preset's name; ``constants`` None: the table's with the workload's own over them; ``warm_pools`` False:
+    the pools of a pod that comes back are built by whoever comes first, as OJP does it (docs/restarts.md); ``also`` names
     situations to be judged beside the three; ``workers`` None: one per core; ``scheduler``: that of a Dask cluster,
     ``tcp://host:port``. The answer is the same whoever works. Raises InputError for limits below the bare service
     time, and for a server version that isn't modelled.
@@ -256,8 +258,8 @@ def size(
     check_objectives(work, objectives, least_replicas, constants)
     result = search(
         work, peak_rps, database, objectives, seed=seed, engine=engine, least_replicas=least_replicas,
-        most_replicas=most_replicas, constants=constants, version=version, budget_s=budget_s, also=also, workers=workers,
-        scheduler=scheduler, listener=listener,
+        most_replicas=most_replicas, constants=constants, version=version, warm_pools=warm_pools,
+        budget_s=budget_s, also=also, workers=workers, scheduler=scheduler, listener=listener,
     )  # fmt: skip
     answer = result.answer
     shown = answer if answer and answer.verdict is Verdict.MET else None

@@ -272,6 +272,7 @@ def search(
     most_replicas: int = MOST_REPLICAS,
     constants: Constants | None = None,
     version: str = DEFAULT_VERSION,
+    warm_pools: bool = True,
     budget_s: float = inf,
     also: Sequence[Situation] = (),
     workers: int | None = None,
@@ -283,7 +284,7 @@ def search(
     ``budget_s`` bounds the time to a first answer; within it the result depends on the inputs and the seed only. An
     interruption (KeyboardInterrupt) ends the search with what it has: ``stopped`` says so.
     """
-    demand = Demand(workload, rate, database, version)
+    demand = Demand(workload, rate, database, version, warm_pools)
     began = time.monotonic()
     constants = constants or default_constants()
     bounds = (least_replicas, most_replicas)

@@ -46,7 +46,13 @@ def measure(experiment: Experiment, port: int = PORT) -> None:
         bands.append({"rate": band.rate, "load": band.load, **record})
     write_json(
         folder(experiment) / "measured.json",
-        {"experiment": experiment.name, "machine": machine(), "versions": versions(experiment), "bands": bands},
+        {
+            "experiment": experiment.name,
+            "measured_on": time.strftime("%Y-%m-%d", time.gmtime()),
+            "machine": machine(),
+            "versions": versions(experiment),
+            "bands": bands,
+        },
     )
 
 

@@ -42,9 +42,10 @@ def deployment_of(experiment: Experiment, values: Mapping[str, float] | None = N
     limit_cores, known = 2.0, dict(values or {})
     if experiment.limit_cores is not None:
         limit_cores, known = experiment.limit_cores, {"node_cores": MACHINE_CORES} | known
-    if experiment.gated:  # nobody comes before the pool stands: it costs no caller anything
-        known = {"pool_build_s": 0.0} | known
-    return Deployment(experiment.nodes, limit_cores, experiment.pool, server, constants=constants_of(experiment, known))
+    return Deployment(
+        experiment.nodes, limit_cores, experiment.pool, server,
+        constants=constants_of(experiment, known), warm_pools=experiment.gated,
+    )  # fmt: skip
 
 
 def simulate_experiment(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Sequence
 from html import escape
 from math import inf, isinf, log10
 from pathlib import Path
 
 from ojp_sizing.deployment.constants import default_constants
+from ojp_sizing.report.bands import RESTARTS, STEADY, Band, Error
 from tests.real_server import report_limited
 from tests.real_server.artifacts import ROOT
 from tests.real_server.claims import CLAIMS
@@ -31,12 +34,17 @@ from tests.real_server.recorded import folder, read_json
 from tests.real_server.tables import table
 
 PAGE = ROOT / "docs" / "validation.md"
+#: What of it the command line knows.
+BANDS = ROOT / "data" / "bands.csv"
+#: On which day a record was made that doesn't say so itself.
+FIRST_DAY = "2026-11-25"
 WORDS = Path(__file__).with_name("validation_words.md")
 NAMES = {"throughput": "throughput", "p50_s": "p50", "p95_s": "p95", "p99_s": "p99"}
 
 
 def report() -> None:
-    """Write the page and its figures."""
+    """Write the page, its figures, and the package's own table of errors."""
+    BANDS.write_text(bands_csv(), encoding="utf-8")
     PAGE.write_text(page(), encoding="utf-8")
     for name, drawing in figures().items():
         path = PAGE.parent / "figures" / name
@@ -77,6 +85,11 @@ def steady() -> list[Compared]:
     return [run for run in servers() if (run.load or inf) < 1.0 and not EXPERIMENTS[run.experiment].signals]
 
 
+def restarts() -> list[Compared]:
+    """Those at a stated load in which servers end and come back."""
+    return [run for run in servers() if (run.load or inf) < 1.0 and EXPERIMENTS[run.experiment].signals]
+
+
 def _runs() -> str:
     rows = []
     for part in (*PARTS, *SERVERS):
@@ -106,16 +119,54 @@ def _error_row(run: Compared) -> list[str]:
     return [run.experiment, load, *values, failed, errors(committed=False), errors(committed=True)]
 
 
+def bands() -> list[Band]:
+    """The errors by load over the steady runs of a server, and those over the runs in which servers end and come back."""
+    runs = steady()
+    by_load = [[run for run in runs if run.load == load] for load in sorted({run.load or 0.0 for run in runs})]
+    rows = [_band(STEADY, some) for some in by_load]
+    return [*rows, *([_band(RESTARTS, restarts())] if restarts() else [])]
+
+
+def _band(situation: str, runs: Sequence[Compared]) -> Band:
+    """Errors to 0.1 %: the middle one by size, of an even number the larger of the two, and the largest."""
+    loads = [run.load or 0.0 for run in runs]
+    experiments = tuple(dict.fromkeys(run.experiment for run in runs))
+    documents = [read_json(folder(EXPERIMENTS[name]) / "measured.json") for name in experiments]
+    errors = {}
+    for of, name in NAMES.items():
+        ordered = sorted((run.error(of) for run in runs), key=abs)
+        middle, worst = (round(error, 3) + 0.0 for error in (ordered[len(ordered) // 2], ordered[-1]))
+        errors[name] = Error(middle, worst)
+    versions = {document["versions"]["server"].split(",")[0].split()[-1] for document in documents}
+    days = sorted({document.get("measured_on", FIRST_DAY) for document in documents})
+    return Band(
+        situation, min(loads), max(loads), len(runs), experiments, errors,
+        " and ".join(sorted(versions)), " to ".join(dict.fromkeys((days[0], days[-1]))), "MEASURED",
+    )  # fmt: skip
+
+
+def bands_csv() -> str:
+    """``data/bands.csv``: the table that is part of the package. Loads are shares of the bottleneck, errors relative."""
+    text = io.StringIO()
+    ends = [f"{name}_{end}" for name in NAMES.values() for end in ("middle", "worst")]
+    head = ["situation", "load_from", "load_to", "runs", "experiments", *ends, "server", "measured_on", "status"]
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(head)
+    for band in bands():
+        errors = [error for name in NAMES.values() for error in (band.errors[name].middle, band.errors[name].worst)]
+        numbers = [f"{error:.10g}" for error in errors]
+        row = [band.situation, f"{band.load_from:g}", f"{band.load_to:g}", band.runs, " ".join(band.experiments)]
+        writer.writerow([*row, *numbers, band.server, band.measured_on, band.status])
+    return text.getvalue()
+
+
 def _bands() -> str:
-    """The errors of each figure by load over the steady runs of a server: the middle one, and the largest."""
+    """The same rows for people."""
     rows = []
-    for load in sorted({run.load or 0.0 for run in steady()}):
-        runs = [run for run in steady() if run.load == load]
-        errors = [sorted((100 * run.error(of) for run in runs), key=abs) for of in NAMES]
-        rows.append(
-            [f"{100 * load:.0f} %", str(len(runs)), *(f"{e[(len(e) - 1) // 2]:+.1f} %, {e[-1]:+.1f} %" for e in errors)]
-        )
-    return table(["Load", "Runs", *NAMES.values()], rows)
+    for band in bands():
+        errors = [f"{100 * e.middle:+.1f} %, {100 * e.worst:+.1f} %" for e in band.errors.values()]
+        rows.append([band.situation, band.load, str(band.runs), ", ".join(band.experiments), *errors])
+    return table(["Situation", "Load", "Runs", "Experiments", *NAMES.values()], rows)
 
 
 def within_limits(run: Compared) -> dict[str, bool]:
