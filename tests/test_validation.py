@@ -73,14 +73,14 @@ def test_steady_servers_carry_what_the_model_says(name: str) -> None:
         assert run.measured["failed"] == run.now["failed"] == {}
 
 
-@pytest.mark.parametrize("name", ["kill", "stop", "rolling"])
+@pytest.mark.parametrize("name", ["stop", "rolling"])
 def test_pools_as_slow_as_measured_bring_the_model_down_as_the_servers(name: str) -> None:
     """Those who come to a server without a pool each build one; given their time the model collapses as it did."""
     [run] = compare(name)
     told = with_measured_pools(name)
-    assert run.now["throughput"] > 1.5 * run.measured["throughput"]  # with one pool's time on an idle server
+    assert run.now["throughput"] > 1.5 * run.measured["throughput"]  # it lets each server have 2 cores
     assert told["throughput"] == pytest.approx(run.measured["throughput"], rel=0.3)
-    assert told["connections"] == pytest.approx(run.measured["backends"]["count"], rel=0.02)
+    assert told["connections"] == pytest.approx(run.measured["backends"]["count"], rel=0.03)
 
 
 @pytest.mark.parametrize("name", [name for name in ("leak-update", "leak-query", "breaker") if measured(name)])
@@ -142,7 +142,7 @@ def test_what_is_recorded_is_small_and_names_no_place() -> None:
     files = [path for path in recorded.DATA.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) < 4_000_000  # some 30 experiments, 10,000 units at most in each
     for path in files:
-        text = path.read_text() if path.suffix == ".json" else ",".join(recorded.read_columns(path))
+        text = path.read_text() if path.suffix != ".xz" else ",".join(recorded.read_columns(path))
         assert not re.search(r"/(?:home|root|tmp|work)\b|https?:", text), path
 
 

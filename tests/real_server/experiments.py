@@ -188,8 +188,6 @@ _MIXED = _workload(
     shares=(0.45, 0.45, 0.10), one_way_s=_ONE_WAY_S,
 )  # fmt: skip
 _PLAIN = ServerSettings(segregation=False)
-#: Three servers on two cores: each has one at most, so that what a server that is back can use is known.
-_ONE_CORE: dict[str, Any] = {"limit_cores": 1.0, "settle_s": 20.0}
 _STEADY = _workload(_read("t0", 0.040), think_s=0.010, jvms=2, one_way_s=_ONE_WAY_S)
 
 FIRST_SERVERS = (
@@ -235,17 +233,17 @@ FIRST_SERVERS = (
     ),
     Experiment(
         "kill", "One of three dies at 10 s; a new one starts at 25 s",
-        "ojp", _STEADY, (Band(160.0, 0.4),), 60.0, server=_PLAIN, nodes=3, **_ONE_CORE,
+        "ojp", _STEADY, (Band(160.0, 0.4),), 60.0, server=_PLAIN, nodes=3, limit_cores=1.0, settle_s=20.0,
         signals=(Signal(10.0, 2, "KILL"), Signal(25.0, 2, "start")),
     ),
     Experiment(
         "stop", "One of three gets SIGTERM at 10 s; a new one starts at 25 s",
-        "ojp", _STEADY, (Band(160.0, 0.4),), 60.0, server=_PLAIN, nodes=3, **_ONE_CORE,
+        "ojp", _STEADY, (Band(160.0, 0.4),), 60.0, server=_PLAIN, nodes=3,
         signals=(Signal(10.0, 2, "TERM"), Signal(25.0, 2, "start")),
     ),
     Experiment(
         "freeze", "One of three is frozen (SIGSTOP) from 10 to 30 s",
-        "ojp", _STEADY, (Band(160.0, 0.4),), 60.0, server=_PLAIN, nodes=3, **_ONE_CORE,
+        "ojp", _STEADY, (Band(160.0, 0.4),), 60.0, server=_PLAIN, nodes=3,
         signals=(Signal(10.0, 2, "STOP"), Signal(30.0, 2, "CONT")), tail_s=60.0,
     ),
 )  # fmt: skip
@@ -291,7 +289,7 @@ LATER_SERVERS = (
     ),
     Experiment(
         "rolling", "Three servers are stopped one after the other, and each is back after 3 s",
-        "ojp", _STEADY, (Band(160.0, 0.4),), 60.0, server=_PLAIN, nodes=3, **_ONE_CORE,
+        "ojp", _STEADY, (Band(160.0, 0.4),), 60.0, server=_PLAIN, nodes=3, limit_cores=1.0, settle_s=20.0,
         signals=_stops((10.0, 2), (25.0, 1), (40.0, 0)),
     ),
 )  # fmt: skip

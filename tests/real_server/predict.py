@@ -70,20 +70,23 @@ def _resize(clock: SimpyClock, env: Environment, resize: Resize) -> Any:
     clock._put_posts()
 
 
-#: From the start of a server's process to its listening with a limit of one core, by ``starts``.
-START_S = 0.7
+#: From the start of a server's process to its listening: without a limit by a trial of the harness, among other work; with one
+#: core by ``starts``.
+START_S, LIMITED_START_S = 1.2, 0.7
 #: From there to the opening of its gate: a fresh JVM has had the pool built by one connection (a trial: 1.1 to 1.6 s).
 GATE_S = 1.5
 
 
 def disruption_of(experiment: Experiment) -> Disruption:
     """Processes that end and are started again. A process that is frozen has no counterpart in the model."""
-    losses, back_s = [], START_S + (GATE_S if experiment.gated else 0.0)
+    losses, start_s = [], START_S if experiment.limit_cores is None else LIMITED_START_S
+    if experiment.gated:
+        start_s += GATE_S
     for signal in experiment.signals:
         if signal.what in ("KILL", "TERM"):
             back = [later for later in experiment.signals if later.what == "start" and later.node == signal.node]
             how: Literal["killed", "stopped"] = "killed" if signal.what == "KILL" else "stopped"
-            losses.append(PodLoss(signal.node, signal.at_s, back[0].at_s - signal.at_s + back_s, 0.0, 0.0, how))
+            losses.append(PodLoss(signal.node, signal.at_s, back[0].at_s - signal.at_s + start_s, 0.0, 0.0, how))
     return Several(tuple(losses)) if len(losses) > 1 else losses[0] if losses else None
 
 

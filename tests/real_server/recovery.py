@@ -6,6 +6,7 @@ The same definitions for both, on units alone: when each was due, when it ended,
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -50,7 +51,7 @@ def recovered(
     first_s = min(signal.at_s for signal in experiment.signals)
     back_s = min(signal.at_s for signal in experiment.signals if signal.what == "start")
     early = ~well & (due_s < back_s) & np.isfinite(latency_s)
-    found_s = float((due_s + latency_s)[early].max()) - first_s if early.any() else 0.0
+    found_s = max(0.0, float((due_s + latency_s)[early].max()) - first_s) if early.any() else 0.0
     steady = latency_s[(due_s >= FROM_S) & (due_s < first_s)]
     limit_s = FACTOR * float(np.quantile(steady, 0.95, method="inverted_cdf"))
     bad_s = 0.0
@@ -102,6 +103,7 @@ def modelled_recovery(experiment: Experiment, trace: Trace) -> Recovery:
     )
 
 
+@cache
 def replicated(name: str) -> dict[str, Any]:
     """Of ``REPLICATIONS`` traces that are drawn anew: the values of each quantity, sorted."""
     experiment = EXPERIMENTS[name]

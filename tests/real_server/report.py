@@ -39,7 +39,7 @@ PAGE = ROOT / "docs" / "validation.md"
 BANDS = ROOT / "data" / "bands.csv"
 #: On which day a record was made that doesn't say so itself.
 FIRST_DAY = "2026-11-25"
-WORDS = Path(__file__).with_name("validation_words.md")
+WORDS, LIMITED_WORDS = (Path(__file__).with_name(f"{name}_words.md") for name in ("validation", "limited"))
 NAMES = {"throughput": "throughput", "p50_s": "p50", "p95_s": "p95", "p99_s": "p99"}
 
 
@@ -57,12 +57,13 @@ def page() -> str:
     """The page: words by hand, tables by the measurements."""
     text = WORDS.read_text(encoding="utf-8")
     for place, made in {
+        "limited": LIMITED_WORDS.read_text(encoding="utf-8"),
         "runs": _runs(), "errors": _errors(compared()), "servers": _errors(servers()),
         "bands": _bands(), "comebacks": _comebacks(), "warmed": warmed(), "cpu": _cpu(),
         "first_pools": _first_pools(), "claims": _claims(), "quantities": _quantities(),
         "courses": report_limited.courses(), "course_cpu": report_limited.course_cpu(),
         "call_cpu": report_limited.call_cpu(), "memory": report_limited.memory(), "starts": report_limited.starts(),
-        "recoveries": report_limited.recoveries(),
+        "recoveries": report_limited.recoveries(), "warming": report_limited.warming(),
         "figures": "\n".join(f"![quantiles of {name}](figures/{name})" for name in figures()),
     }.items():  # fmt: skip
         text = text.replace(f"<!-- {place} -->", made)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import cache
 from math import isinf
-from typing import Any
 
 import numpy as np
 
@@ -17,8 +16,8 @@ from tests.real_server.experiments import EXPERIMENTS
 from tests.real_server.findings import Compared, median
 from tests.real_server.footprint import LIMITS, MEMORY, STARTS, per_connection
 from tests.real_server.quota import QUOTAS
-from tests.real_server.recorded import folder, read_json, read_trace
-from tests.real_server.recovery import NAMES, measured_recovery, modelled_recovery
+from tests.real_server.recorded import folder, read_json
+from tests.real_server.recovery import NAMES, measured_recovery, replicated
 from tests.real_server.tables import table
 
 COURSES = (END_TO_END, *QUOTAS)
@@ -117,6 +116,17 @@ def _ms(seconds: float) -> str:
     return f"{1000 * seconds:.2f} ms"
 
 
+def warming() -> str:
+    """What a new process does in its first 100 s under saturation."""
+    document = read_json(END_TO_END_FOLDER / "most.json")
+    done, limit = np.array(document["by_second"]), document["limit_cores"]
+    rows = []
+    for begin, end in ((4, 10), (10, 20), (20, 30), (30, 40), (40, 50), (50, 60), (60, 70), (70, 100)):
+        rate = float(done[begin:end].mean())
+        rows.append([f"{begin} to {end} s", f"{rate:,.0f}/s", f"{1000 * limit / rate:.2f} ms"])
+    return table(["After the first unit", "Units", "The limit's CPU for a unit"], rows)
+
+
 def memory() -> str:
     """What a connection more takes."""
     if not MEMORY.exists():
@@ -160,19 +170,16 @@ def recoveries() -> str:
         document = read_json(folder(EXPERIMENTS[name]) / "prediction.json")
         if "of_replications" not in document:
             continue
-        found, now = measured_recovery(name), modelled_recovery(EXPERIMENTS[name], _played(name))
+        found = measured_recovery(name)
+        ranges = (document["of_replications"], replicated(name))
         for quantity, words in shown.items():
-            values = document["of_replications"][quantity]
             seen = float(getattr(found, quantity))
-            within = "yes" if values[0] <= seen <= values[-1] else "no"
-            row = [name, words, f"{_value(quantity, values[0])} to {_value(quantity, values[-1])}"]
-            rows.append([*row, _value(quantity, getattr(now, quantity)), _value(quantity, seen), within])
-    head = ["Experiment", "Quantity", "Predicted range (20 traces)", "The model now, this trace", "Measured", "Within"]
-    return table(head, rows)
-
-
-def _played(name: str) -> Any:
-    return read_trace(folder(EXPERIMENTS[name]) / "trace-0.csv.xz", EXPERIMENTS[name])
+            row = [name, words]
+            for values in (of[quantity] for of in ranges):
+                within = "" if values[0] <= seen <= values[-1] else " (missed)"
+                row.append(f"{_value(quantity, values[0])} to {_value(quantity, values[-1])}{within}")
+            rows.append([*row, _value(quantity, seen)])
+    return table(["Experiment", "Quantity", "Predicted range, 20 traces", "Range of the model now", "Measured"], rows)
 
 
 def _value(quantity: str, value: float) -> str:
