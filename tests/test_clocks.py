@@ -89,6 +89,7 @@ def some_deployment(rng: Generator, replicas: int) -> Deployment:
         health_interval_s=float(rng.uniform(1.0, 5.0)),
         connection_open_s=float(rng.choice([0.015, 2.0])),
         pool_build_s=float(rng.choice([0.015, 0.3])),
+        pool_build_cpu_s=float(rng.choice([0.0, 0.03, 0.5])),
         slot_handover_s=float(rng.choice([0.0, 0.0002])),
         error_leak_probability=float(rng.choice([0.0, 0.3])),
         call_hang_s=float(rng.uniform(1.0, 6.0)),
@@ -108,6 +109,7 @@ def some_deployment(rng: Generator, replicas: int) -> Deployment:
         Database(float(rng.choice([1.0, 8.0, inf])), float(rng.choice([30.0, inf, inf]))),
         str(rng.choice(list(SERVER_VERSIONS))),
         constants,
+        warm_pools=bool(rng.random() < 0.3),
     )
 
 

@@ -53,7 +53,7 @@ def deployments(draw: st.DrawFn) -> Deployment:
     constants = replace(
         default_constants(), slot_handover_s=draw(st.sampled_from([0.0, 0.001])), call_hang_s=1.0, connect_hang_s=0.7,
         error_leak_probability=draw(st.sampled_from([0.0, 0.5, 1.0])), pool_build_s=draw(st.sampled_from([0.015, 0.5])),
-        health_interval_s=draw(st.floats(0.3, 5.0)),
+        health_interval_s=draw(st.floats(0.3, 5.0)), pool_build_cpu_s=draw(st.sampled_from([0.0, 0.03, 0.2])),
     )  # fmt: skip
     return Deployment(
         draw(st.integers(1, 5)),
@@ -65,6 +65,7 @@ def deployments(draw: st.DrawFn) -> Deployment:
         Database(draw(st.sampled_from([1.0, 4.0, inf])), draw(st.sampled_from([5.0, 40.0, inf]))),
         draw(st.sampled_from(sorted(SERVER_VERSIONS))),
         constants,
+        warm_pools=draw(st.booleans()),
     )
 
 

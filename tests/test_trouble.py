@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from worlds import Statement, Unit, deployment_of, lost, run, select, take_posts, trace_of, update, world_of
 
@@ -195,6 +196,44 @@ def test_a_connect_after_the_pool_is_built_builds_none() -> None:
     world, outcomes = run(trace, deployment_of(idle=3), warm=False)
     assert outcomes.latency_s.tolist() == [1.0, 0.0]
     assert world.pools[0].orphaned == 0
+
+
+def test_who_comes_while_the_code_loads_waits_for_its_end_and_builds_a_pool() -> None:
+    due_s = (0.0, 0.6, 0.9, 1.5)
+    trace = trace_of(*(Unit(at_s, (update(),)) for at_s in due_s), duration_s=10.0)
+    deployment = with_constants(deployment_of(), pool_build_cpu_s=2.0)
+    _, outcomes = run(trace, deployment, warm=False)  # 4 cores: each of the four has one of its own
+    ends_s = (np.array(due_s) + outcomes.latency_s).tolist()
+    assert ends_s == [3.0, 3.0, 3.0, 3.5]
+    assert met(outcomes)["pool_orphaned"] == 3
+
+
+@pytest.mark.parametrize(("clients", "end_s"), [(1, 1.5), (4, 1.5), (8, 2.0), (40, 6.0)])
+def test_pools_that_are_built_at_once_share_the_cpu(clients: int, end_s: float) -> None:
+    trace = trace_of(*(Unit(0.0, (update(),)) for _ in range(clients)), duration_s=10.0)
+    deployment = with_constants(deployment_of(), pool_build_cpu_s=0.5, node_cores=4.0)
+    _, outcomes = run(trace, deployment, warm=False)
+    assert outcomes.latency_s == pytest.approx([end_s] * clients)
+
+
+@pytest.mark.parametrize(("warm_pools", "latency_s", "orphans"), [(False, 1.5, 2), (True, 0.0, 0)])
+def test_warm_pools_are_there_before_clients_reach_a_pod_that_comes_back(
+    warm_pools: bool, latency_s: float, orphans: int
+) -> None:
+    trace = trace_of(*(Unit(at_s, (update(),)) for at_s in (0.0, 9.0, 9.0, 9.0)), duration_s=20.0)
+    deployment = replace(with_constants(deployment_of(idle=1), pool_build_cpu_s=0.5), warm_pools=warm_pools)
+    world, outcomes = run(trace, deployment, lost(0, 1.0, 2.0))
+    # One of the three has the connection that is there; the others wait for the adder.
+    assert min(outcomes.latency_s[1:]) == pytest.approx(latency_s)
+    assert world.pools[0].orphaned == orphans
+    assert world.pools[0].created == 1
+
+
+def test_warm_pools_need_a_database_that_takes_a_connection() -> None:
+    trace = trace_of(Unit(0.0, (update(),)), duration_s=20.0)
+    deployment = replace(deployment_of(idle=1), warm_pools=True, database=Database(max_connections=0.0))
+    world, _ = run(trace, deployment, lost(0, 1.0, 2.0), warm=False)
+    assert world.pools[0].created == 0
 
 
 def test_orphans_live_as_long_as_the_process() -> None:

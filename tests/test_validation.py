@@ -19,7 +19,15 @@ from ojp_sizing.report.bands import bands as package_bands
 from tests.real_server import artifacts, processes, recorded
 from tests.real_server.claims import CLAIMS
 from tests.real_server.experiments import EXPERIMENTS, PARTS, SERVERS, Experiment
-from tests.real_server.findings import compare, judged, measured, median, with_measured_pools
+from tests.real_server.findings import (
+    cold_pools_cpu_s,
+    compare,
+    first_pools,
+    judged,
+    measured,
+    median,
+    with_measured_pools,
+)
 from tests.real_server.postgres import programs
 from tests.real_server.predict import predicted, simulate_experiment
 from tests.real_server.prediction import modelled
@@ -35,6 +43,7 @@ from tests.real_server.report import (
     steady,
     within_limits,
 )
+from tests.real_server.told import told_trace
 
 RUNS = [
     (part.name, number) for part in PARTS if modelled(part) and measured(part.name) for number in range(len(part.bands))
@@ -57,20 +66,17 @@ def test_the_model_fails_as_many_units_as_the_real_pool(name: str, number: int) 
     assert told == pytest.approx(found, rel=0.05, abs=0)
 
 
-#: Of OJP's servers, where the model isn't within the figures asked for: docs/validation.md says why.
-MISSED_OF_SERVERS = {
-    "slots": {"p95_s", "p99_s"},
-    "pool": {"p50_s", "p95_s", "p99_s"},
-    "nodes-2": {"p50_s"},
-    "nodes-3": {"p50_s", "p95_s", "p99_s"},
-}
+#: The steady run of a server in which figures are missed: it collapses, as the model says. docs/validation.md says why.
+MISSED_OF_SERVERS = {("threads", 0.8): {"throughput", "p95_s"}}
 
 
-@pytest.mark.parametrize("name", MISSED_OF_SERVERS)
+@pytest.mark.parametrize("name", ["slots", "pool", "threads", "nodes-2", "nodes-3"])
 def test_steady_servers_carry_what_the_model_says(name: str) -> None:
     for run in compare(name):
-        assert {of for of, ok in within_limits(run).items() if not ok} <= MISSED_OF_SERVERS[name]
-        assert run.measured["failed"] == run.now["failed"] == {}
+        missed = {of for of, ok in within_limits(run).items() if not ok}
+        assert missed <= MISSED_OF_SERVERS.get((name, run.load or 0.0), set())
+        told, found = (sum(part["failed"].values()) for part in (run.now, run.measured))
+        assert told == pytest.approx(found, rel=0.02, abs=0)
 
 
 @pytest.mark.parametrize("name", ["stop", "rolling"])
@@ -94,6 +100,41 @@ def test_a_failed_statement_without_a_session_loses_its_connection(name: str) ->
     assert told["ok"] == errors.count("")
     assert told["failed"]["database error"] == sum("division by zero" in error for error in errors)
     assert sum(told["failed"].values()) == len(errors) - errors.count("")
+
+
+def test_pools_that_are_built_at_once_cost_a_cold_server_its_cpu() -> None:
+    """One core: a sum that grows with the number of pools, and the time is that CPU's. A warm server builds them in passing."""
+    first_s, each_s, off = cold_pools_cpu_s()
+    assert 0.3 < first_s < 1.0
+    assert 0.01 < each_s < 0.03
+    assert off < 0.15
+    for bursts in first_pools(1, "cold").values():
+        for burst in bursts:
+            assert burst["pools"] == burst["connects"]
+            assert burst["cpu_s"]["server"] == pytest.approx(burst["last_pool_s"], rel=0.1)
+    for cores in (None, 1):
+        cold, warm = first_pools(cores, "cold"), first_pools(cores, "warm")
+        most_warm_s = max(burst["cpu_s"]["server"] for burst in warm[200])
+        assert most_warm_s < 0.2 * min(burst["cpu_s"]["server"] for burst in cold[200])
+        assert all(burst["pools"] < 0.2 * burst["connects"] for burst in warm[200])
+        assert not any(burst["failed"] for some in (cold, warm) for bursts in some.values() for burst in bursts)
+
+
+def test_the_model_is_told_what_calibrations_measured() -> None:
+    """The told latencies, CPU and overheads add up to the mean and the spread of the units of the idle server."""
+    units, rows = (
+        recorded.read_columns(recorded.folder(EXPERIMENTS["idle-server"]) / f"{part}-0.csv.xz")
+        for part in ("measured", "trace")
+    )
+    took_s = (units["ended_us"] - units["started_us"]) / 1e6
+    experiment = EXPERIMENTS["idle-server"]
+    outcomes = simulate_experiment(experiment, told_trace(experiment, 0))
+    assert outcomes.latency_s.mean() == pytest.approx(took_s.mean(), rel=0.01)
+    for level, rel in ((0.05, 0.03), (0.5, 0.01), (0.95, 0.06)):
+        for write in (0, 1):
+            mine = rows["write"] == write
+            told_s, found_s = (np.quantile(values[mine], level) for values in (outcomes.latency_s, took_s))
+            assert told_s == pytest.approx(found_s, rel=rel)
 
 
 def test_the_measured_summaries_are_those_of_the_recorded_units() -> None:

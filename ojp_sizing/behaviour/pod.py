@@ -240,6 +240,7 @@ def _handle(w: World, caller: int) -> None:
             finish(w, caller, OK)
         else:
             # Nobody looks again: whoever comes before the first one has built it builds another (reference 1.1).
+            c.give_up_s = w.state[0].now + POOL_GIVES_UP_S
             p = w.pods[c.pod]
             p.loaded_s = min(p.loaded_s, w.state[0].now + w.settings[0].pool_build_s)
             _build(w, caller, max(0.0, p.loaded_s - w.state[0].now), CODE_LOADED)
@@ -282,7 +283,6 @@ def code_loaded(w: World, caller: int) -> None:
         return
     c = w.callers[caller]
     settle_pod(w, c.pod)
-    c.give_up_s = w.state[0].now + POOL_GIVES_UP_S
     c.place = ON_CPU
     c.responding = BUILDS_POOL
     join(w, c.pod, CPU_TIMER, caller, 0, w.settings[0].pool_build_cpu_s)
@@ -563,8 +563,9 @@ def _is_locked(w: World, index: int) -> bool:
 
 @transition
 def pod_stops(w: World, pod: int) -> None:
-    """SIGTERM: new RPCs are refused, those inside go on (reference 7.1)."""
-    w.pods[pod].state = STOPPING
+    """SIGTERM: new RPCs are refused, those inside go on (reference 7.1). A container that is down stays down."""
+    if w.pods[pod].state == UP:
+        w.pods[pod].state = STOPPING
     if w.pods[pod].inside == 0:
         tell(w, pod, DRAINED)
 

@@ -31,7 +31,7 @@ from ojp_sizing.measurement.intervals import Estimate
 from ojp_sizing.measurement.objectives import Situation
 from ojp_sizing.quantities import format_bytes, format_rate
 from ojp_sizing.report.bands import RESTARTS, Band, against, bands, busiest, nearest, steady_bands
-from ojp_sizing.report.words import held_back, shown_number
+from ojp_sizing.report.words import held_back, shown_number, when_back
 from ojp_sizing.sizing.evaluate import Evaluation
 from ojp_sizing.sizing.recommendation import Judged, Recommendation
 from ojp_sizing.sizing.search import Rejection
@@ -80,6 +80,7 @@ def release_of(
             f"Sized by ojp-sizing {__version__}: every objective met, each with its 95 % interval (see {RECORD_FILE}).",
             f"Demand: {format_rate(recommendation.rate)} units of work per second of workload"
             f" {recommendation.workload.name}; seed {recommendation.seed}.",
+            f"When a pod comes back: {when_back(recommendation.deployment)}.",
             "Memory, start-up and network are predicted, not measured: calibrate before you rely on them.",
             *(
                 f"Against a real server (docs/validation.md), {situation}: {words}."

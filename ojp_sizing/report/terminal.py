@@ -20,7 +20,7 @@ from ojp_sizing.measurement.objectives import Situation, Verdict, objectives_of
 from ojp_sizing.quantities import format_bytes, format_cores
 from ojp_sizing.report.bands import against
 from ojp_sizing.report.hazards import hazards_by_name
-from ojp_sizing.report.words import finding, held_back, shown_number, with_interval
+from ojp_sizing.report.words import finding, held_back, shown_number, when_back, with_interval
 from ojp_sizing.sizing.evaluate import Evaluation, SituationResult
 from ojp_sizing.sizing.recommendation import Judged, Recommendation
 from ojp_sizing.theory.folk import folk_pool, folk_replicas
@@ -168,6 +168,12 @@ def measures_table(recommendation: Recommendation | Judged) -> Table:
             cells.append(cell + (f" <= {shown_number(limit * scale)}" if limit is not None and cell else ""))
         table.add_row(Text(name), *(Text(cell) for cell in cells))
     return table
+
+
+def _when_back(recommendation: Recommendation | Judged) -> tuple[str, Table]:
+    """What the answer assumes of a pod that comes back, in an update or after a loss."""
+    deployment = recommendation.deployment
+    return "When a pod comes back", _pairs([("required" if deployment.warm_pools else "", when_back(deployment))])
 
 
 def _against_server(recommendation: Recommendation | Judged) -> tuple[str, Table]:
@@ -320,6 +326,7 @@ def print_answer(
         _print_no_answer(console, recommendation)
         return
     sections: list[tuple[str, RenderableType]] = [
+        _when_back(recommendation),
         ("Deploy", deploy_table(recommendation)),
         ("Database", database_table(recommendation)),
         ("", measures_table(recommendation)),
@@ -342,6 +349,7 @@ def print_judged(console: Console, judged: Judged) -> None:
     """Print the judgement of a given deployment."""
     console.print(headline(judged))
     sections: list[tuple[str, RenderableType]] = [
+        _when_back(judged),
         (f"As given ({', '.join(judged.files) or 'by the calling program'})", given_table(judged.deployment)),
         ("", measures_table(judged)),
         _against_server(judged),
@@ -370,7 +378,7 @@ def _print_interrupted(console: Console, recommendation: Recommendation) -> None
     if missing:
         console.print(f"  not simulated yet: {', '.join(missing)}")
     if recommendation.evaluation.results:
-        evidence = [("", measures_table(recommendation)), _against_server(recommendation)]
+        evidence = [_when_back(recommendation), ("", measures_table(recommendation)), _against_server(recommendation)]
         _print_sections(console, [*evidence, ("How to read it", notes(recommendation))])
 
 

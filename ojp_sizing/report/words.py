@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from math import inf, isnan
 
+from ojp_sizing.deployment.deployment import Deployment
 from ojp_sizing.measurement.intervals import Estimate
 from ojp_sizing.measurement.objectives import Judgement, Verdict
 from ojp_sizing.sizing.search import Rejection, Smaller
@@ -67,3 +68,16 @@ def finding(rejection: Rejection) -> str:
     runs = "1 run" if rejection.replications == 1 else f"{rejection.replications} runs"
     how = "first look, " if rejection.first_look else ""
     return f"{known}; {judgement_words(worst)} [{how}{runs}]"
+
+
+#: What an answer with warm pools asks of whoever runs the cluster; what OJP does by itself.
+WARM_POOLS = (
+    "have its pools built by one connection before clients reach it (docs/restarts.md), or this answer doesn't hold: by itself"
+    " OJP lets each client that comes first build one, and all stall for seconds or for good (--cold-pools judges that)"
+)
+COLD_POOLS = "its pools are built by the clients that come first, as OJP does it (--cold-pools)"
+
+
+def when_back(deployment: Deployment) -> str:
+    """What is assumed of a pod that comes back."""
+    return WARM_POOLS if deployment.warm_pools else COLD_POOLS

@@ -200,6 +200,8 @@ def _nearest(
         if ratio < inf and (best is None or ratio < best[0]):
             best = ratio, rejection
     if best is None:
+        if not demand.warm_pools:
+            return "pools that are built before clients reach a pod (docs/restarts.md): without --cold-pools"
         return f"a lower rate: units hang in a disruption with every candidate; try --peak-rps {int(demand.rate / 2)}"
     wanted: dict[str, float] = {}
     for judgement in best[1].judgements:

@@ -77,7 +77,7 @@ class Experiment:
     """How long units may take after the last one is due."""
     limit_cores: float | None = None
     """CPU limit of each server by a quota; PostgreSQL and the load generators come first where cores are short."""
-    settle_s: float = 10.0
+    settle_s: float = 20.0
     """How long clients go on warming up, for the server's just-in-time compiler."""
     arrivals_of: str | None = None
     """The experiment whose arrivals it has, where they aren't its own."""
@@ -116,10 +116,17 @@ HOLDS = _workload(_read("t0", 0.040), think_s=0.010)
 #: A unit that only connects and closes: the load generator sends no statement for a unit whose list is empty.
 CONNECTS = replace(HOLDS, units=(UnitOfWork("connect", 1.0, (), False, Duration(0.0)),))
 
+#: Single statements, 20 ms each: what they take beside that calibrates the other experiments.
+_SINGLE = (_read("t0", 0.020, "constant"), _write("w", 0.020))
+
 PARTS = (
     Experiment(
         "generator", "What do the load generator, JDBC and PostgreSQL add to a statement's sleep?",
         "direct", _workload(_read("t0", 0.020, "constant")), (Band(20.0),), 20.0,
+    ),
+    Experiment(
+        "statements", "What do JDBC and PostgreSQL add to the sleep of a statement on an open connection, warmed up?",
+        "pool", _workload(*_SINGLE, shares=(0.5, 0.5)), (Band(20.0),), 60.0, pool=ClientPool(5, 5, 10.0),
     ),
     Experiment(
         "pool-hold", "The pool as the bottleneck; its connection is held until close",
@@ -192,6 +199,10 @@ _STEADY = _workload(_read("t0", 0.040), think_s=0.010, jvms=2, one_way_s=_ONE_WA
 
 FIRST_SERVERS = (
     Experiment(
+        "idle-server", "The same statements through an idle warm server: what do its driver and the way to it add?",
+        "ojp", _workload(*_SINGLE, shares=(0.5, 0.5), one_way_s=_ONE_WAY_S), (Band(20.0),), 60.0, server=_PLAIN,
+    ),
+    Experiment(
         "slots", "Updates that need a slot and hold a connection only for their RPC: 16 fast slots of 20",
         "ojp", _workload(_write("w", 0.040), one_way_s=_ONE_WAY_S),
         tuple(Band(400.0 * load, load) for load in (0.3, 0.6, 0.8)), 30.0,
@@ -233,7 +244,7 @@ FIRST_SERVERS = (
     ),
     Experiment(
         "kill", "One of three dies at 10 s; a new one starts at 25 s",
-        "ojp", _STEADY, (Band(160.0, 0.4),), 60.0, server=_PLAIN, nodes=3, limit_cores=1.0, settle_s=20.0,
+        "ojp", _STEADY, (Band(160.0, 0.4),), 60.0, server=_PLAIN, nodes=3, limit_cores=1.0,
         signals=(Signal(10.0, 2, "KILL"), Signal(25.0, 2, "start")),
     ),
     Experiment(

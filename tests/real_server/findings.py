@@ -15,8 +15,8 @@ from tests.real_server.claims import Claim
 from tests.real_server.experiments import EXPERIMENTS, WARMED_SERVERS, Experiment
 from tests.real_server.first_pools import RECORD as FIRST_POOLS
 from tests.real_server.predict import predicted, simulate_experiment
-from tests.real_server.prediction import statement_s
-from tests.real_server.recorded import folder, read_columns, read_json, read_trace
+from tests.real_server.recorded import folder, read_columns, read_json
+from tests.real_server.told import told_trace
 
 #: What the issue of this work asks for: relative error of (throughput, p50, p95, p99); p50 and p95 up to this load.
 LIMITS = {"throughput": 0.02, "p50_s": 0.10, "p95_s": 0.10, "p99_s": 0.20}
@@ -59,8 +59,8 @@ def compare(name: str) -> tuple[Compared, ...]:
 
 
 def _now(experiment: Experiment, number: int) -> dict[str, Any]:
-    trace = read_trace(folder(experiment) / f"trace-{number}.csv.xz", experiment)
-    return predicted(experiment, trace, simulate_experiment(experiment, trace, statement_s=statement_s(experiment)))
+    trace = told_trace(experiment, number)
+    return predicted(experiment, trace, simulate_experiment(experiment, trace))
 
 
 def columns(name: str, part: str = "measured", number: int = 0) -> dict[str, NDArray[Any]]:
@@ -215,10 +215,27 @@ def _first_connect_ms() -> Quantity:
     return median(np.array([calls["connect"][1] for band in bands for calls in band["servers"]["calls"]]))
 
 
-def first_pools(cores: int | None, server: Literal["cold", "warm"], seen_by: str) -> Quantity:
-    """Median time of a key's first connect, ms: by the client, by the server's metrics, or of the pool alone."""
-    starts = read_json(FIRST_POOLS)["starts"]
-    return median(np.array([1000.0 * start[server][seen_by] for start in starts if start["cores"] == cores]))
+def first_pools(cores: int | None, server: Literal["cold", "warm"]) -> dict[int, list[dict[str, Any]]]:
+    """What was measured of bursts of first connects, by how many there were at once."""
+    starts = [start for start in read_json(FIRST_POOLS)["starts"] if start["cores"] == cores and server in start]
+    bursts = [start[server] for start in starts]
+    sizes = sorted({burst["connects"] for burst in bursts})
+    return {connects: [burst for burst in bursts if burst["connects"] == connects] for connects in sizes}
+
+
+def cold_pools_cpu_s() -> tuple[float, float, float]:
+    """(a, b, root mean square of the relative errors): a + b n core seconds for n pools at once, server on one core.
+
+    Least squares of relative errors: what a burst costs spreads in proportion to it.
+    """
+    bursts = [burst for some in first_pools(1, "cold").values() for burst in some]
+    pools, used_s = (
+        np.array([of(burst) for burst in bursts]) for of in (lambda b: b["pools"], lambda b: b["cpu_s"]["server"])
+    )
+    weighed = np.column_stack([1.0 / used_s, pools / used_s])
+    (first, each), *_ = np.linalg.lstsq(weighed, np.ones(len(bursts)), rcond=None)
+    off = weighed @ [first, each] - 1.0
+    return float(first), float(each), float(np.sqrt(np.mean(off**2)))
 
 
 def _failed(name: str) -> Quantity:
@@ -254,7 +271,7 @@ def with_measured_pools(name: str) -> dict[str, Any]:
     """What the model says of an experiment where a pool takes as long as the first one of a server that is back did."""
     experiment = EXPERIMENTS[name]
     build_s = float(np.median([back.built_s - back.asked_s for back in comebacks(name)]))
-    trace = read_trace(folder(experiment) / "trace-0.csv.xz", experiment)
+    trace = told_trace(experiment, 0)
     return predicted(experiment, trace, simulate_experiment(experiment, trace, values={"pool_build_s": build_s}))
 
 

@@ -130,14 +130,15 @@ def _clients(
         options["--gauge"] = room / "gauge.csv"
         options["--resizes"] = ";".join(f"{r.at_s},{r.maximum},{r.minimum_idle}" for r in experiment.resizes)
     if experiment.warm and experiment.route != "driver":
-        # All clients together must fit into one server's share of the pool, or the warm-up itself would wait for it.
-        options["--warm"] = max(1, pool.maximum_size // (experiment.workload.clients.jvms * experiment.nodes))
-        if experiment.route == "ojp":
+        # A client must fit into one server's share of the pool, or its warm-up would wait for it; they warm up in turn.
+        options["--warm"] = max(1, pool.maximum_size // experiment.nodes)
+        if experiment.route != "direct":
             options["--settle"] = experiment.settle_s
-            if experiment.server.segregation:
-                # What a text takes first sets the mean of means for 300 s (reference 3.1): 1 ms would make all slow.
-                means_s = (statement.database_time.mean_s for statement in experiment.workload.statements)
-                options |= {"--warm-sleeps": ",".join(map(str, means_s)), "--settle-threads": pool.maximum_size}
+            options["--settle-threads"] = pool.maximum_size
+        if experiment.route == "ojp" and experiment.server.segregation:
+            # What a text takes first sets the mean of means for 300 s (reference 3.1): 1 ms would make all slow.
+            means_s = (statement.database_time.mean_s for statement in experiment.workload.statements)
+            options["--warm-sleeps"] = ",".join(map(str, means_s))
     trace = read_columns(folder(experiment) / f"trace-{number}.csv.xz")
     quiet = ["-Dorg.slf4j.simpleLogger.defaultLogLevel=error", "-Xmx512m"]
     clients = []

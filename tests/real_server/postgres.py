@@ -8,12 +8,12 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from ojp_sizing.errors import InputError
-from tests.real_server.processes import LOOPBACK, need_free, running, wait_for_port
+from tests.real_server.processes import LOOPBACK, cpu_s, need_free, running, wait_for_port
 
 USER, PASSWORD, DATABASE = "bench", "bench", "postgres"
 LIMIT_S = 60
@@ -49,9 +49,19 @@ class Postgres:
 
     def backends(self) -> list[int]:
         """Process ids of the clients' sessions. PostgreSQL itself isn't asked: it may have no connection left."""
-        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
         title = f"postgres: {USER} ".encode()
-        return [int(pid) for pid in children if Path(f"/proc/{pid}/cmdline").read_bytes().startswith(title)]
+        return [pid for pid in self._children() if Path(f"/proc/{pid}/cmdline").read_bytes().startswith(title)]
+
+    def cpu_s(self) -> float:
+        """User and system time of all its processes, those that have ended included."""
+        total_s = cpu_s(self.pid, ended_children=True)
+        for child in self._children():
+            with suppress(FileNotFoundError, ProcessLookupError):  # it may end meanwhile
+                total_s += cpu_s(child)
+        return total_s
+
+    def _children(self) -> list[int]:
+        return list(map(int, Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()))
 
 
 def _wait_until_ready(database: Postgres) -> None:

@@ -48,12 +48,9 @@ def deployment_of(experiment: Experiment, values: Mapping[str, float] | None = N
     )  # fmt: skip
 
 
-def simulate_experiment(
-    experiment: Experiment, trace: Trace, *, statement_s: float = 0.0, values: Mapping[str, float] | None = None
-) -> Outcomes:
-    """Run the model. ``statement_s``: what a statement takes beyond its sleep; ``values``: other constants."""
-    deployment = deployment_of(experiment, values or {})
-    trace = replace(trace, database_s=trace.database_s + statement_s)
+def simulate_experiment(experiment: Experiment, trace: Trace, *, values: Mapping[str, float] | None = None) -> Outcomes:
+    """Run the model. ``values``: other constants."""
+    deployment = deployment_of(experiment, values)
     clock = SimpyClock(trace, deployment, warm=experiment.warm)
     for resize in experiment.resizes:
         clock.env.process(_resize(clock, clock.env, resize))

@@ -87,10 +87,10 @@ def wait_for_port(port: int, process: subprocess.Popen[str], limit_s: float) -> 
     raise TimeoutError(f"nothing listens on port {port} after {limit_s:g} s, or the process ended")
 
 
-def cpu_s(pid: int) -> float:
-    """User and system time that a process has used."""
+def cpu_s(pid: int, *, ended_children: bool = False) -> float:
+    """User and system time that a process has used, and its ended children where asked."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return sum(map(int, fields[11 : 15 if ended_children else 13])) / os.sysconf("SC_CLK_TCK")
 
 
 def busy_s() -> float:

@@ -11,9 +11,8 @@ from ojp_sizing.deployment.deployment import ClientPool
 from tests.real_server import pgbench
 from tests.real_server.course import Course
 from tests.real_server.end_to_end import measured_calls, one_way_s
-from tests.real_server.experiments import EXPERIMENTS
 from tests.real_server.predict import MACHINE_CORES
-from tests.real_server.prediction import statement_s
+from tests.real_server.told import generator_s
 
 #: Of the limit's CPU, by the CPU of calls that ``end-to-end`` measured apart.
 LOADS = (0.3, 0.6, 0.8)
@@ -23,7 +22,7 @@ _UNITS = {"sleep": ("sleep",)}
 
 def _workload() -> Workload:
     """One statement of 20 ms and of what JDBC and PostgreSQL add to that by the experiment ``generator``."""
-    takes_s = pgbench.SLEEP_S + statement_s(EXPERIMENTS["pool-hold"])
+    takes_s = pgbench.SLEEP_S + generator_s()
     sleep = StatementClass("sleep", pgbench.TEXTS["sleep"][0], "read", Duration(takes_s, 1.0, "constant"))
     unit = UnitOfWork("sleep", 1.0, ("sleep",), False, Duration(0.0, 1.0, "constant"))
     return Workload(

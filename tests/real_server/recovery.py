@@ -18,6 +18,7 @@ from ojp_sizing.simulation.simulate import simulate
 from tests.real_server.experiments import EXPERIMENTS, Experiment
 from tests.real_server.predict import deployment_of, disruption_of
 from tests.real_server.recorded import draw_trace, folder, read_columns, read_json
+from tests.real_server.told import as_told
 
 NAMES = ("kill", "stop", "rolling", "kill-warmed", "rolling-warmed")
 REPLICATIONS = 20
@@ -107,7 +108,8 @@ def modelled_recovery(experiment: Experiment, trace: Trace) -> Recovery:
 def replicated(name: str) -> dict[str, Any]:
     """Of ``REPLICATIONS`` traces that are drawn anew: the values of each quantity, sorted."""
     experiment = EXPERIMENTS[name]
-    traces = (draw_trace(experiment, experiment.bands[0], number) for number in range(1, REPLICATIONS + 1))
+    numbers = range(1, REPLICATIONS + 1)
+    traces = (as_told(experiment, draw_trace(experiment, experiment.bands[0], number), number) for number in numbers)
     found = [modelled_recovery(experiment, trace) for trace in traces]
     return {
         quantity: sorted(round(float(getattr(one, quantity)), 3) for one in found)

@@ -9,6 +9,9 @@ from html import escape
 from math import inf, isinf, log10
 from pathlib import Path
 
+import numpy as np
+from scipy import stats
+
 from ojp_sizing.deployment.constants import default_constants
 from ojp_sizing.report.bands import RESTARTS, STEADY, Band, Error
 from tests.real_server import report_limited
@@ -22,6 +25,7 @@ from tests.real_server.findings import (
     QUANTITIES,
     Compared,
     Quantity,
+    cold_pools_cpu_s,
     comebacks,
     compare,
     first_pools,
@@ -29,10 +33,10 @@ from tests.real_server.findings import (
     measured,
     with_measured_pools,
 )
-from tests.real_server.first_pools import CORES
 from tests.real_server.prediction import modelled
 from tests.real_server.recorded import folder, read_json
 from tests.real_server.tables import table
+from tests.real_server.told import beyond_s, network
 
 PAGE = ROOT / "docs" / "validation.md"
 #: What of it the command line knows.
@@ -60,7 +64,7 @@ def page() -> str:
         "limited": LIMITED_WORDS.read_text(encoding="utf-8"),
         "runs": _runs(), "errors": _errors(compared()), "servers": _errors(servers()),
         "bands": _bands(), "comebacks": _comebacks(), "warmed": warmed(), "cpu": _cpu(),
-        "first_pools": _first_pools(), "claims": _claims(), "quantities": _quantities(),
+        "first_pools": _first_pools(), "told": _told(), "claims": _claims(), "quantities": _quantities(),
         "courses": report_limited.courses(), "course_cpu": report_limited.course_cpu(),
         "call_cpu": report_limited.call_cpu(), "memory": report_limited.memory(), "starts": report_limited.starts(),
         "recoveries": report_limited.recoveries(), "warming": report_limited.warming(),
@@ -248,15 +252,42 @@ def _cpu() -> str:
 
 
 def _first_pools() -> str:
+    """Of each kind of burst the median, and the least and the most where they differ."""
     rows = []
-    for cores in CORES:
-        place = "all 2 cores" if cores is None else f"{cores} core"
-        for server in ("cold", "warm"):
-            seen = [_show(first_pools(cores, server, by), "ms") for by in ("client_s", "connect_s", "pool_s")]
-            rows.append([f"{server}, {place}", *seen])
-    return table(
-        ["Server", "getConnection() of a warm client", "connect, by the server", "its pool, by HikariCP"], rows
-    )
+    for server, cores in (("cold", None), ("cold", 1), ("warm", None), ("warm", 1)):
+        for connects, bursts in first_pools(cores, server).items():
+            row = [f"{server}, {cores or 2} core{'s' * (cores != 1)}", str(connects), str(len(bursts))]
+            row += [_spread([burst["pools"] for burst in bursts])]
+            row += [_spread([burst["cpu_s"][whose] for burst in bursts]) for whose in ("server", "database")]
+            row += [_spread([burst["cpu_until_at_rest_s"]["server"] for burst in bursts])]
+            row += [_spread([burst[of] for burst in bursts]) for of in ("first_pool_s", "last_pool_s")]
+            rows.append([*row, _spread([time for burst in bursts for time in burst["client_s"]])])
+    first_s, each_s, off = cold_pools_cpu_s()
+    fitted = f"\n\nOn one core a cold server takes {first_s:.2f} + {each_s:.4f} n core seconds for n pools at once (least squares"
+    fitted += f" of relative errors; root mean square {100 * off:.0f} %)."
+    head = ["Server", "Connects at once", "Starts", "Pools", "Server's CPU, s", "PostgreSQL's CPU, s"]
+    head += ["Server's CPU until at rest, s", "First pool, s", "Last pool, s", "getConnection(), s"]
+    return table(head, rows) + fitted
+
+
+def _spread(values: Sequence[float]) -> str:
+    middle, low, high = float(np.median(values)), min(values), max(values)
+    return f"{middle:.3g}" if low == high else f"{middle:.3g} ({low:.3g} to {high:.3g})"
+
+
+def _told() -> str:
+    """The distributions that the model was told."""
+    levels = (0.05, 0.5, 0.95, 0.99)
+    (reads_s, writes_s), way = beyond_s(), network()
+    told = {
+        ("a query beside its sleep", "statements"): np.quantile(reads_s, levels),
+        ("an update beside its sleep", "statements"): np.quantile(writes_s, levels),
+        (f"a message, one way: lognormal, sigma {way.sigma:.2f}", "idle-server"): stats.lognorm.ppf(
+            levels, way.sigma, scale=way.one_way_s
+        ),
+    }
+    rows = [[*named, *(f"{1000 * value:.2f} ms" for value in values)] for named, values in told.items()]
+    return table(["Time of", "Measured by", "5 %", "median", "95 %", "99 %"], rows)
 
 
 def _comebacks() -> str:

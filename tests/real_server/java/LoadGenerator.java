@@ -21,6 +21,7 @@ import java.util.Map;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
+import java.util.concurrent.ThreadPoolExecutor;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.locks.LockSupport;
 
@@ -111,13 +112,16 @@ public final class LoadGenerator {
             problem.printStackTrace();
             Runtime.getRuntime().halt(1); // its threads would keep the process
         }
+        // Its threads are there before the first unit is due: to start one takes as long as a call.
+        ThreadPoolExecutor workers = (ThreadPoolExecutor) Executors.newFixedThreadPool(Integer.parseInt(options.get("--threads")));
+        workers.prestartAllCoreThreads();
         System.out.println("READY");
         long zeroMs = Long.parseLong(new BufferedReader(new InputStreamReader(System.in)).readLine().trim());
         generator.zeroNs = System.nanoTime() + (zeroMs - System.currentTimeMillis()) * 1_000_000L;
         if (pool != null) {
             generator.watch(pool, options);
         }
-        generator.play(Integer.parseInt(options.get("--threads")), Double.parseDouble(options.get("--until")));
+        generator.play(workers, Double.parseDouble(options.get("--until")));
         generator.write(Path.of(options.get("--out")));
         Runtime.getRuntime().halt(0); // threads that hang in a driver must not keep the process
     }
@@ -191,8 +195,7 @@ public final class LoadGenerator {
         }
     }
 
-    private void play(int threads, double untilS) throws InterruptedException {
-        ExecutorService workers = Executors.newFixedThreadPool(threads);
+    private void play(ExecutorService workers, double untilS) throws InterruptedException {
         for (Unit unit : units) {
             waitUntil(zeroNs + (long) (unit.dueS * 1e9));
             workers.execute(() -> run(unit));
