@@ -92,8 +92,9 @@ def steady() -> list[Compared]:
 
 
 def restarts() -> list[Compared]:
-    """Those at a stated load in which servers end and come back."""
-    return [run for run in servers() if (run.load or inf) < 1.0 and EXPERIMENTS[run.experiment].signals]
+    """Those at a stated load in which servers end and come back, by themselves."""
+    parts = ((run, EXPERIMENTS[run.experiment]) for run in servers())
+    return [run for run, part in parts if (run.load or inf) < 1.0 and part.signals and not part.gated]
 
 
 def _runs() -> str:
