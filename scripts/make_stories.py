@@ -241,7 +241,8 @@ pod for 9, 8 and 7 pods. No client is left with one pod. **That isn't enough**: 
 has no pool, each call that comes meanwhile builds one ({built:,} in all that nobody ever closes), all clients wait for
 it, and then they come to the others at once: in the 20 s after the last pod was Ready ({over_s[0]:.1f} s) {cold:,.0f} units/s end
 well. With pools that one connection has built before clients reach a pod ([restarts.md](restarts.md)) no trap is met, nothing
-is felt during the update, and in the 20 s after it ({over_s[1]:.1f} s) it is {warm:,.0f} units/s. It is more CPU, too (18 cores for 12).
+is felt during the update, and in the 20 s after it ({over_s[1]:.1f} s) it is {warm:,.0f} units/s. It is more CPU, too (18
+cores for 12).
 
 {rows_of(update)}
 """

@@ -18,9 +18,10 @@ from ojp_sizing.report.bands import RESTARTS, STEADY
 from ojp_sizing.report.bands import bands as package_bands
 from tests.real_server import artifacts, processes, recorded
 from tests.real_server.claims import CLAIMS
-from tests.real_server.experiments import EXPERIMENTS, PARTS, SERVERS, Experiment
+from tests.real_server.experiments import EXPERIMENTS, PARTS, SERVERS, WARMED_SERVERS, Experiment
 from tests.real_server.findings import (
     cold_pools_cpu_s,
+    comebacks,
     compare,
     first_pools,
     judged,
@@ -41,6 +42,7 @@ from tests.real_server.report import (
     page,
     restarts,
     steady,
+    warmed,
     within_limits,
 )
 from tests.real_server.told import told_trace
@@ -79,7 +81,7 @@ def test_steady_servers_carry_what_the_model_says(name: str) -> None:
         assert told == pytest.approx(found, rel=0.02, abs=0)
 
 
-@pytest.mark.parametrize("name", ["stop", "rolling"])
+@pytest.mark.parametrize("name", ["stop"])
 def test_pools_as_slow_as_measured_bring_the_model_down_as_the_servers(name: str) -> None:
     """Those who come to a server without a pool each build one; given their time the model collapses as it did."""
     [run] = compare(name)
@@ -87,6 +89,25 @@ def test_pools_as_slow_as_measured_bring_the_model_down_as_the_servers(name: str
     assert run.now["throughput"] > 1.5 * run.measured["throughput"]  # it lets each server have 2 cores
     assert told["throughput"] == pytest.approx(run.measured["throughput"], rel=0.3)
     assert told["connections"] == pytest.approx(run.measured["backends"]["count"], rel=0.03)
+
+
+@pytest.mark.parametrize("name", [experiment.name for experiment in WARMED_SERVERS])
+def test_a_pool_that_is_built_before_clients_come_mends_it(name: str) -> None:
+    """docs/restarts.md: the same run but for the gate."""
+    [mended], [broken] = compare(name), compare(name.removesuffix("-warmed"))
+    assert [back.pools for back in comebacks(name)] == [1] * len(comebacks(name))
+    assert len(comebacks(name)) == sum(signal.what == "start" for signal in EXPERIMENTS[name].signals)
+    for told in (mended.measured, mended.now):
+        assert told["ok"] > 0.998 * mended.measured["units"]
+    assert mended.measured["backends"]["count"] == mended.now["connections"]
+    for told in (broken.measured, broken.now):
+        assert told["ok"] < 0.8 * mended.measured["units"]
+
+
+def test_restarts_shows_what_was_measured() -> None:
+    head, rule, *rows = warmed().splitlines()
+    shown = "\n".join([head, rule, *(row for row in rows if "| measured |" in row)])
+    assert shown in (PAGE.parent / "restarts.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", [name for name in ("leak-update", "leak-query", "breaker") if measured(name)])

@@ -156,4 +156,18 @@ CLAIMS = (
         "freeze", "failed units", "units", 1, 2500, "INFER", "this project",
         "after the thaw 800 units at once want 21 connections and 200 threads per server: some wait 10 s",
     ),
+    *(
+        claim
+        for name, least, most in (("kill-warmed", 0, 12), ("rolling-warmed", 1, 30))
+        for claim in (
+            Claim(
+                name, "pools built by a server that is back", "pools", 1, 1, "CODE", "reference 1.1 and 5",
+                "one connection through the clients' own URL builds the clients' pool, and nobody builds another",
+            ),
+            Claim(
+                name, "failed units", "units", least, most, "INFER", "the model",
+                "with the pool built before clients come nobody but those whose server ends fails",
+            ),
+        )
+    ),
 )  # fmt: skip

@@ -79,6 +79,10 @@ class Experiment:
     """CPU limit of each server by a quota; PostgreSQL and the load generators come first where cores are short."""
     settle_s: float = 20.0
     """How long clients go on warming up, for the server's just-in-time compiler."""
+    arrivals_of: str | None = None
+    """The experiment whose arrivals it has, where they aren't its own."""
+    gated: bool = False
+    """Clients reach a server only once one connection has had its pool built (docs/restarts.md)."""
 
 
 def _read(name: str, mean_s: float, family: Literal["exponential", "constant"] = "exponential") -> StatementClass:
@@ -296,9 +300,18 @@ LATER_SERVERS = (
     ),
     Experiment(
         "rolling", "Three servers are stopped one after the other, and each is back after 3 s",
-        "ojp", _STEADY, (Band(160.0, 0.4),), 60.0, server=_PLAIN, nodes=3,
+        "ojp", _STEADY, (Band(160.0, 0.4),), 60.0, server=_PLAIN, nodes=3, limit_cores=1.0, settle_s=20.0,
         signals=_stops((10.0, 2), (25.0, 1), (40.0, 0)),
     ),
 )  # fmt: skip
-SERVERS = FIRST_SERVERS + LATER_SERVERS
+#: The same with a gate: what they ask is whether it mends what the others break.
+WARMED_SERVERS = tuple(
+    replace(
+        experiment, name=f"{experiment.name}-warmed", asks=f"{experiment.asks}; clients reach it when its pool stands",
+        arrivals_of=experiment.name, gated=True,
+    )
+    for experiment in (*FIRST_SERVERS, *LATER_SERVERS)
+    if experiment.name in ("kill", "rolling")
+)  # fmt: skip
+SERVERS = FIRST_SERVERS + LATER_SERVERS + WARMED_SERVERS
 EXPERIMENTS = {experiment.name: experiment for experiment in (*PARTS, *SERVERS)}

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tests.real_server.claims import Claim
-from tests.real_server.experiments import EXPERIMENTS, Experiment
+from tests.real_server.experiments import EXPERIMENTS, WARMED_SERVERS, Experiment
 from tests.real_server.first_pools import RECORD as FIRST_POOLS
 from tests.real_server.predict import predicted, simulate_experiment
 from tests.real_server.recorded import folder, read_columns, read_json
@@ -21,6 +21,7 @@ from tests.real_server.told import told_trace
 #: What the issue of this work asks for: relative error of (throughput, p50, p95, p99); p50 and p95 up to this load.
 LIMITS = {"throughput": 0.02, "p50_s": 0.10, "p95_s": 0.10, "p99_s": 0.20}
 LIMIT_LOAD = 0.8
+WARMED = tuple(experiment.name for experiment in WARMED_SERVERS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -342,7 +343,7 @@ QUANTITIES: dict[tuple[str, str], Callable[[], Quantity]] = {
     },
     **{
         (name, what): lambda name=name, of=of: median(np.array([of(back) for back in comebacks(name)]))  # type: ignore[misc]
-        for name in ("kill", "stop", "rolling")
+        for name in ("kill", "stop", "rolling", *WARMED)
         for what, of in (
             ("s from listening to the first connect", lambda back: back.asked_s - back.listens_s),
             ("s from the first connect to the first pool", lambda back: back.built_s - back.asked_s),
@@ -353,7 +354,10 @@ QUANTITIES: dict[tuple[str, str], Callable[[], Quantity]] = {
         (name, "failed units before a server is back"): lambda name=name: _failed_before(name)
         for name in ("kill", "stop")
     },  # type: ignore[misc]
-    **{(name, "failed units"): lambda name=name: _failed(name) for name in ("kill", "stop", "rolling", "freeze")},  # type: ignore[misc]
+    **{
+        (name, "failed units"): lambda name=name: _failed(name)
+        for name in ("kill", "stop", "rolling", "freeze", *WARMED)
+    },  # type: ignore[misc]
 }
 
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from tests.real_server.artifacts import DRIVER, LIBRARIES, compiled, jar, java_home, server_jar
 from tests.real_server.endpoints import Listener, listeners
 from tests.real_server.experiments import Experiment
+from tests.real_server.gates import Gate, Way
 from tests.real_server.groups import REST_SHARES, group
 from tests.real_server.postgres import PASSWORD, USER, Postgres, postgres
 from tests.real_server.predict import summary
@@ -63,13 +64,20 @@ def _run(experiment: Experiment, number: int, room: Path, port: int) -> dict[str
         limited = experiment.limit_cores is not None
         enter = stack.enter_context(group("rest", REST_SHARES)).enter if limited else []
         database = stack.enter_context(postgres(room, port, enter=enter)) if experiment.route != "driver" else None
+        class_path = _class_path(experiment, room)
+        gates = []
+        if experiment.gated:
+            way = Way(_url(experiment, database, ports), tuple(ports), class_path, enter)
+            gates = [Gate(way, number, room) for number in range(experiment.nodes)]
         nodes = (
-            stack.enter_context(servers(experiment.server, ports, room, limit_cores=experiment.limit_cores))
+            stack.enter_context(
+                servers(experiment.server, ports, room, limit_cores=experiment.limit_cores, gates=gates)
+            )
             if experiment.route == "ojp"
             else []
         )
         ends = stack.enter_context(listeners(experiment.endpoints * clients_apart, ports))
-        clients = _clients(experiment, number, room, database, ports, stack, enter)
+        clients = _clients(experiment, number, room, database, ports, stack, class_path, enter)
         before = [cpu_s(node.process.pid) for node in nodes if node.process]
         still = [node.group.throttled() for node in nodes if node.group]
         zero = time.time() + 1.0
@@ -106,23 +114,13 @@ def _clients(
     database: Postgres | None,
     ports: list[int],
     stack: ExitStack,
+    class_path: str,
     enter: Sequence[str] = (),
 ) -> list[subprocess.Popen[str]]:
     """A load generator for each client JVM; each has said that it is ready."""
-    classes = compiled(room)
     texts = room / "texts.sql"
     texts.write_text("".join(statement.sql + "\n" for statement in experiment.workload.statements))
     pool = experiment.pool
-    through_ojp = experiment.route in ("ojp", "driver")
-    if through_ojp:
-        (classes / "ojp.properties").write_text(
-            f"ojp.connection.pool.maximumPoolSize={pool.maximum_size}\n"
-            f"ojp.connection.pool.minimumIdle={pool.minimum_idle}\n"
-            f"ojp.connection.pool.connectionTimeout={round(pool.connection_timeout_s * 1000)}\n"
-        )
-    inner = f"postgresql://{database.address if database else 'localhost:1/none'}"
-    libraries = [jar(DRIVER), *map(jar, LIBRARIES)] if through_ojp else [*map(jar, LIBRARIES)]
-    path = os.pathsep.join(str(item) for item in (classes, *libraries))
     options = {
         "--user": USER, "--password": PASSWORD, "--texts": texts,
         "--threads": experiment.workload.clients.threads, "--until": experiment.duration_s + experiment.tail_s,
@@ -148,18 +146,41 @@ def _clients(
         own = {name: column[trace["jvm"] == jvm] for name, column in trace.items()}
         _, own["unit"] = np.unique(own["unit"], return_inverse=True)
         own_ports = ports[jvm * experiment.nodes :] if experiment.endpoints else ports
-        endpoints = ",".join(f"localhost:{port}" for port in own_ports[: experiment.nodes])
-        url = f"jdbc:ojp[{endpoints}]_{inner}" if through_ojp else f"jdbc:{inner}"
+        url = _url(experiment, database, own_ports[: experiment.nodes])
         mine = {"--url": url, "--trace": room / f"trace-{jvm}.csv", "--out": room / f"units-{jvm}.csv"}
         _write_plain(mine["--trace"], own)
         words = [str(word) for pair in (options | mine).items() for word in pair]
-        command = [*enter, java_home(17) / "bin" / "java", *quiet, "-cp", path, "LoadGenerator", *words]
+        command = [*enter, java_home(17) / "bin" / "java", *quiet, "-cp", class_path, "LoadGenerator", *words]
         log = room / f"client-{jvm}.log"
         client = stack.enter_context(running(command, log, stdin=subprocess.PIPE, output=subprocess.PIPE))
         clients.append(client)
         # One after the other: warming up at once, two of them hold all connections and wait for each other's.
         wait_until_ready(client, room)
     return clients
+
+
+def _through_ojp(experiment: Experiment) -> bool:
+    return experiment.route in ("ojp", "driver")
+
+
+def _class_path(experiment: Experiment, room: Path) -> str:
+    """Of all that is a client: the load generator, the pool's settings, the drivers."""
+    classes, pool = compiled(room), experiment.pool
+    libraries = [*map(jar, LIBRARIES)]
+    if _through_ojp(experiment):
+        libraries = [jar(DRIVER), *libraries]
+        (classes / "ojp.properties").write_text(
+            f"ojp.connection.pool.maximumPoolSize={pool.maximum_size}\n"
+            f"ojp.connection.pool.minimumIdle={pool.minimum_idle}\n"
+            f"ojp.connection.pool.connectionTimeout={round(pool.connection_timeout_s * 1000)}\n"
+        )
+    return os.pathsep.join(str(item) for item in (classes, *libraries))
+
+
+def _url(experiment: Experiment, database: Postgres | None, ports: Sequence[int]) -> str:
+    inner = f"postgresql://{database.address if database else 'localhost:1/none'}"
+    endpoints = ",".join(f"localhost:{port}" for port in ports)
+    return f"jdbc:ojp[{endpoints}]_{inner}" if _through_ojp(experiment) else f"jdbc:{inner}"
 
 
 def wait_until_ready(client: subprocess.Popen[str], room: Path) -> None:
@@ -216,6 +237,7 @@ def _facts(database: Postgres | None, nodes: list[Node], before: list[float], ze
         alive = [node.process.pid for node in nodes if node.process and node.process.poll() is None]
         facts["servers"] = {
             "start_s": [node.started_s for node in nodes],
+            **({"gate_opened_s": [node.gate.opened_s for node in nodes if node.gate]} if nodes[0].gate else {}),
             "cpu_s": [cpu_s(pid) for pid in alive],
             "cpu_before_s": before,
             "resident_bytes": [resident_bytes(pid) for pid in alive],

@@ -42,7 +42,10 @@ def deployment_of(experiment: Experiment, values: Mapping[str, float] | None = N
     limit_cores, known = 2.0, dict(values or {})
     if experiment.limit_cores is not None:
         limit_cores, known = experiment.limit_cores, {"node_cores": MACHINE_CORES} | known
-    return Deployment(experiment.nodes, limit_cores, experiment.pool, server, constants=constants_of(experiment, known))
+    return Deployment(
+        experiment.nodes, limit_cores, experiment.pool, server,
+        constants=constants_of(experiment, known), warm_pools=experiment.gated,
+    )  # fmt: skip
 
 
 def simulate_experiment(experiment: Experiment, trace: Trace, *, values: Mapping[str, float] | None = None) -> Outcomes:
@@ -67,11 +70,15 @@ def _resize(clock: SimpyClock, env: Environment, resize: Resize) -> Any:
 #: From the start of a server's process to its listening: without a limit by a trial of the harness, among other work; with one
 #: core by ``starts``.
 START_S, LIMITED_START_S = 1.2, 0.7
+#: From there to the opening of its gate: a fresh JVM has had the pool built by one connection (a trial: 1.1 to 1.6 s).
+GATE_S = 1.5
 
 
 def disruption_of(experiment: Experiment) -> Disruption:
     """Processes that end and are started again. A process that is frozen has no counterpart in the model."""
     losses, start_s = [], START_S if experiment.limit_cores is None else LIMITED_START_S
+    if experiment.gated:
+        start_s += GATE_S
     for signal in experiment.signals:
         if signal.what in ("KILL", "TERM"):
             back = [later for later in experiment.signals if later.what == "start" and later.node == signal.node]

@@ -74,13 +74,17 @@ def read_json(path: Path) -> dict[str, Any]:
 # Arrival traces --------------------------------------------------------------------------------------------------
 
 
+def _seed(experiment: Experiment, number: int, *more: int) -> SeedSequence:
+    return SeedSequence(SEED, spawn_key=(number, *(experiment.arrivals_of or experiment.name).encode(), *more))
+
+
 def draw_trace(experiment: Experiment, band: Band, replication: int = 0) -> Trace:
     """Sample a band's arrivals and times; times in the database in whole ms, which is what ``pg_sleep`` keeps to.
 
     Replication 0 is the one that is played.
     """
     number = experiment.bands.index(band)
-    seed = SeedSequence(SEED, spawn_key=(number, *experiment.name.encode(), *([replication] if replication else [])))
+    seed = _seed(experiment, number, *([replication] if replication else []))
     rate = band.rate or 1.0
     trace = sample_trace(experiment.workload, rate, experiment.duration_s, seed)
     if experiment.bursts:
@@ -139,7 +143,7 @@ def read_trace(path: Path, experiment: Experiment) -> Trace:
     count = np.bincount(rows["unit"], weights=real, minlength=len(unit)).astype(np.int32)
     workload = experiment.workload
     likeness = sample_trace(workload, 1.0, 1.0, SeedSequence(SEED))
-    seed = SeedSequence(SEED, spawn_key=(0, *experiment.name.encode()))
+    seed = _seed(experiment, 0)
     statements = int(real.sum())
     return replace(
         likeness,

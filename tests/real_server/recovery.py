@@ -20,7 +20,7 @@ from tests.real_server.predict import deployment_of, disruption_of
 from tests.real_server.recorded import draw_trace, folder, read_columns, read_json
 from tests.real_server.told import as_told
 
-NAMES = ("kill", "stop", "rolling")
+NAMES = ("kill", "stop", "rolling", "kill-warmed", "rolling-warmed")
 REPLICATIONS = 20
 #: The first seconds of a run aren't steady yet; a window of due times, s; how much worse than steady is still well.
 FROM_S, WINDOW_S, FACTOR = 3.0, 1.0, 2.0
@@ -32,7 +32,7 @@ class Recovery:
     """``found_s``: from the first signal to the end of the last unit that fails before a server is back (0: none does).
     ``pool_s``: from a server's listening to its first pool, the longest. ``well_s``: from the last server's listening to
     the end of the last second in which units fail, or their p95 is more than twice the steady one (inf: the run ends
-    first). ``failed``: failed units, and those that never ended."""
+    first). ``failed``: failed units, and those that never ended. A server behind a gate listens when that opens."""
 
     found_s: float
     pool_s: float
@@ -61,7 +61,7 @@ def recovered(
         if mine.any() and (not well[mine].all() or np.quantile(latency_s[mine], 0.95, method="inverted_cdf") > limit_s):
             bad_s = begin_s + WINDOW_S
     well_s = np.inf if bad_s >= experiment.duration_s else max(0.0, bad_s - listens_s[-1])
-    waits_s = [pool - listens for pool, listens in zip(pools_s, listens_s, strict=True)]
+    waits_s = [max(0.0, pool - listens) for pool, listens in zip(pools_s, listens_s, strict=True)]
     return Recovery(found_s, max(waits_s, default=np.inf), float(well_s), int((~well).sum()))
 
 
@@ -73,7 +73,8 @@ def measured_recovery(name: str) -> Recovery:
     listens_s, pools_s = [], []
     for signal in experiment.signals:
         if signal.what == "start":
-            listens_s.append(signal.at_s + servers["start_s"][signal.node][1])
+            opened_s = servers["gate_opened_s"][signal.node][1] if experiment.gated else 0.0
+            listens_s.append(signal.at_s + servers["start_s"][signal.node][1] + opened_s)
             built = [at for at, took in servers["built_at_and_took_s"][signal.node] if at - took >= signal.at_s]
             pools_s.append(min(built, default=np.inf))
     latency_s = np.where(units["ended_us"] >= 0, (units["ended_us"] - units["thought_us"]) / 1e6, np.inf)

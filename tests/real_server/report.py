@@ -18,7 +18,7 @@ from tests.real_server import report_limited
 from tests.real_server.artifacts import ROOT
 from tests.real_server.claims import CLAIMS
 from tests.real_server.cpu import COMPOSITIONS, RECORD, fit, per_unit
-from tests.real_server.experiments import EXPERIMENTS, PARTS, SERVERS
+from tests.real_server.experiments import EXPERIMENTS, PARTS, SERVERS, WARMED_SERVERS
 from tests.real_server.findings import (
     LIMIT_LOAD,
     LIMITS,
@@ -26,6 +26,7 @@ from tests.real_server.findings import (
     Compared,
     Quantity,
     cold_pools_cpu_s,
+    comebacks,
     compare,
     first_pools,
     judged,
@@ -62,7 +63,7 @@ def page() -> str:
     for place, made in {
         "limited": LIMITED_WORDS.read_text(encoding="utf-8"),
         "runs": _runs(), "errors": _errors(compared()), "servers": _errors(servers()),
-        "bands": _bands(), "comebacks": _comebacks(), "cpu": _cpu(),
+        "bands": _bands(), "comebacks": _comebacks(), "warmed": warmed(), "cpu": _cpu(),
         "first_pools": _first_pools(), "told": _told(), "claims": _claims(), "quantities": _quantities(),
         "courses": report_limited.courses(), "course_cpu": report_limited.course_cpu(),
         "call_cpu": report_limited.call_cpu(), "memory": report_limited.memory(), "starts": report_limited.starts(),
@@ -91,8 +92,9 @@ def steady() -> list[Compared]:
 
 
 def restarts() -> list[Compared]:
-    """Those at a stated load in which servers end and come back."""
-    return [run for run in servers() if (run.load or inf) < 1.0 and EXPERIMENTS[run.experiment].signals]
+    """Those at a stated load in which servers end and come back, by themselves."""
+    parts = ((run, EXPERIMENTS[run.experiment]) for run in servers())
+    return [run for run, part in parts if (run.load or inf) < 1.0 and part.signals and not part.gated]
 
 
 def _runs() -> str:
@@ -301,6 +303,29 @@ def _comebacks() -> str:
             rows.append([*row, f"{sum(told['failed'].values()):,}", str(told["connections"])])
     head = ["Experiment", "Source", "Throughput", "p50", "Failed or unfinished", "Database connections"]
     return table(head, rows)
+
+
+def warmed() -> str:
+    """Servers that come back, as OJP does it and with their pools built before clients can come; docs/restarts.md, too."""
+    rows = []
+    for mended in (experiment for experiment in WARMED_SERVERS if measured(experiment.name)):
+        for name, how in ((mended.arrivals_of, "as OJP does it"), (mended.name, "pool built first")):
+            [run] = compare(str(name))
+            found = run.measured
+            pools = [back.pools for back in comebacks(run.experiment)]
+            of_measured = {"connections": found["backends"]["count"], "pools": " and ".join(map(str, pools))}
+            of_model = {"pools": " and ".join(str(run.now["pools_built"][node]) for node in _ended(run.experiment))}
+            for source, told in (("measured", found | of_measured), ("model", run.now | of_model)):
+                row = [str(mended.arrivals_of), how, source, f"{told['throughput']:.1f}/s"]
+                row += [f"{1000 * told[of]:,.0f} ms" for of in ("p50_s", "p95_s", "p99_s")]
+                rows.append([*row, f"{sum(told['failed'].values()):,}", told["pools"], str(told["connections"])])
+    head = ["Experiment", "Pools", "Source", "Throughput", "p50", "p95", "p99", "Failed or unfinished"]
+    return table([*head, "Pools built by each server that was back", "Database connections"], rows)
+
+
+def _ended(name: str) -> list[int]:
+    """The servers that were started again, in that order."""
+    return [signal.node for signal in EXPERIMENTS[name].signals if signal.what == "start"]
 
 
 def constant(name: str) -> float:

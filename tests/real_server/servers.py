@@ -6,7 +6,7 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,6 +16,7 @@ from urllib.request import urlopen
 from ojp_sizing.deployment.deployment import ServerSettings
 from tests.real_server.artifacts import java_home, server_jar, server_origin
 from tests.real_server.experiments import Signal
+from tests.real_server.gates import OWN, Gate
 from tests.real_server.groups import SERVER_SHARES, Group, group
 from tests.real_server.processes import LOOPBACK, need_free, running, send, wait_for_port
 
@@ -68,6 +69,8 @@ class Node:
     cores: int | None = None
     group: Group | None = None
     """The machine's cores that it may use (``taskset``), or a control group with a limit."""
+    gate: Gate | None = None
+    """What clients must pass; it has their port then."""
 
     @property
     def log(self) -> Path:
@@ -76,6 +79,8 @@ class Node:
 
     def start(self) -> None:
         """Start it, and note how long it took to listen. Its ports must be free."""
+        if self.gate:
+            self.gate.prepare()
         need_free(self.port)
         need_free(self.port + METRICS)
         named = properties(self.settings, self.port, self.port + METRICS) | dict(self.more)
@@ -96,6 +101,8 @@ class Node:
         self.context = running(command, self.log)
         self.process = self.context.__enter__()
         self.started_s.append(wait_for_port(self.port, self.process, START_LIMIT_S))
+        if self.gate:
+            self.gate.open()
 
     def suffer(self, what: Signal) -> None:
         """Let a signal of the experiment happen."""
@@ -103,6 +110,8 @@ class Node:
             self.end()
             self.start()
         elif self.process is not None:
+            if self.gate and what.what in ("KILL", "TERM"):
+                self.gate.shut(pod_ends=what.what == "TERM")
             send(self.process, signal.Signals[f"SIG{what.what}"])
 
     def builds(self) -> list[tuple[float, float]]:
@@ -158,10 +167,17 @@ def servers(
     *,
     cores: int | None = None,
     limit_cores: float | None = None,
+    gates: Sequence[Gate] = (),
 ) -> Iterator[list[Node]]:
-    """That many servers, all listening; each on so many of the machine's cores, or with a CPU limit by a quota."""
+    """That many servers, all listening; each on so many of the machine's cores, or with a CPU limit by a quota.
+
+    Behind gates they listen on ports of their own; ``ports`` are those of the gates then.
+    """
     with ExitStack() as stack:
         nodes = [Node(settings, port, room, cores=cores) for port in ports]
+        for node, gate in zip(nodes, gates, strict=False):
+            node.gate, node.port = gate, gate.port + OWN
+            stack.callback(gate.end)
         for node in nodes:
             if limit_cores is not None:
                 node.group = stack.enter_context(group(str(node.port), SERVER_SHARES, limit_cores))
