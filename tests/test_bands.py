@@ -20,6 +20,7 @@ from ojp_sizing.report.bands import (
     FIGURES,
     RESTARTS,
     STEADY,
+    WARM_RESTARTS,
     Band,
     Error,
     Use,
@@ -138,8 +139,11 @@ def test_restarts_are_called_a_best_case_only_where_the_model_is_kinder_than_a_r
 
 
 def test_every_answer_has_a_word_on_the_steady_peak_and_one_on_restarts() -> None:
-    for told in (None, evaluation(cpu_use=0.4), evaluation(connections_use=0.01), evaluation(threads_use=1.0)):
+    for told in (evaluation(cpu_use=0.4), evaluation(connections_use=0.01), evaluation(threads_use=1.0)):
         assert list(against(told)) == [STEADY, RESTARTS]
+        warm = replace(told, deployment=replace(told.deployment, warm_pools=True))
+        assert list(against(warm)) == [STEADY, WARM_RESTARTS]
+    assert list(against(None)) == [STEADY, RESTARTS, WARM_RESTARTS]
     assert all(row.status == "MEASURED" and row.runs >= 1 and row.experiments for row in bands())
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from ojp_sizing.errors import InputError
-from ojp_sizing.report.bands import RESTARTS, STEADY
+from ojp_sizing.report.bands import RESTARTS, STEADY, WARM_RESTARTS
 from ojp_sizing.report.bands import bands as package_bands
 from tests.real_server import artifacts, processes, recorded
 from tests.real_server.claims import CLAIMS
@@ -220,7 +220,7 @@ def test_the_table_of_the_command_line_is_what_the_measurements_say() -> None:
 
 
 def test_every_steady_run_and_every_restart_is_in_one_row_of_the_table() -> None:
-    for situation, runs in ((STEADY, steady()), (RESTARTS, restarts())):
+    for situation, runs in ((STEADY, steady()), (RESTARTS, restarts(warm=False)), (WARM_RESTARTS, restarts(warm=True))):
         rows = [band for band in bands() if band.situation == situation]
         assert sum(band.runs for band in rows) == len(runs) > 0
         for run in runs:

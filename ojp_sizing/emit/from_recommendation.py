@@ -30,7 +30,7 @@ from ojp_sizing.emit.values import values_yaml
 from ojp_sizing.measurement.intervals import Estimate
 from ojp_sizing.measurement.objectives import Situation
 from ojp_sizing.quantities import format_bytes, format_rate
-from ojp_sizing.report.bands import RESTARTS, Band, against, bands, busiest, nearest, steady_bands
+from ojp_sizing.report.bands import Band, against, busiest, nearest, restart_bands, steady_bands
 from ojp_sizing.report.words import held_back, shown_number, when_back
 from ojp_sizing.sizing.evaluate import Evaluation
 from ojp_sizing.sizing.recommendation import Judged, Recommendation
@@ -272,7 +272,7 @@ def _real_server(evaluation: Evaluation | None) -> dict[str, Any]:
         "nearest_row": _band_record(row) if row else None,
         "use_is_outside_of_measured": outside or None,
         "measured_load_shares": sorted({end for row in rows for end in (row.load_from, row.load_to)}),
-        "restarts": [_band_record(row) for row in bands() if row.situation == RESTARTS],
+        "restarts": [_band_record(row) for row in restart_bands(evaluation)],
         "source": "docs/validation.md",
     }
 

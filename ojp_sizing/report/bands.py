@@ -15,8 +15,8 @@ from ojp_sizing.data_files import data_path
 from ojp_sizing.measurement.objectives import Situation
 from ojp_sizing.sizing.evaluate import Evaluation
 
-#: Situations of the table: nothing goes wrong; servers end and come back under load.
-STEADY, RESTARTS = "steady peak", "restarts"
+#: Situations of the table: nothing goes wrong; servers end and come back under load, by themselves or with warm pools.
+STEADY, RESTARTS, WARM_RESTARTS = "steady peak", "restarts", "restarts, warm pools"
 #: What is compared; of each the table has the error in the middle and the largest.
 FIGURES = ("throughput", "p50", "p95", "p99")
 #: What can be an answer's bottleneck: measure of the steady run, shown name.
@@ -133,7 +133,15 @@ def nearest(use: float, rows: Sequence[Band]) -> tuple[Band, str]:
 def against(evaluation: Evaluation | None) -> dict[str, str]:
     """What is known of the model's error where this answer is, and of its error in restarts: by situation, in words."""
     words = {STEADY: steady_words(busiest(evaluation), steady_bands())}
-    return words | {band.situation: restart_words(band) for band in bands() if band.situation == RESTARTS}
+    return words | {band.situation: restart_words(band) for band in restart_bands(evaluation)}
+
+
+def restart_bands(evaluation: Evaluation | None) -> tuple[Band, ...]:
+    """The rows of restarts that concern a deployment, by its pools; all of them where there is none."""
+    asked = {RESTARTS, WARM_RESTARTS}
+    if evaluation is not None:
+        asked = {WARM_RESTARTS if evaluation.deployment.warm_pools else RESTARTS}
+    return tuple(band for band in bands() if band.situation in asked)
 
 
 def steady_words(use: Use | None, rows: Sequence[Band]) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 from scipy import stats
 
 from ojp_sizing.deployment.constants import default_constants
-from ojp_sizing.report.bands import RESTARTS, STEADY, Band, Error
+from ojp_sizing.report.bands import RESTARTS, STEADY, WARM_RESTARTS, Band, Error
 from tests.real_server import report_limited
 from tests.real_server.artifacts import ROOT
 from tests.real_server.claims import CLAIMS
@@ -91,10 +91,10 @@ def steady() -> list[Compared]:
     return [run for run in servers() if (run.load or inf) < 1.0 and not EXPERIMENTS[run.experiment].signals]
 
 
-def restarts() -> list[Compared]:
-    """Those at a stated load in which servers end and come back, by themselves."""
+def restarts(*, warm: bool) -> list[Compared]:
+    """Those at a stated load in which servers end and come back: with pools that are built before clients come, or as OJP does it."""
     parts = ((run, EXPERIMENTS[run.experiment]) for run in servers())
-    return [run for run, part in parts if (run.load or inf) < 1.0 and part.signals and not part.gated]
+    return [run for run, part in parts if (run.load or inf) < 1.0 and part.signals and part.gated == warm]
 
 
 def _runs() -> str:
@@ -131,7 +131,8 @@ def bands() -> list[Band]:
     runs = steady()
     by_load = [[run for run in runs if run.load == load] for load in sorted({run.load or 0.0 for run in runs})]
     rows = [_band(STEADY, some) for some in by_load]
-    return [*rows, *([_band(RESTARTS, restarts())] if restarts() else [])]
+    back = {RESTARTS: restarts(warm=False), WARM_RESTARTS: restarts(warm=True)}
+    return [*rows, *(_band(situation, some) for situation, some in back.items() if some)]
 
 
 def _band(situation: str, runs: Sequence[Compared]) -> Band:
