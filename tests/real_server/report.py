@@ -92,7 +92,7 @@ def steady() -> list[Compared]:
 
 
 def restarts(*, warm: bool) -> list[Compared]:
-    """Those at a stated load in which servers end and come back: with pools that are built before clients come, or as OJP does it."""
+    """Those at a stated load in which servers end and come back: with pools built before clients come, or as OJP does it."""
     parts = ((run, EXPERIMENTS[run.experiment]) for run in servers())
     return [run for run, part in parts if (run.load or inf) < 1.0 and part.signals and part.gated == warm]
 
