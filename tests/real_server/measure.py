@@ -25,7 +25,7 @@ from tests.real_server.groups import REST_SHARES, group
 from tests.real_server.postgres import PASSWORD, USER, Postgres, postgres
 from tests.real_server.predict import summary
 from tests.real_server.processes import cpu_s, private_bytes, resident_bytes, running
-from tests.real_server.recorded import Columns, folder, read_columns, write_columns, write_json
+from tests.real_server.recorded import Columns, folder, read_columns, trace_path, write_columns, write_json
 from tests.real_server.servers import Node, play, running_server, servers
 
 PORT = 21059
@@ -139,7 +139,7 @@ def _clients(
             # What a text takes first sets the mean of means for 300 s (reference 3.1): 1 ms would make all slow.
             means_s = (statement.database_time.mean_s for statement in experiment.workload.statements)
             options["--warm-sleeps"] = ",".join(map(str, means_s))
-    trace = read_columns(folder(experiment) / f"trace-{number}.csv.xz")
+    trace = read_columns(trace_path(experiment, number))
     quiet = ["-Dorg.slf4j.simpleLogger.defaultLogLevel=error", "-Xmx512m"]
     clients = []
     for jvm in range(experiment.workload.clients.jvms):

@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.real_server.experiments import Band, Experiment
 from tests.real_server.predict import predicted, simulate_experiment
-from tests.real_server.recorded import draw_trace, folder, write_json, write_trace
+from tests.real_server.recorded import draw_trace, folder, trace_path, write_json, write_trace
 from tests.real_server.recovery import NAMES, replicated
 from tests.real_server.told import CALIBRATIONS, told, told_trace
 
@@ -15,7 +15,7 @@ from tests.real_server.told import CALIBRATIONS, told, told_trace
 def predict(experiment: Experiment) -> None:
     """Write the traces, where there are none yet, and ``prediction.json``."""
     for number, band in enumerate(experiment.bands):
-        path = folder(experiment) / f"trace-{number}.csv.xz"
+        path = trace_path(experiment, number)
         if not path.exists():
             write_trace(path, draw_trace(experiment, band))
     bands = [_band(experiment, number, band) for number, band in enumerate(experiment.bands)]

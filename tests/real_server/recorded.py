@@ -29,6 +29,11 @@ def folder(experiment: Experiment) -> Path:
     return DATA / experiment.name
 
 
+def trace_path(experiment: Experiment, number: int) -> Path:
+    """The arrivals of a band; an experiment that has those of another has no copy."""
+    return DATA / (experiment.arrivals_of or experiment.name) / f"trace-{number}.csv.xz"
+
+
 def write_columns(path: Path, columns: Columns) -> None:
     """A compressed CSV; the same columns give the same bytes."""
     text = io.StringIO()

@@ -19,7 +19,7 @@ from ojp_sizing.demand.trace import Trace
 from ojp_sizing.demand.workload import Network
 from ojp_sizing.deployment.constants import default_constants
 from tests.real_server.experiments import EXPERIMENTS, Experiment
-from tests.real_server.recorded import SEED, folder, read_columns, read_trace
+from tests.real_server.recorded import SEED, folder, read_columns, read_trace, trace_path
 
 CALIBRATIONS = ("generator", "statements", "idle-server")
 
@@ -66,7 +66,7 @@ def generator_s() -> float:
 
 def told_trace(experiment: Experiment, number: int) -> Trace:
     """A band's recorded arrivals as the model is told them: resampled overheads (seeded), and the network's latency."""
-    return as_told(experiment, read_trace(folder(experiment) / f"trace-{number}.csv.xz", experiment), number)
+    return as_told(experiment, read_trace(trace_path(experiment, number), experiment), number)
 
 
 def as_told(experiment: Experiment, trace: Trace, number: int) -> Trace:
