@@ -4,15 +4,14 @@ from dataclasses import replace
 from math import inf
 
 import pytest
-from worlds import Statement, Unit, deployment_of, lost, run, trace_of, update
+from worlds import Statement, Unit, deployment_of, lost, no_cost, run, trace_of, update
 
 from ojp_sizing.behaviour.world import NO_POD, OK, UNAVAILABLE
-from ojp_sizing.deployment.constants import default_constants
 from ojp_sizing.deployment.deployment import Deployment, GarbageCollection, collections_of
 from ojp_sizing.deployment.disruption import Disruption, RollingUpdate
 from ojp_sizing.simulation.outcomes import Outcomes
 
-CONSTANTS = default_constants()
+CONSTANTS = no_cost()
 START_S, READY_S, ENDPOINT_S = CONSTANTS.pod_start_s, CONSTANTS.readiness_period_s / 2, CONSTANTS.endpoint_delay_s
 REQUEST_BYTES, ROW_BYTES = CONSTANTS.heap_per_request_bytes, CONSTANTS.heap_per_row_bytes
 

@@ -110,7 +110,7 @@ def trace_of(
 
 
 def no_cost(connection_open_s: float = 1.0) -> Constants:
-    """Constants with which an RPC takes no CPU and a commit no time."""
+    """Constants with which an RPC takes no CPU and a commit no time, and a process begins slowly."""
     return replace(
         default_constants(),
         statement_cpu_s=0.0,
@@ -122,6 +122,7 @@ def no_cost(connection_open_s: float = 1.0) -> Constants:
         connection_pause_s=0.0,
         pool_build_s=connection_open_s,
         pool_build_cpu_s=0.0,
+        pod_start_s=8.0,
         error_leak_probability=0.0,
     )
 
