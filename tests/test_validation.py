@@ -27,7 +27,6 @@ from tests.real_server.findings import (
     judged,
     measured,
     median,
-    with_measured_pools,
 )
 from tests.real_server.postgres import programs
 from tests.real_server.predict import predicted, simulate_experiment
@@ -79,16 +78,6 @@ def test_steady_servers_carry_what_the_model_says(name: str) -> None:
         assert missed <= MISSED_OF_SERVERS.get((name, run.load or 0.0), set())
         told, found = (sum(part["failed"].values()) for part in (run.now, run.measured))
         assert told == pytest.approx(found, rel=0.02, abs=0)
-
-
-@pytest.mark.parametrize("name", ["stop"])
-def test_pools_as_slow_as_measured_bring_the_model_down_as_the_servers(name: str) -> None:
-    """Those who come to a server without a pool each build one; given their time the model collapses as it did."""
-    [run] = compare(name)
-    told = with_measured_pools(name)
-    assert run.now["throughput"] > 1.5 * run.measured["throughput"]  # it lets each server have 2 cores
-    assert told["throughput"] == pytest.approx(run.measured["throughput"], rel=0.3)
-    assert told["connections"] == pytest.approx(run.measured["backends"]["count"], rel=0.03)
 
 
 @pytest.mark.parametrize("name", [experiment.name for experiment in WARMED_SERVERS])

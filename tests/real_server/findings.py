@@ -266,15 +266,6 @@ def comebacks(name: str) -> list[Comeback]:
     return found
 
 
-@cache
-def with_measured_pools(name: str) -> dict[str, Any]:
-    """What the model says of an experiment where a pool takes as long as the first one of a server that is back did."""
-    experiment = EXPERIMENTS[name]
-    build_s = float(np.median([back.built_s - back.asked_s for back in comebacks(name)]))
-    trace = told_trace(experiment, 0)
-    return predicted(experiment, trace, simulate_experiment(experiment, trace, values={"pool_build_s": build_s}))
-
-
 def _failed_before(name: str) -> Quantity:
     """Failed units that were due before a server was back."""
     units = columns(name)

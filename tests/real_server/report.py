@@ -31,7 +31,6 @@ from tests.real_server.findings import (
     first_pools,
     judged,
     measured,
-    with_measured_pools,
 )
 from tests.real_server.prediction import modelled
 from tests.real_server.recorded import folder, read_json
@@ -298,7 +297,7 @@ def _comebacks() -> str:
         [run] = compare(name)
         facts = run.measured
         found = facts | {"connections": facts["backends"]["count"]}
-        sources = {"measured": found, "model": run.now, "model, pools as slow as measured": with_measured_pools(name)}
+        sources = {"measured": found, "model": run.now}
         for source, told in sources.items():
             row = [name, source, f"{told['throughput']:.1f}/s", f"{1000 * told['p50_s']:.0f} ms"]
             rows.append([*row, f"{sum(told['failed'].values()):,}", str(told["connections"])])
