@@ -368,7 +368,8 @@ def _figure(name: str, runs: Sequence[Compared]) -> str:
         f'<text x="{far}" y="{_SIDE - 8}" text-anchor="end">measured</text>',
         f'<text x="12" y="{_EDGE}" transform="rotate(-90 12 {_EDGE})" text-anchor="end">model</text>',
     ]
-    for ms in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000):
+    wide = high - low > 2.5  # decades; there is no room for more marks
+    for ms in (1, 10, 100, 1000, 10_000) if wide else (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000):
         if low <= log10(ms / 1000) <= high:
             place = at(ms / 1000)
             parts.append(f'<text x="{place:.0f}" y="{far + 12}" text-anchor="middle">{ms}</text>')
