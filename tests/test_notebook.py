@@ -264,7 +264,7 @@ def test_points_come_from_the_same_runs_as_a_sizing() -> None:
 
 @pytest.fixture(scope="module")
 def run() -> tuple[Outcomes, Deployment, RollingUpdate]:
-    deployment = Deployment(3, 2.0, ClientPool(30), ServerSettings(segregation=False))
+    deployment = Deployment(3, 2.0, ClientPool(30), ServerSettings(segregation=False), warm_pools=True)
     update = sample_rolling_update(deployment, 5.0, np.random.default_rng(1))
     trace = sample_trace(read_workload("web-oltp"), 150, 150, np.random.SeedSequence(1))
     outcomes = simulate(trace, deployment, update, recovery_s=10.0)
