@@ -25,6 +25,7 @@ from tests.real_server.findings import (
     compare,
     first_pools,
     judged,
+    lending_at_once,
     measured,
     median,
 )
@@ -78,6 +79,15 @@ def test_steady_servers_carry_what_the_model_says(name: str) -> None:
         assert missed <= MISSED_OF_SERVERS.get((name, run.load or 0.0), set())
         told, found = (sum(part["failed"].values()) for part in (run.now, run.measured))
         assert told == pytest.approx(found, rel=0.02, abs=0)
+
+
+def test_newcomers_that_borrow_past_waiters_let_them_time_out_as_measured() -> None:
+    """Reference 2: told that the slow lane was used before, the model times out as many as the real server."""
+    [run] = compare("slot-timeout")
+    told = lending_at_once("slot-timeout")
+    assert told["ok"] == pytest.approx(run.measured["ok"], rel=0.01)
+    assert told["failed"]["slot timeout"] == pytest.approx(sum(run.measured["failed"].values()), rel=0.01)
+    assert told["p99_s"] == pytest.approx(run.measured["p99_s"], rel=0.05)
 
 
 @pytest.mark.parametrize("name", [experiment.name for experiment in WARMED_SERVERS])

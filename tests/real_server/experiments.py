@@ -299,6 +299,12 @@ LATER_SERVERS = (
         "ojp", _MIXED, (Band(200.0),), 40.0,
     ),
     Experiment(
+        "borrow", "Fast texts want 17 slots of 16; the 4 slow slots are lent once no slow statement has come for 1 s",
+        "ojp", _workload(
+            _write("a", 0.040), _write("b", 0.040), _write("c", 0.400), shares=(0.5, 0.4994, 0.0006), one_way_s=_ONE_WAY_S,
+        ), (Band(430.0),), 30.0, server=ServerSettings(idle_timeout_s=1.0),
+    ),
+    Experiment(
         "rolling", "Three servers are stopped one after the other, and each is back after 3 s",
         "ojp", _STEADY, (Band(160.0, 0.4),), 60.0, server=_PLAIN, nodes=3, limit_cores=1.0, settle_s=20.0,
         signals=_stops((10.0, 2), (25.0, 1), (40.0, 0)),

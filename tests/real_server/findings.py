@@ -266,6 +266,13 @@ def comebacks(name: str) -> list[Comeback]:
     return found
 
 
+@cache
+def lending_at_once(name: str) -> dict[str, Any]:
+    """What the model says of an experiment whose slow slots are lent from its first second on."""
+    experiment, trace = EXPERIMENTS[name], told_trace(EXPERIMENTS[name], 0)
+    return predicted(experiment, trace, simulate_experiment(experiment, trace, lends_after_s=0.0))
+
+
 def _failed_before(name: str) -> Quantity:
     """Failed units that were due before a server was back."""
     units = columns(name)

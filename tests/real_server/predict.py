@@ -48,10 +48,23 @@ def deployment_of(experiment: Experiment, values: Mapping[str, float] | None = N
     )  # fmt: skip
 
 
-def simulate_experiment(experiment: Experiment, trace: Trace, *, values: Mapping[str, float] | None = None) -> Outcomes:
-    """Run the model. ``values``: other constants."""
+def simulate_experiment(
+    experiment: Experiment,
+    trace: Trace,
+    *,
+    values: Mapping[str, float] | None = None,
+    lends_after_s: float | None = None,
+) -> Outcomes:
+    """Run the model. ``values``: other constants. ``lends_after_s``: both lanes of slots were used before the run, and lend from
+    then on while nobody comes; None: they were used by the warm-up if it had a text for each, and never otherwise.
+    """
     deployment = deployment_of(experiment, values)
     clock = SimpyClock(trace, deployment, warm=experiment.warm)
+    workload, idle_s = experiment.workload, experiment.server.idle_timeout_s
+    if lends_after_s is None and experiment.warm and "slow" in map(workload.lane_of, workload.statements):
+        lends_after_s = idle_s
+    for lane in clock.world.lanes if lends_after_s is not None else ():
+        lane.used, lane.last_arrival_s = 1, lends_after_s - idle_s
     for resize in experiment.resizes:
         clock.env.process(_resize(clock, clock.env, resize))
     return clock.run(disruption_of(experiment), 1.0, recovery_s=1e6)
