@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
+from itertools import groupby, islice
 from math import ceil, inf, sqrt
 
 from ojp_sizing.demand.workload import Workload
@@ -221,19 +221,15 @@ def _of_replicas(demand: Demand, replicas: int, constants: Constants, segregatio
         pod_cpu_cores(demand, load, max(1, replicas - 1)),
         pod_cpu_cores(demand, load, replicas) / constants.cpu_most_use,
     )
-    threads = {
-        limit: _threads(demand, load, replicas, limit, pool_size, constants)
-        for limit in LIMITS_CORES
-        if limit > needed_cores
-    }
-    if not demand.warm_pools:
-        threads = {limit: some for limit, some in threads.items() if _stall_s(some, limit, constants) < MOST_STALL_S}
-    for limit in list(threads)[:LIMITS_TRIED]:
+    limits = (limit for limit in LIMITS_CORES if limit > needed_cores)
+    sized = ((limit, _threads(demand, load, replicas, limit, pool_size, constants)) for limit in limits)
+    worth = (pair for pair in sized if demand.warm_pools or _stall_s(pair[1], pair[0], constants) < MOST_STALL_S)
+    for limit, threads in islice(worth, LIMITS_TRIED):
         deployment = Deployment(
             replicas=replicas,
             limit_cores=limit,
             pool=ClientPool(pool_size, idle_connections(replicas)),
-            server=replace(server, thread_pool_size=threads[limit]),
+            server=replace(server, thread_pool_size=threads),
             database=database,
             version=demand.version,
             constants=constants,
