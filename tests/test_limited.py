@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from harness import harness_of
 
 from ojp_sizing.errors import InputError
-from tests.real_server import artifacts, groups, pgbench
+from tests.real_server import groups, pgbench
 from tests.real_server.end_to_end import calls, workload
 from tests.real_server.experiments import EXPERIMENTS
 from tests.real_server.findings import compare
@@ -132,11 +133,8 @@ def test_an_interrupted_run_leaves_no_group_behind(number: signal.Signals) -> No
         "    print(made.path, flush=True)\n"
         "    time.sleep(60)\n"
     )
-    with subprocess.Popen(
-        [sys.executable, "-c", script], cwd=artifacts.ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as harness:
-        assert harness.stdout is not None
-        path = Path(harness.stdout.readline().strip())
+    with harness_of(script) as (harness, said):
+        path = Path(said)
         assert path.exists()
         harness.send_signal(number)
         harness.wait(20)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from harness import harness_of
 
 from ojp_sizing.errors import InputError
 from ojp_sizing.report.bands import RESTARTS, STEADY, WARM_RESTARTS
@@ -294,11 +295,8 @@ def test_an_interrupted_run_leaves_no_process_behind(tmp_path: Path, number: sig
         "    print(child.pid, flush=True)\n"
         "    time.sleep(60)\n"
     )
-    with subprocess.Popen(
-        [sys.executable, "-c", script], cwd=artifacts.ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as harness:
-        assert harness.stdout is not None
-        child = int(harness.stdout.readline())
+    with harness_of(script) as (harness, said):
+        child = int(said)
         harness.send_signal(number)
         harness.wait(20)
     for _ in range(100):
