@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ojp_sizing.measurement.objectives import Objectives, Situation, Verdict
     from ojp_sizing.simulation.outcomes import Outcomes
     from ojp_sizing.simulation.simulate import simulate
+    from ojp_sizing.sizing.question import Execution, Prices, Question
     from ojp_sizing.sizing.recommendation import Judged, Recommendation, check, size
 
 __version__ = "0.1.0"
@@ -38,6 +39,7 @@ _HOMES = {
     "measurement.objectives": ("Objectives", "Situation", "Verdict"),
     "simulation.outcomes": ("Outcomes",),
     "simulation.simulate": ("simulate",),
+    "sizing.question": ("Execution", "Prices", "Question"),
     "sizing.recommendation": ("Judged", "Recommendation", "check", "size"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -52,6 +54,7 @@ __all__ = [
     "Deployment",
     "Duration",
     "Estimate",
+    "Execution",
     "InputError",
     "Judged",
     "Network",
@@ -60,6 +63,8 @@ __all__ = [
     "Patience",
     "PodLoss",
     "Poisson",
+    "Prices",
+    "Question",
     "Recommendation",
     "Replay",
     "RollingUpdate",

@@ -24,12 +24,11 @@ from ojp_sizing.errors import (
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ojp_sizing.demand.workload import Workload
-    from ojp_sizing.deployment.constants import Constants
     from ojp_sizing.deployment.deployment import Deployment
+    from ojp_sizing.deployment.rules import Finding
     from ojp_sizing.measurement.objectives import Situation, Verdict
-    from ojp_sizing.sizing.candidates import Demand
-    from ojp_sizing.sizing.search import Listener
+    from ojp_sizing.sizing.question import Execution, Question
+    from ojp_sizing.sizing.strategy import Listener
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -61,10 +60,29 @@ if TYPE_CHECKING:
 @click.option("--failed", default="0.1%", show_default=True, metavar="SHARE", help="Failed units at steady peak.")
 @click.option(
     "--disruption-factor",
-    default="2",
+    default="5",
     show_default=True,
     metavar="N",
     help="The percentiles may be so many times as large while a pod is lost and over a rolling update.",
+)
+@click.option(
+    "--disruption-fast-p99",
+    default=None,
+    metavar="TIME",
+    help="Instead of the factor: p99 of fast units in these windows.",
+)
+@click.option(
+    "--disruption-slow-p99",
+    default=None,
+    metavar="TIME",
+    help="Instead of the factor: p99 of slow units in these windows.",
+)
+@click.option(
+    "--risk",
+    default="10%",
+    show_default=True,
+    metavar="SHARE",
+    help="Share of updates, and of losses, that may break a limit; above 0 to 50%. Shown with 95 % confidence.",
 )
 @click.option(
     "--disruption-failed", default="1%", show_default=True, metavar="SHARE", help="Failed units in these windows."
@@ -98,11 +116,28 @@ if TYPE_CHECKING:
     help="Judge this too: pod-stopped, node-lost, two-pods-lost, database-slow or database-full. Repeatable.",
 )
 @click.option(
+    "--segregation",
+    default="either",
+    show_default=True,
+    type=click.Choice(["either", "on", "off"]),
+    help="OJP's slow and fast slots (slowQuerySegregation).",
+)
+@click.option(
     "--cold-pools",
     is_flag=True,
-    help="The pools of a pod that comes back are built by the first clients, as OJP does it. Otherwise the answer holds where"
-    " they are built before clients reach the pod (docs/restarts.md).",
+    help="The pools of a pod that comes back are built by the first clients, as OJP does it. Otherwise they may be built before"
+    " clients reach the pod (docs/restarts.md).",
 )
+@click.option(
+    "--client-jvms",
+    default=None,
+    metavar="N",
+    help="Number of client JVMs; otherwise as the workload says (16 in web-oltp).",
+)
+@click.option("--price-core", default=None, metavar="N", help="Cost of a core a month; otherwise costs are in cores.")
+@click.option("--price-gib", default=None, metavar="N", help="Cost of a GiB of memory a month.")
+@click.option("--price-connection", default=None, metavar="N", help="Cost of a database connection a month.")
+@click.option("--explain", is_flag=True, help="Simulate what more of each knob would buy, too. Slower.")
 @click.option("--release", default="ojp-server", show_default=True, metavar="NAME", help="Name of the Helm release.")
 @click.option("--namespace", default="ojp", show_default=True, metavar="NAME", help="Kubernetes namespace.")
 @click.option(
@@ -144,7 +179,8 @@ if TYPE_CHECKING:
 def command(**options: Any) -> None:
     """Size an OJP (Open J Proxy) deployment by simulation, and write the Helm values.
 
-    Exit codes: 0 met, 2 bad input, 3 not met (no deployment meets the objectives), 4 undecided, 130 interrupted.
+    Exit codes: 0 met (or met by the model), 2 bad input, 3 not met (none of the deployments tried holds), 4 undecided,
+    130 interrupted.
     """
     sys.exit(_run(options))
 
@@ -158,7 +194,7 @@ def _run(options: dict[str, Any]) -> int:
     from ojp_sizing.deployment.reading import DeploymentFile, read_deployment
     from ojp_sizing.measurement.objectives import Objectives
     from ojp_sizing.quantities import parse_cores, parse_duration, parse_fraction, parse_number, parse_rate, parse_whole
-    from ojp_sizing.sizing.candidates import Demand, constants_of
+    from ojp_sizing.sizing.question import Execution, Prices, Question, constants_of
 
     rate = parse_rate(options["peak_rps"], "--peak-rps")
     _refuse(rate <= 0, "--peak-rps", "a rate must be above 0", "write for example --peak-rps 5000")
@@ -169,6 +205,15 @@ def _run(options: dict[str, Any]) -> int:
         disruption_factor=parse_number(options["disruption_factor"], "--disruption-factor", 1000),
         disruption_failed_share=parse_fraction(options["disruption_failed"], "--disruption-failed"),
         recovery_s=parse_duration(options["recovery"], "--recovery"),
+        disruption_fast_p99_s=_optional(options["disruption_fast_p99"], parse_duration, "--disruption-fast-p99"),
+        disruption_slow_p99_s=_optional(options["disruption_slow_p99"], parse_duration, "--disruption-slow-p99"),
+        risk=parse_fraction(options["risk"], "--risk"),
+    )
+    _refuse(
+        not 0 < objectives.risk <= 0.5,
+        "--risk",
+        f"{options['risk']} is not above 0 and at most 50%",
+        "write for example 10%",
     )
     _refuse(objectives.disruption_factor < 1, "--disruption-factor", "it must be 1 or more", "write for example 2")
     _refuse(
@@ -186,28 +231,58 @@ def _run(options: dict[str, Any]) -> int:
         database = Database(database.cores, float(most))
     least = parse_whole(options["min_replicas"], "--min-replicas", 1, 1000)
     most_replicas = parse_whole(options["max_replicas"], "--max-replicas", least, 1000)
-    run = {
-        "objectives": objectives,
-        "seed": parse_whole(options["seed"], "--seed", 0, 2**63 - 1),
-        "engine": options["engine"],
-        "scheduler": options["scheduler"],
-        "workers": None if options["workers"] is None else parse_whole(options["workers"], "--workers", 1, 1024),
-    }
-    budget_s = parse_duration(options["time_budget"], "--time-budget")
+    execution = Execution(
+        seed=parse_whole(options["seed"], "--seed", 0, 2**63 - 1),
+        engine=options["engine"],
+        scheduler=options["scheduler"],
+        workers=_optional(options["workers"], lambda text, place: parse_whole(text, place, 1, 1024), "--workers"),
+        budget_s=parse_duration(options["time_budget"], "--time-budget"),
+        explain=options["explain"],
+    )
     workload = read_workload(options["workload"])
-    constants = constants_of(workload, options["workload"])
-    run["also"] = [_situation(name) for name in options["also"]]
+    if options["client_jvms"] is not None:
+        jvms = parse_whole(options["client_jvms"], "--client-jvms", 1, 10_000)
+        workload = replace(workload, clients=replace(workload.clients, jvms=jvms))
+    prices = Prices(
+        **{
+            name: _optional(
+                options[f"price_{name}"], lambda text, place: parse_number(text, place, 1e9), f"--price-{name}"
+            )
+            for name in ("core", "gib", "connection")
+        }
+    )
+    question = Question(
+        workload=workload,
+        rate=rate,
+        database=database,
+        objectives=objectives,
+        least_replicas=least,
+        most_replicas=most_replicas,
+        segregation=options["segregation"],
+        warm_pools="off" if options["cold_pools"] else "either",
+        also=tuple(_situation(name) for name in options["also"]),
+        prices=prices,
+        constants=constants_of(workload, options["workload"]),
+    )
     if file.replicas is not None:
-        deployment, warnings = file.judged(constants, database)
+        deployment, warnings = file.judged(question.known, database)
         deployment = replace(deployment, warm_pools=not options["cold_pools"])
-        return _judge(options, workload, rate, deployment, {**run, "warnings": warnings, "files": file.files})
-    demand = Demand(workload, rate, database, file.version_for(most_replicas), not options["cold_pools"])
-    bounds = {"least_replicas": least, "most_replicas": most_replicas, "budget_s": budget_s}
-    return _size(options, demand, {**run, **bounds, "constants": file.constants_over(constants)})
+        return _judge(options, question, execution, deployment, warnings, file.files)
+    version, constants = file.version_for(most_replicas), file.constants_over(question.known)
+    return _size(options, replace(question, version=version, constants=constants), execution)
+
+
+def _optional(text: str | None, parse: Callable[[str, str], Any], flag: str) -> Any:
+    return None if text is None else parse(text, flag)
 
 
 def _judge(
-    options: dict[str, Any], workload: Workload, rate: float, deployment: Deployment, run: dict[str, Any]
+    options: dict[str, Any],
+    question: Question,
+    execution: Execution,
+    deployment: Deployment,
+    warnings: tuple[Finding, ...],
+    files: tuple[str, ...],
 ) -> int:
     """Judge a given deployment, and print that."""
     _check_laws(options)
@@ -216,7 +291,7 @@ def _judge(
     from ojp_sizing.sizing.recommendation import check
 
     with _progress() as listener:
-        judged = check(workload, rate, deployment, **run, listener=listener)
+        judged = check(question, deployment, execution, warnings=warnings, files=files, listener=listener)
     if options["as_json"]:
         click.echo(json_text(record_of_judged(judged)), nl=False)
     else:
@@ -224,7 +299,7 @@ def _judge(
     return _exit_code(judged.verdict)
 
 
-def _size(options: dict[str, Any], demand: Demand, run: dict[str, Any]) -> int:
+def _size(options: dict[str, Any], question: Question, execution: Execution) -> int:
     """Size, write the files, and print the answer."""
     from pathlib import Path
 
@@ -240,7 +315,7 @@ def _size(options: dict[str, Any], demand: Demand, run: dict[str, Any]) -> int:
     directory = Path(options["output"])
     check_target(directory)
     if sys.stderr.isatty():
-        _say_first_guess(demand, run["constants"], run["least_replicas"], run["most_replicas"])
+        _say_first_guess(question)
 
     _check_laws(options)
     from ojp_sizing.emit.companions import helm_command
@@ -249,15 +324,7 @@ def _size(options: dict[str, Any], demand: Demand, run: dict[str, Any]) -> int:
     from ojp_sizing.sizing.recommendation import size
 
     with _progress() as listener:
-        answer = size(
-            demand.workload,
-            demand.rate,
-            database=demand.database,
-            version=demand.version,
-            warm_pools=demand.warm_pools,
-            **run,
-            listener=listener,
-        )
+        answer = size(question, execution, listener)
     release = release_of(answer, **names) if answer.resources and not answer.interrupted else None
     written = write_files(directory, files_of(answer, release), options["force"]) if release else []
     if options["as_json"]:
@@ -276,18 +343,18 @@ def _check_laws(options: dict[str, Any]) -> None:
         Clock.checked = True
 
 
-def _say_first_guess(demand: Demand, constants: Constants, least_replicas: int, most_replicas: int) -> None:
-    """On a terminal, before anything heavy is loaded: what the closed forms alone say."""
+def _say_first_guess(question: Question) -> None:
+    """On a terminal, before anything heavy is loaded: what the closed forms alone would try first."""
     from ojp_sizing.deployment.deployment import describe
-    from ojp_sizing.sizing.candidates import first_guess
+    from ojp_sizing.sizing.space import first_guess
 
-    first = first_guess(demand, constants, least_replicas, most_replicas)
-    words = describe(first.deployment) if first else "no deployment within the bounds"
+    first = first_guess(question)
+    words = describe(first) if first else "no deployment within the bounds"
     click.echo(f"first guess, by closed forms and not simulated: {words}", err=True)
 
 
 def _exit_code(verdict: Verdict) -> int:
-    return {"met": 0, "not met": EXIT_NOT_MET, "undecided": EXIT_UNDECIDED}[verdict.value]
+    return {"met": 0, "met by the model": 0, "not met": EXIT_NOT_MET, "undecided": EXIT_UNDECIDED}[verdict.value]
 
 
 def _console() -> Console:
@@ -329,7 +396,7 @@ def _progress() -> Iterator[Listener]:
         task = bar.add_task(_first_words(), total=None)
 
         def listen(what: str, tried: int, total: int) -> None:
-            bar.update(task, description=f"candidate {max(1, tried)} of {total}: {what}", completed=tried, total=total)
+            bar.update(task, description=f"deployment {max(1, tried)}: {what}", completed=tried, total=total or None)
 
         yield listen
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ojp_sizing.sizing.candidates import Demand, candidates, constants_of
 
 from ojp_sizing import read_deployment, read_workload
 from ojp_sizing.demand.reading import parse_workload, workload_yaml
@@ -50,7 +51,6 @@ from ojp_sizing.emit.release import Release
 from ojp_sizing.emit.values import values_yaml
 from ojp_sizing.errors import InputError
 from ojp_sizing.settings import settings as setting_table
-from ojp_sizing.sizing.candidates import Demand, candidates, constants_of
 
 ROOT = Path(__file__).parent.parent
 GOOD = """\

@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import pytest
 from numpy.random import default_rng
+from ojp_sizing.sizing.candidates import Demand, first_guess, impossible, likely_rung, pod_cpu_cores, rungs_of
+from ojp_sizing.sizing.candidates import candidates as candidates_of
 
 from ojp_sizing import check, read_workload
 from ojp_sizing.deployment.constants import default_constants
 from ojp_sizing.deployment.deployment import ClientPool, Database, Deployment, ServerSettings
 from ojp_sizing.measurement.objectives import Objectives, Verdict
-from ojp_sizing.sizing.candidates import Demand, first_guess, impossible, likely_rung, pod_cpu_cores, rungs_of
-from ojp_sizing.sizing.candidates import candidates as candidates_of
 
 CONSTANTS = default_constants()
 PRESETS = ("web-oltp", "reporting-mix", "pgbench-measured")

@@ -8,14 +8,6 @@ from math import inf
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from ojp_sizing import Database, InputError, Objectives, check, read_workload, size
-from ojp_sizing.deployment.constants import default_constants
-from ojp_sizing.deployment.deployment import share_of_pool
-from ojp_sizing.deployment.ledger import connections_at_most
-from ojp_sizing.measurement.intervals import Estimate
-from ojp_sizing.measurement.objectives import Situation, Verdict
-from ojp_sizing.report.terminal import measures_table
 from ojp_sizing.sizing.candidates import (
     Demand,
     candidates,
@@ -24,10 +16,18 @@ from ojp_sizing.sizing.candidates import (
     pod_cpu_cores,
     undivided_pool,
 )
+from ojp_sizing.sizing.search import smaller_neighbours
+
+from ojp_sizing import Database, InputError, Objectives, check, read_workload, size
+from ojp_sizing.deployment.constants import default_constants
+from ojp_sizing.deployment.deployment import share_of_pool
+from ojp_sizing.deployment.ledger import connections_at_most
+from ojp_sizing.measurement.intervals import Estimate
+from ojp_sizing.measurement.objectives import Situation, Verdict
+from ojp_sizing.report.terminal import measures_table
 from ojp_sizing.sizing.evaluate import ENOUGH, SITUATIONS, Task, run_task
 from ojp_sizing.sizing.recommendation import Recommendation, check_objectives
 from ojp_sizing.sizing.resources import memory_of, request_cores
-from ojp_sizing.sizing.search import smaller_neighbours
 from ojp_sizing.theory.folk import folk_cores_per_pod, folk_pool, folk_replicas
 
 CONSTANTS = default_constants()

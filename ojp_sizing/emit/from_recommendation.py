@@ -28,13 +28,13 @@ from ojp_sizing.emit.companions import (
 from ojp_sizing.emit.release import CHART_NAME, CHART_VERSION, JVM_FLAGS, Release
 from ojp_sizing.emit.values import values_yaml
 from ojp_sizing.measurement.intervals import Estimate
-from ojp_sizing.measurement.objectives import Situation
+from ojp_sizing.measurement.known_error import Band, nearest, steady_bands
+from ojp_sizing.measurement.objectives import Situation, Verdict
 from ojp_sizing.quantities import format_bytes, format_rate
-from ojp_sizing.report.bands import Band, against, busiest, nearest, restart_bands, steady_bands
-from ojp_sizing.report.words import held_back, shown_number, when_back
-from ojp_sizing.sizing.evaluate import Evaluation
-from ojp_sizing.sizing.recommendation import Judged, Recommendation
-from ojp_sizing.sizing.search import Rejection
+from ojp_sizing.report.bands import against, restart_bands
+from ojp_sizing.report.words import by_model_words, held_back, risk_words, shown_number, when_back
+from ojp_sizing.sizing.evidence import Evaluation, Rejection, busiest_of
+from ojp_sizing.sizing.recommendation import Judged, Neighbour, Recommendation
 
 RECORD_FILE = "recommendation.json"
 LIBRARIES = ("numpy", "scipy", "simpy")
@@ -77,9 +77,10 @@ def release_of(
         database_url=database_url,
         reasons=_reasons(recommendation, recommendation.evaluation),
         heading=(
-            f"Sized by ojp-sizing {__version__}: every objective met, each with its 95 % interval (see {RECORD_FILE}).",
-            f"Demand: {format_rate(recommendation.rate)} units of work per second of workload"
-            f" {recommendation.workload.name}; seed {recommendation.seed}.",
+            f"Sized by ojp-sizing {__version__}: {recommendation.verdict.value} (see {RECORD_FILE}).",
+            *_shown_words(recommendation.evaluation),
+            f"Demand: {format_rate(recommendation.question.rate)} units of work per second of workload"
+            f" {recommendation.question.workload.name}; seed {recommendation.execution.seed}.",
             f"When a pod comes back: {when_back(recommendation.deployment)}.",
             "Most of the memory, and the network, are predicted and not measured: calibrate before you rely on them.",
             *(
@@ -88,6 +89,13 @@ def release_of(
             ),
         ),
     )
+
+
+def _shown_words(evaluation: Evaluation) -> list[str]:
+    """What was shown, and where that is the model's word alone."""
+    shown = [f"{words}." for result in evaluation.results.values() if (words := risk_words(result))]
+    unseen = by_model_words(evaluation)
+    return [*shown, *([f"No real server was measured there: {unseen}."] if unseen else [])]
 
 
 def _span(estimate: Estimate, scale: float = 1.0) -> str:
@@ -100,7 +108,7 @@ def _reasons(recommendation: Recommendation, evaluation: Evaluation) -> dict[str
     deployment, memory = evaluation.deployment, recommendation.resources.memory  # type: ignore[union-attr]
     steady = evaluation.results[Situation.STEADY].measures
     rolling = evaluation.results[Situation.ROLLING_UPDATE].measures
-    back = {smaller.change.split()[0]: held_back(smaller) for smaller in recommendation.smaller if smaller.rejection}
+    back = {smaller.change.split()[0]: held_back(smaller) for smaller in recommendation.smaller if smaller.outcome}
     peak = max((result.measures["cpu_peak_cores"] for result in evaluation.results.values()), key=lambda e: e.value)
     inside = max((result.measures["inside_peak"] for result in evaluation.results.values()), key=lambda e: e.value)
     target = deployment.constants.cpu_target_use
@@ -118,13 +126,12 @@ def _reasons(recommendation: Recommendation, evaluation: Evaluation) -> dict[str
         "server.slowQuerySegregation.slowSlotPercentage": "Sized by the slow statements' share of slot time."
         f" Slow slots busy at steady peak: {_span(steady['slow_slots_use'], 100)} %."
         if deployment.server.segregation
-        else "Sized by the slow statements' share of slot time; without effect while segregation is off.",
+        else "OJP's default; without effect while segregation is off.",
         "server.circuitBreakerTimeout": "Short: statements that reach a pod before its pool is built open breakers there,"
         " which the default keeps shut for 60 s.",
         "server.slowQuerySegregation.enabled": "On, as OJP has it by default; the simulation met every objective with it."
         if deployment.server.segregation
-        else "Off: with segregation on, slots and connections can lock each other after a pod stops."
-        + (f" {back['slowQuerySegregation']}." if "slowQuerySegregation" in back else ""),
+        else "Off: with segregation on, slots and connections can lock each other; see the answer for what on would cost.",
         "ojp.connection.pool.maximumPoolSize": f"{deployment.pool_per_pod} on each of {deployment.replicas} pods;"
         f" connections in use at steady peak {_span(steady['connections_use'], 100)} %.",
         JVM_FLAGS: f"Heap: {deployment.constants.heap_headroom:g} x (base {format_bytes(memory.base)}"
@@ -169,7 +176,8 @@ def _rejection(rejection: Rejection | None) -> dict[str, Any] | None:
         return None
     return {
         "deployment": describe(rejection.deployment),
-        "stage": "first look" if rejection.first_look else "full",
+        "stage": rejection.stage,
+        "short_of": list(rejection.short),
         "replications": rejection.replications,
         "missed": [
             {
@@ -179,11 +187,30 @@ def _rejection(rejection: Rejection | None) -> dict[str, Any] | None:
                 "value": _number(j.estimate.value),
                 "low": _number(j.estimate.low),
                 "high": _number(j.estimate.high),
+                "high_with_known_error": _number(j.widened),
                 "verdict": j.verdict.value,
             }
             for j in rejection.judgements
         ],
     }
+
+
+def _neighbour(neighbour: Neighbour) -> dict[str, Any]:
+    outcome = neighbour.outcome
+    return {
+        "change": neighbour.change,
+        "deployment": describe(neighbour.deployment),
+        "cost": _number(neighbour.cost),
+        "rejection": _rejection(outcome) if isinstance(outcome, Rejection) else None,
+        "rule": neighbour.rule,
+        "verdict": outcome.verdict.value if isinstance(outcome, Evaluation) and not outcome.explored else None,
+        "fast_p99_s": _steady_p99(outcome) if isinstance(outcome, Evaluation) else None,
+    }
+
+
+def _steady_p99(evaluation: Evaluation) -> dict[str, Any] | None:
+    steady = evaluation.results.get(Situation.STEADY)
+    return _estimates({"fast_p99_s": steady.measures["fast_p99_s"]})["fast_p99_s"] if steady else None
 
 
 def _plain(value: Any) -> Any:
@@ -192,6 +219,8 @@ def _plain(value: Any) -> Any:
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
+    if isinstance(value, Verdict):
+        return value.value
     return _number(value) if isinstance(value, float) else value
 
 
@@ -203,10 +232,18 @@ def _situations(evaluation: Evaluation) -> dict[str, Any]:
     return {
         situation.value: {
             "verdict": result.verdict.value,
+            "reason": result.reason or None,
+            "not_validated": list(result.unvalidated),
+            "risk": _plain(asdict(result.risk)) if result.risk else None,
             "replications": result.replications,
             "units": result.units,
             "objectives": [
-                {"measure": j.objective.measure, "limit": j.objective.limit, "verdict": j.verdict.value}
+                {
+                    "measure": j.objective.measure,
+                    "limit": j.objective.limit,
+                    "high_with_known_error": _number(j.widened),
+                    "verdict": j.verdict.value,
+                }
                 for j in result.judgements
             ],
             "measures": _estimates(result.measures),
@@ -219,11 +256,17 @@ def _situations(evaluation: Evaluation) -> dict[str, Any]:
 
 def _inputs(answer: Recommendation | Judged) -> dict[str, Any]:
     return {
-        "peak_units_per_s": answer.rate,
+        "peak_units_per_s": answer.question.rate,
         "unit": "one request is one unit of work: open a connection, statements, close",
-        "seed": answer.seed,
-        "objectives": asdict(answer.objectives),
-        "workload": workload_yaml(answer.workload),
+        "seed": answer.execution.seed,
+        "objectives": asdict(answer.question.objectives),
+        "may_vary": {
+            "replicas": [answer.question.least_replicas, answer.question.most_replicas],
+            "segregation": answer.question.segregation,
+            "warm_pools": answer.question.warm_pools,
+        },
+        "prices": asdict(answer.question.prices),
+        "workload": workload_yaml(answer.question.workload),
     }
 
 
@@ -265,7 +308,7 @@ def _constants(constants: Constants, workload: Workload) -> dict[str, Any]:
 
 def _real_server(evaluation: Evaluation | None) -> dict[str, Any]:
     """How far the model was from a real server: the row of the answer's use, and the others."""
-    use, rows = busiest(evaluation), steady_bands()
+    use, rows = busiest_of(evaluation), steady_bands()
     row, outside = nearest(use.share, rows) if use else (None, "")
     return {
         "busiest_at_steady_peak": {"resource": use.resource, "use_share": use.share} if use else None,
@@ -302,18 +345,14 @@ def record(recommendation: Recommendation, release: Release | None) -> dict[str,
             | ({"memory_limit_bytes": recommendation.resources.memory.limit} if recommendation.resources else {}),
             "resources": _plain(asdict(recommendation.resources)) if recommendation.resources else None,
             "database": _plain(asdict(recommendation.database)) if recommendation.database else None,
-            "cost_core_equivalents": recommendation.cost_cores,
+            "cost": recommendation.cost,
+            "cost_unit": "a month, in your prices" if recommendation.question.prices.in_money else "core equivalents",
             "jdbc_url": jdbc_url(release).strip(),
             "situations": _situations(evaluation),
-            "smaller": [
-                {
-                    "change": s.change,
-                    "deployment": describe(s.deployment),
-                    "rejection": _rejection(s.rejection),
-                    "rule": s.rule,
-                }
-                for s in recommendation.smaller
-            ],
+            "smaller": [_neighbour(one) for one in recommendation.smaller],
+            "larger": [_neighbour(one) for one in recommendation.larger],
+            "others": [_neighbour(one) for one in recommendation.others],
+            "frontier": [_neighbour(one) for one in recommendation.frontier],
         }
     return {
         "verdict": recommendation.verdict.value,
@@ -324,13 +363,14 @@ def record(recommendation: Recommendation, release: Release | None) -> dict[str,
         "search": {
             "stopped": recommendation.stopped,
             "nearest_feasible_ask": recommendation.nearest,
-            "candidates_after_screen": recommendation.screened,
+            "deployments_tried": recommendation.tried,
+            "contestants_for_a_verdict": recommendation.attempts,
             "units_simulated": recommendation.units,
             "turned_away": [_rejection(rejection) for rejection in recommendation.rejections],
         },
         "real_server": _real_server(evaluation),
         "warnings": [asdict(warning) for warning in recommendation.warnings],
-        "constants": _constants(recommendation.constants, recommendation.workload),
+        "constants": _constants(recommendation.question.known, recommendation.question.workload),
     }
 
 
@@ -344,7 +384,7 @@ def record_of_judged(judged: Judged) -> dict[str, Any]:
         "judged": {"deployment": _deployment(judged.evaluation), "situations": _situations(judged.evaluation)},
         "real_server": _real_server(judged.evaluation),
         "warnings": [asdict(warning) for warning in judged.warnings],
-        "constants": _constants(judged.constants, judged.workload),
+        "constants": _constants(judged.deployment.constants, judged.question.workload),
     }
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ojp_sizing.behaviour.world import ENDINGS, OK, UNFINISHED
 from ojp_sizing.deployment.deployment import Deployment
-from ojp_sizing.measurement.intervals import Count, Estimate, mean_estimate, share_estimate
+from ojp_sizing.measurement.intervals import CONFIDENCE, Count, Estimate, mean_estimate, share_estimate
 from ojp_sizing.measurement.objectives import Objectives, Situation
 from ojp_sizing.measurement.warmup import warm_up_s
 from ojp_sizing.simulation.outcomes import Hazard, Outcomes
@@ -202,13 +202,15 @@ def measure_disruption(
     return Replication(values, counts, outcomes.arrived, _failures(outcomes, begin_s, ready_s), outcomes.hazards)
 
 
-def measure(replications: Sequence[Replication]) -> dict[str, Estimate]:
+def measure(replications: Sequence[Replication], confidence: float = CONFIDENCE) -> dict[str, Estimate]:
     """Every measure over the replications, with its interval."""
     names = list(dict.fromkeys(name for replication in replications for name in replication.values))
     estimates = {
-        name: mean_estimate([replication.values.get(name, nan) for replication in replications], floor=0.0)
+        name: mean_estimate(
+            [replication.values.get(name, nan) for replication in replications], floor=0.0, confidence=confidence
+        )
         for name in names
     }
     for name in dict.fromkeys(name for replication in replications for name in replication.counts):
-        estimates[name] = share_estimate([replication.counts[name] for replication in replications])
+        estimates[name] = share_estimate([replication.counts[name] for replication in replications], confidence)
     return estimates

@@ -11,11 +11,22 @@ from ojp_sizing.measurement.intervals import Estimate
 
 
 class Verdict(StrEnum):
-    """Met and not met are said only where the whole 95 % interval lies on that side."""
+    """Met and not met are said only where the whole interval lies on that side, the model's known error in it.
+
+    ``MET_BY_MODEL``: as met, but somewhere nobody has held the model against a real server there. ``NOT_MEASURED``: no run had
+    anything to measure.
+    """
 
     MET = "met"
+    MET_BY_MODEL = "met by the model"
     NOT_MET = "not met"
     UNDECIDED = "undecided"
+    NOT_MEASURED = "not measured"
+
+    @property
+    def is_met(self) -> bool:
+        """Met, or met as far as the model can say."""
+        return self in {Verdict.MET, Verdict.MET_BY_MODEL}
 
 
 class Situation(StrEnum):
@@ -35,16 +46,21 @@ class Situation(StrEnum):
 class Objectives:
     """Upper limits. Latency is that of the unit of work as the application sees it, less client think time.
 
-    In a disruption the percentiles may be ``disruption_factor`` times as large over its whole window, and the steady
-    limits must hold again ``recovery_s`` after its end.
+    A disruption breaks a limit where a percentile over its whole window is above ``disruption_fast_p99_s`` or
+    ``disruption_slow_p99_s`` (None: ``disruption_factor`` times the steady one), where more than ``disruption_failed_share`` of
+    its units fail, or where the steady limits don't hold again within ``recovery_s`` after its end. At most ``risk`` of the
+    disruptions may do so.
     """
 
     fast_p99_s: float = 0.050
     slow_p99_s: float = 2.0
     failed_share: float = 0.001
-    disruption_factor: float = 2.0
+    disruption_factor: float = 5.0
     disruption_failed_share: float = 0.01
     recovery_s: float = 60.0
+    disruption_fast_p99_s: float | None = None
+    disruption_slow_p99_s: float | None = None
+    risk: float = 0.10
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +74,11 @@ class Objective:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """An objective with what was measured."""
+    """An objective with what was measured: as it is, and with ``widened`` as its upper end, the model's known error in it."""
 
     objective: Objective
     estimate: Estimate
+    widened: float
     verdict: Verdict
 
 
@@ -73,10 +90,14 @@ def objectives_of(objectives: Objectives, situation: Situation) -> tuple[Objecti
             Objective(situation, "slow_p99_s", objectives.slow_p99_s),
             Objective(situation, "failed_share", objectives.failed_share),
         )
-    factor = objectives.disruption_factor
+    factor, fast_s, slow_s = (
+        objectives.disruption_factor,
+        objectives.disruption_fast_p99_s,
+        objectives.disruption_slow_p99_s,
+    )
     return (
-        Objective(situation, "fast_p99_s", objectives.fast_p99_s * factor),
-        Objective(situation, "slow_p99_s", objectives.slow_p99_s * factor),
+        Objective(situation, "fast_p99_s", objectives.fast_p99_s * factor if fast_s is None else fast_s),
+        Objective(situation, "slow_p99_s", objectives.slow_p99_s * factor if slow_s is None else slow_s),
         Objective(situation, "failed_share", objectives.disruption_failed_share),
         Objective(situation, "recovered_fast_p99_s", objectives.fast_p99_s),
         Objective(situation, "recovered_slow_p99_s", objectives.slow_p99_s),
@@ -84,20 +105,24 @@ def objectives_of(objectives: Objectives, situation: Situation) -> tuple[Objecti
     )
 
 
-def judge_one(objective: Objective, estimate: Estimate) -> Judgement:
-    """The verdict by the interval. A measure with nothing to measure (no slow statements) is met."""
-    if isnan(estimate.value) or estimate.high <= objective.limit:
+def judge_one(objective: Objective, estimate: Estimate, factor: float = 1.0) -> Judgement:
+    """The verdict by the interval, its upper end times ``factor``, the model's known error (1 or more)."""
+    widened = max(estimate.high, estimate.value * factor, estimate.high * factor)
+    if isnan(estimate.value):
+        verdict = Verdict.NOT_MEASURED
+    elif widened <= objective.limit:
         verdict = Verdict.MET
     elif estimate.low > objective.limit:
         verdict = Verdict.NOT_MET
     else:
         verdict = Verdict.UNDECIDED
-    return Judgement(objective, estimate, verdict)
+    return Judgement(objective, estimate, widened, verdict)
 
 
-def overall(judgements: Iterable[Judgement]) -> Verdict:
-    """Not met where one isn't; met where all are; else undecided."""
-    verdicts = {judgement.verdict for judgement in judgements}
-    if Verdict.NOT_MET in verdicts:
-        return Verdict.NOT_MET
-    return Verdict.UNDECIDED if Verdict.UNDECIDED in verdicts else Verdict.MET
+def overall(verdicts: Iterable[Verdict]) -> Verdict:
+    """Not met where one isn't; met where all are; else undecided. What was not measured isn't met."""
+    known = set(verdicts)
+    for verdict in (Verdict.NOT_MET, Verdict.UNDECIDED, Verdict.NOT_MEASURED, Verdict.MET_BY_MODEL):
+        if verdict in known:
+            return Verdict.UNDECIDED if verdict is Verdict.NOT_MEASURED else verdict
+    return Verdict.MET if known else Verdict.UNDECIDED

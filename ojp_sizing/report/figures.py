@@ -22,11 +22,12 @@ from ojp_sizing.deployment.deployment import Deployment
 from ojp_sizing.deployment.disruption import RollingUpdate
 from ojp_sizing.measurement.intervals import Estimate
 from ojp_sizing.measurement.measure import LEAST_TAIL_S, Part, measure, measure_disruption
-from ojp_sizing.measurement.objectives import Objectives, Situation, Verdict, overall
+from ojp_sizing.measurement.objectives import Objectives, Situation, Verdict, judge_one, objectives_of
 from ojp_sizing.report.words import shown_number
 from ojp_sizing.simulation.outcomes import Outcomes
 from ojp_sizing.simulation.simulate import Engine
-from ojp_sizing.sizing.evaluate import ENOUGH, Bench, judge
+from ojp_sizing.sizing.evidence import Bench
+from ojp_sizing.sizing.question import Execution, Question
 from ojp_sizing.sizing.workers import workers_for
 
 PREDICTION = "Predicted by a model whose capacity constants are themselves predicted, not measured."
@@ -76,21 +77,25 @@ def demand_points(
     rates: Sequence[float],
     *,
     seed: int = 1,
-    replications: int = ENOUGH,
+    replications: int = 5,
     engine: Engine = "auto",
 ) -> list[DemandPoint]:
     """Measure the steady situation at each of ``rates`` (units/s), with the same replications as a sizing."""
     wanted = [(Situation.STEADY, number) for number in range(replications)]
     with workers_for(engine) as pool:
-        benches = [Bench(workload, rate, Objectives(), seed, engine, pool) for rate in rates]
-        return [DemandPoint(bench.rate, measure(list(bench.run(deployment, wanted)))) for bench in benches]
+        execution = Execution(seed=seed, engine=engine)
+        constants = deployment.constants
+        benches = [Bench(Question(workload, rate, constants=constants), execution, pool) for rate in rates]
+        return [DemandPoint(bench.question.rate, measure(list(bench.run(deployment, wanted)))) for bench in benches]
 
 
 def highest_shown_rate(points: Sequence[DemandPoint], objectives: Objectives) -> float | None:
     """The largest rate up to which, from the lowest on, every steady objective is shown to be met (units/s)."""
     highest = None
     for point in sorted(points, key=lambda point: point.rate):
-        if overall(judge(dict(point.measures), objectives, Situation.STEADY)) is not Verdict.MET:
+        asked = objectives_of(objectives, Situation.STEADY)
+        verdicts = [judge_one(objective, point.measures[objective.measure]).verdict for objective in asked]
+        if not {*verdicts} <= {Verdict.MET, Verdict.NOT_MEASURED}:
             break
         highest = point.rate
     return highest

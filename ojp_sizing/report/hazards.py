@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 from ojp_sizing.data_files import data_path
 from ojp_sizing.measurement.objectives import Situation
-from ojp_sizing.sizing.evaluate import Evaluation, HazardMet
+from ojp_sizing.sizing.evidence import Evaluation, HazardMet
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,17 +16,30 @@ from ojp_sizing.deployment.deployment import Deployment, describe, share_of_pool
 from ojp_sizing.deployment.rules import Finding
 from ojp_sizing.emit.release import Release
 from ojp_sizing.emit.writing import Written
-from ojp_sizing.measurement.objectives import Situation, Verdict, objectives_of
+from ojp_sizing.measurement.objectives import Judgement, Situation, Verdict
 from ojp_sizing.quantities import format_bytes, format_cores
 from ojp_sizing.report.bands import against
 from ojp_sizing.report.hazards import hazards_by_name
-from ojp_sizing.report.words import finding, held_back, shown_number, when_back, with_interval
-from ojp_sizing.sizing.evaluate import Evaluation, SituationResult
-from ojp_sizing.sizing.recommendation import Judged, Recommendation
+from ojp_sizing.report.words import (
+    by_model_words,
+    finding,
+    held_back,
+    risk_words,
+    shown_number,
+    when_back,
+    with_interval,
+)
+from ojp_sizing.sizing.evidence import Evaluation, SituationResult
+from ojp_sizing.sizing.recommendation import Judged, Neighbour, Recommendation, can_lock
 from ojp_sizing.theory.folk import folk_pool, folk_replicas
 from ojp_sizing.theory.offered import mean_load
 
-STYLES = {Verdict.MET: "bold green", Verdict.NOT_MET: "bold red", Verdict.UNDECIDED: "bold yellow"}
+STYLES = {
+    Verdict.MET: "bold green",
+    Verdict.MET_BY_MODEL: "bold green",
+    Verdict.NOT_MET: "bold red",
+    Verdict.UNDECIDED: "bold yellow",
+}
 
 #: Rows of the table of measures: shown name, measure, factor.
 ROWS = (
@@ -57,20 +70,48 @@ TROUBLES = {"cpu_throttled_share", "memory_kills"}
 
 def headline(recommendation: Recommendation | Judged) -> Text:
     """One line: the verdict, and what it is about."""
-    rate = f"{recommendation.rate:,.0f} units of work/s of {recommendation.workload.name}"
+    rate = f"{recommendation.question.rate:,.6g} units of work/s of {recommendation.question.workload.name}"
     verdict = recommendation.verdict
     text = Text()
     text.append(verdict.value.upper(), style=STYLES[verdict])
-    if verdict is Verdict.MET:
+    if verdict.is_met:
         text.append(f"  {describe(recommendation.deployment)} carry {rate}")
     elif isinstance(recommendation, Judged):
         words = "do not carry" if verdict is Verdict.NOT_MET else "were not shown to carry"
         text.append(f"  {describe(recommendation.deployment)} {words} {rate}")
     elif verdict is Verdict.NOT_MET:
-        text.append(f"  no deployment within the bounds carries {rate}")
+        none = (
+            f"none of the {recommendation.tried} deployments tried carries"
+            if recommendation.tried
+            else "nothing can carry"
+        )
+        text.append(f"  {none} {rate}: {recommendation.stopped}")
     else:
         text.append(f"  no deployment was shown to carry {rate}: {recommendation.stopped}")
     return text
+
+
+def evidence_table(answer: Recommendation | Judged) -> Table:
+    """What was shown, in the first lines: risks, steady peak, and where it is the model's word alone."""
+    evaluation = answer.evaluation
+    assert evaluation is not None  # noqa: S101
+    rows: list[tuple[str, str]] = []
+    for situation in sorted(evaluation.results, key=list(Situation).index):
+        result = evaluation.results[situation]
+        words = risk_words(result) or f"{result.replications} runs: {_steady_words(result)}"
+        rows.append((situation.value, f"{words}; {result.reason}" if result.reason else words))
+    unseen = by_model_words(evaluation)
+    if unseen:
+        rows.append(("by the model only", f"no real server was measured there: {unseen}"))
+    return _pairs(rows)
+
+
+def _steady_words(result: SituationResult) -> str:
+    known = [j for j in result.judgements if j.verdict is not Verdict.NOT_MEASURED]
+    open_ones = [j for j in known if not j.verdict.is_met]
+    if not open_ones:
+        return "every limit holds by its whole interval"
+    return "; ".join(f"{j.objective.measure.replace('_', ' ').removesuffix(' s')} {j.verdict.value}" for j in open_ones)
 
 
 def _pairs(rows: Sequence[tuple[str, str]]) -> Table:
@@ -148,10 +189,10 @@ def measures_table(recommendation: Recommendation | Judged) -> Table:
     shown = [situation for situation in Situation if situation in results]
     for situation in shown:
         table.add_column(situation.value, justify="right", no_wrap=True)
-    limits = {
-        (situation, objective.measure): objective.limit
+    judged = {
+        (situation, judgement.objective.measure): judgement
         for situation in shown
-        for objective in objectives_of(recommendation.objectives, situation)
+        for judgement in results[situation].judgements
     }
     segregation = recommendation.deployment.server.segregation
     for name, measure, scale in ROWS:
@@ -163,11 +204,22 @@ def measures_table(recommendation: Recommendation | Judged) -> Table:
         cells: list[str] = []
         for situation in shown:
             estimate = results[situation].measures.get(measure)
-            limit = limits.get((situation, measure))
             cell = with_interval(estimate, scale) if estimate else ""
-            cells.append(cell + (f" <= {shown_number(limit * scale)}" if limit is not None and cell else ""))
+            cells.append(cell + _against_limit(judged.get((situation, measure)), scale) if cell else "")
         table.add_row(Text(name), *(Text(cell) for cell in cells))
     return table
+
+
+def _against_limit(judgement: Judgement | None, scale: float) -> str:
+    """The limit, and the upper end with the model's known error where that is more."""
+    if judgement is None:
+        return ""
+    sign = "<=" if judgement.widened <= judgement.objective.limit else "vs"
+    limit = f" {sign} {shown_number(judgement.objective.limit * scale)}"
+    known = (
+        f" to {shown_number(judgement.widened * scale)}" if judgement.widened > 1.001 * judgement.estimate.high else ""
+    )
+    return known + limit
 
 
 def _when_back(recommendation: Recommendation | Judged) -> tuple[str, Table]:
@@ -194,9 +246,17 @@ def notes(recommendation: Recommendation | Judged) -> Table:
                 "from the instant a unit is due (it asks for its connection) to its close, less client think time;"
                 " fast or slow by its slowest statement",
             ),
+            (
+                "known error",
+                "'to N': the upper end with the largest error that real servers have shown the model to have there;"
+                " that end is held against the limit",
+            ),
             ("one request", "one unit of work: open a JDBC connection, its statements, close"),
             ("connects", _connects_words(recommendation)),
-            ("behind it", f"{recommendation.units:,} units simulated (seed {recommendation.seed}); runs: {runs}"),
+            (
+                "behind it",
+                f"{recommendation.units:,} units simulated (seed {recommendation.execution.seed}); runs: {runs}",
+            ),
             ("engine", _ENGINES[recommendation.engine]),
             (
                 "measured",
@@ -212,8 +272,9 @@ def notes(recommendation: Recommendation | Judged) -> Table:
 
 def _connects_words(recommendation: Recommendation | Judged) -> str:
     """How much of a pod's CPU is there for connects, which more pods don't divide."""
-    load = mean_load(recommendation.workload, recommendation.constants)
-    every, spread = recommendation.rate * load.every_pod_cpu_s, recommendation.rate * load.spread_cpu_s
+    load = mean_load(recommendation.question.workload, recommendation.question.known)
+    rate = recommendation.question.rate
+    every, spread = rate * load.every_pod_cpu_s, rate * load.spread_cpu_s
     text = (
         f"every getConnection() calls every pod: that takes {shown_number(every)} cores of each, however many there are"
     )
@@ -261,7 +322,7 @@ def hazards_table(evaluation: Evaluation) -> Table:
 
 def _set_words(recommendation: Recommendation | Judged) -> str:
     """How many of the constants the user has set, and where."""
-    rows = recommendation.constants.rows()
+    rows = recommendation.question.known.rows()
     sources = [row.source for row in rows.values() if row.status == SET]
     files = ", ".join(dict.fromkeys(sources))
     return f"; {len(sources)} of {len(rows)} constants set by you ({files})" if sources else ""
@@ -297,13 +358,68 @@ def smaller_table(recommendation: Recommendation) -> Table:
     return _pairs(rows or [("none", "nothing smaller is allowed")])
 
 
+def cost_table(recommendation: Recommendation) -> Table:
+    """What the answer costs, and what else passed for more."""
+    unit = "a month" if recommendation.question.prices.in_money else "core equivalents"
+    rows = [("this answer", f"{recommendation.cost:,.4g} {unit}")]
+    rows += [
+        (f"{neighbour.cost:,.4g}", f"{neighbour.change}{_p99_words(neighbour)}")
+        for neighbour in recommendation.frontier
+        if neighbour.deployment != recommendation.deployment
+    ]
+    return _pairs(rows)
+
+
+def _p99_words(neighbour: Neighbour) -> str:
+    if not isinstance(neighbour.outcome, Evaluation):
+        return ""
+    p99 = neighbour.outcome.results[Situation.STEADY].measures["fast_p99_s"]
+    explored = ", few runs" if neighbour.outcome.explored else ""
+    return f": p99 of fast units {with_interval(p99, 1e3)} ms at steady peak{explored}"
+
+
+def others_table(recommendation: Recommendation) -> Table:
+    """Segregation the other way, and cold pools: what each would cost and do."""
+    rows = [(one.change, _other_words(recommendation, one)) for one in recommendation.others]
+    if not recommendation.deployment.server.segregation:
+        locks = can_lock(recommendation.question.workload)
+        why = (
+            "off is the answer: units of this workload mix first statements without a session and statements inside one, so that"
+            " slots and connections can lock each other (seen on real servers with small pools)"
+            if locks
+            else "these units can't lock slots and connections; on is the answer where it costs no more"
+        )
+        rows.append(("segregation", why))
+    return _pairs(rows)
+
+
+def _other_words(recommendation: Recommendation, one: Neighbour) -> str:
+    assert recommendation.cost is not None  # noqa: S101
+    if one.deployment == recommendation.deployment:
+        return "is the answer"
+    more = one.cost - recommendation.cost
+    cost = f"costs {more:+.3g}" if abs(more) >= 0.005 else "costs the same"
+    return f"{describe(one.deployment)}, {cost}: {held_back(one)}{_p99_words(one)}"
+
+
+def larger_table(recommendation: Recommendation) -> Table:
+    """What the next step of each knob costs, and buys."""
+    assert recommendation.cost is not None  # noqa: S101
+    return _pairs(
+        [
+            (one.change, f"{one.cost - recommendation.cost:+.3g}: {held_back(one)}{_p99_words(one)}")
+            for one in recommendation.larger
+        ]
+    )
+
+
 def folk_table(recommendation: Recommendation) -> Table:
     """What the formulas in use today would have said."""
     need = recommendation.database
     pool = folk_pool(need.cores) if need else 0
     return _pairs(
         [
-            ("ceil(qps / 8000) * 1.5", f"{folk_replicas(recommendation.rate)} replicas"),
+            ("ceil(qps / 8000) * 1.5", f"{folk_replicas(recommendation.question.rate)} replicas"),
             ("cores * 2 + spindles", f"a pool of {pool}"),
         ]
     )
@@ -325,6 +441,7 @@ def print_answer(
         _print_no_answer(console, recommendation)
         return
     sections: list[tuple[str, RenderableType]] = [
+        ("What was shown", evidence_table(recommendation)),
         _when_back(recommendation),
         ("Deploy", deploy_table(recommendation)),
         ("Database", database_table(recommendation)),
@@ -332,7 +449,10 @@ def print_answer(
         _against_server(recommendation),
         *_troubles(recommendation.evaluation),
         *_warnings(recommendation.warnings),
+        ("Cost", cost_table(recommendation)),
         ("Why not smaller", smaller_table(recommendation)),
+        *([("What more would buy", larger_table(recommendation))] if recommendation.larger else []),
+        ("Slow slots, and the warm-up", others_table(recommendation)),
         ("How to read it", notes(recommendation)),
         ("Formulas in use today would say", folk_table(recommendation)),
         ("Files", _pairs([(str(item.path), item.change) for item in written] or [("none", "")])),
@@ -348,6 +468,7 @@ def print_judged(console: Console, judged: Judged) -> None:
     """Print the judgement of a given deployment."""
     console.print(headline(judged))
     sections: list[tuple[str, RenderableType]] = [
+        ("What was shown", evidence_table(judged)),
         _when_back(judged),
         (f"As given ({', '.join(judged.files) or 'by the calling program'})", given_table(judged.deployment)),
         ("", measures_table(judged)),
@@ -368,10 +489,10 @@ def _print_interrupted(console: Console, recommendation: Recommendation) -> None
             f"INTERRUPTED  there is no answer yet: no deployment is known to do ({recommendation.units:,} units simulated)"
         )
         return
-    verdict, rate = recommendation.evaluation.verdict, f"{recommendation.rate:,.0f} units of work/s"
+    verdict, rate = recommendation.evaluation.verdict, f"{recommendation.question.rate:,.6g} units of work/s"
     text = Text("INTERRUPTED  the best so far: ")
     text.append(verdict.value.upper(), style=STYLES[verdict])
-    text.append(f"  {describe(recommendation.deployment)}, for {rate} of {recommendation.workload.name}")
+    text.append(f"  {describe(recommendation.deployment)}, for {rate} of {recommendation.question.workload.name}")
     console.print(text)
     missing = [s.value for s in recommendation.evaluation.situations if s not in recommendation.evaluation.results]
     if missing:
@@ -400,7 +521,7 @@ def _print_sections(console: Console, sections: Sequence[tuple[str, RenderableTy
 
 def _print_no_answer(console: Console, recommendation: Recommendation) -> None:
     if recommendation.nearest:
-        console.print(f"  nearest ask that may do: {escape(recommendation.nearest)}", highlight=False)
+        console.print(f"  nearest ask: {escape(recommendation.nearest)}", highlight=False)
     shown = recommendation.rejections[-5:]
     if shown:
         console.print()

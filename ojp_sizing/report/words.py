@@ -6,8 +6,9 @@ from math import inf, isnan
 
 from ojp_sizing.deployment.deployment import Deployment
 from ojp_sizing.measurement.intervals import Estimate
-from ojp_sizing.measurement.objectives import Judgement, Verdict
-from ojp_sizing.sizing.search import Rejection, Smaller
+from ojp_sizing.measurement.objectives import Judgement, Situation, Verdict
+from ojp_sizing.sizing.evidence import FIRST_LOOK, Evaluation, Rejection, SituationResult
+from ojp_sizing.sizing.recommendation import Neighbour
 
 #: Shown name, factor and unit of each measure that an objective can be about.
 NAMES = {
@@ -42,32 +43,82 @@ def with_interval(estimate: Estimate, scale: float = 1.0) -> str:
     return f"{shown_number(estimate.value * scale)} [{low}, {high}]"
 
 
+def _plain(estimate: Estimate, scale: float) -> str:
+    return shown_number(estimate.value * scale) if estimate.replications == 1 else with_interval(estimate, scale)
+
+
 def judgement_words(judgement: Judgement) -> str:
     """What was measured against what was asked."""
     measure = judgement.objective.measure
     name, scale, unit = NAMES[measure.removeprefix("recovered_")]
     after = " after it" if measure.startswith("recovered_") else ""
     estimate = judgement.estimate
+    known = (
+        f", {shown_number(judgement.widened * scale)} with the model's known error"
+        if judgement.widened > 1.001 * estimate.high
+        else ""
+    )
     limit = shown_number(judgement.objective.limit * scale)
     if estimate.value == inf:
         return f"{judgement.objective.situation.value}: {name}{after}: units hang (limit {limit} {unit})"
-    return f"{judgement.objective.situation.value}: {name}{after} {with_interval(estimate, scale)} {unit} (limit {limit} {unit})"
+    return f"{judgement.objective.situation.value}: {name}{after} {_plain(estimate, scale)} {unit}{known} (limit {limit} {unit})"
 
 
-def held_back(smaller: Smaller) -> str:
-    """What holds a smaller neighbour back."""
-    if smaller.rejection is not None:
-        return finding(smaller.rejection)
-    return smaller.rule or "does as well here, but costs no less"
+def held_back(neighbour: Neighbour) -> str:
+    """What holds a neighbour back, or what its few runs showed."""
+    if isinstance(neighbour.outcome, Rejection):
+        return finding(neighbour.outcome)
+    if isinstance(neighbour.outcome, Evaluation):
+        runs = sum(result.replications for result in neighbour.outcome.results.values())
+        return f"no limit was broken in {runs} runs, too few for a verdict"
+    return neighbour.rule
+
+
+#: What to give more of, by what a pod was short of.
+KNOB_WORDS = {
+    "CPU": "CPU limit",
+    "connections": "maximumPoolSize",
+    "threads": "threadPoolSize",
+    "fast slots": "fast slots",
+    "slow slots": "slowSlotPercentage",
+}
 
 
 def finding(rejection: Rejection) -> str:
-    """Why a deployment was turned away: its worst miss, and how well that is known."""
-    worst = max(rejection.judgements, key=lambda j: j.estimate.value / j.objective.limit)
-    known = "not met" if worst.verdict is Verdict.NOT_MET else "not shown to be met"
+    """Why a deployment was turned away: its worst miss, after how many runs, and what its pods were short of."""
     runs = "1 run" if rejection.replications == 1 else f"{rejection.replications} runs"
-    how = "first look, " if rejection.first_look else ""
-    return f"{known}; {judgement_words(worst)} [{how}{runs}]"
+    how = "first look, " if rejection.stage == FIRST_LOOK else ""
+    short = f"; short of {', '.join(rejection.short)}" if rejection.short else ""
+    if not rejection.judgements:
+        return f"not shown to be met [{runs}]{short}"
+    worst = max(rejection.judgements, key=lambda j: j.widened / j.objective.limit if j.objective.limit else inf)
+    broke = "a run broke a limit" if worst.verdict is Verdict.NOT_MET else "not shown to be met"
+    return f"{broke}; {judgement_words(worst)} [{how}{runs}]{short}"
+
+
+def risk_words(result: SituationResult) -> str:
+    """ "0 of 29 broke a limit: at most 10 % do", for a disruption; empty for steady peak."""
+    risk = result.risk
+    if risk is None:
+        return ""
+    what = {Situation.ROLLING_UPDATE: "updates", Situation.POD_LOST: "losses of a pod"}.get(result.situation, "runs")
+    counted = f"{risk.broken} of {risk.runs} {what} broke a limit"
+    sure = f"{100 * (1 - risk.level):.3g} % sure"
+    most = f"{100 * risk.limit:.3g} %"
+    if risk.verdict is Verdict.MET:
+        return f"{counted}: at most {most} do ({sure})"
+    if risk.verdict is Verdict.NOT_MET:
+        return f"{counted}: more than {most} do ({sure})"
+    return f"{counted}: too few runs to say whether at most {most} do"
+
+
+def by_model_words(evaluation: Evaluation) -> str:
+    """Where nobody has held the model against a real server; empty where somebody has, for all of it."""
+    found: dict[str, list[str]] = {}
+    for result in evaluation.results.values():
+        for words in result.unvalidated:
+            found.setdefault(words, []).append(result.situation.value)
+    return "; ".join(f"{words} ({', '.join(where)})" for words, where in found.items())
 
 
 #: What an answer with warm pools asks of whoever runs the cluster; what OJP does by itself.

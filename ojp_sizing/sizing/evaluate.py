@@ -1,10 +1,8 @@
-"""Is a deployment shown to meet the objectives? Independent replications until the intervals say so."""
+"""One replication: what is sampled, simulated and measured of a deployment in a situation."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from math import inf
 
 from numpy.random import Generator, SeedSequence, default_rng
@@ -23,26 +21,15 @@ from ojp_sizing.deployment.disruption import (
     sample_rolling_update,
     sample_two_losses,
 )
-from ojp_sizing.measurement.intervals import Estimate, half_width
 from ojp_sizing.measurement.measure import (
+    PERCENTILES,
     Part,
     Replication,
-    measure,
     measure_disruption,
     measure_steady,
     tail_of,
 )
-from ojp_sizing.measurement.objectives import (
-    Judgement,
-    Objectives,
-    Situation,
-    Verdict,
-    judge_one,
-    objectives_of,
-    overall,
-)
-from ojp_sizing.simulation.clock import Clock
-from ojp_sizing.simulation.outcomes import HAZARD_NAMES
+from ojp_sizing.measurement.objectives import Objectives, Situation, objectives_of
 from ojp_sizing.simulation.simulate import Engine, simulate
 from ojp_sizing.sizing.abridge import (
     Transients,
@@ -54,7 +41,6 @@ from ojp_sizing.sizing.abridge import (
     unseen_connections,
 )
 from ojp_sizing.sizing.resources import memory_of
-from ojp_sizing.sizing.workers import Workers
 
 #: A disruption begins this long after the start, by when the warm start has settled.
 LEAD_S = 2.0
@@ -77,22 +63,12 @@ class Span:
         return min(self.most_s, max(self.least_s, self.slow_units / slow_rate if slow_rate > 0 else 0.0))
 
 
-STEADY_SPAN = Span(600, 5.0, 120.0)
-#: The quiet rest of an absence, and the time after a disruption in which all is to be well again.
-QUIET_SPAN, RECOVERED_SPAN = Span(300, 3.0, 20.0), Span(400, 4.0, 20.0)
-#: Replications: of a first look, the fewest behind a verdict, and the steps to the most before "undecided" is the answer.
-FIRST, ENOUGH, STEPS = 2, 3, (5, 10)
-#: At steady peak the mean latency of a run's second half may be so many times that of its first.
-MOST_DRIFT = 1.5
-#: The first look passes below this part of a limit, and is over where the first run has so much of one.
-FIRST_LOOK_MARGIN, CLEAR_MISS = 0.85, 1.25
-#: In what every deployment is judged; the longest first, so that workers end together.
-SITUATIONS = (Situation.ROLLING_UPDATE, Situation.POD_LOST, Situation.STEADY)
-
-
-def situations_with(also: Sequence[Situation]) -> tuple[Situation, ...]:
-    """Those in which every deployment is judged, and others that are asked for."""
-    return tuple(dict.fromkeys((*SITUATIONS, *also)))
+#: So many units show a percentile at all: of 100 the largest is their p99.
+ENOUGH_UNITS = round(100 / (100 - max(PERCENTILES)))
+STEADY_SPAN = Span(6 * ENOUGH_UNITS, 5.0, 120.0)
+#: The quiet rest of an absence, and the time after a disruption in which all is to be well again. One run's percentile is the
+#: noisier the shorter it is, which breaks limits rather than keeps them.
+QUIET_SPAN, RECOVERED_SPAN = Span(ENOUGH_UNITS, 2.0, 20.0), Span(2 * ENOUGH_UNITS, 3.0, 20.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,53 +87,6 @@ class Task:
     """Only the first pod of a rolling update, without what comes after it."""
     checked: bool | None = None
     """Whether the model's laws are held against it as it goes; None: as ``Clock.checked`` says where it is run."""
-
-
-@dataclass(frozen=True, slots=True)
-class HazardMet:
-    """A trap of OJP over the runs of a situation: in how many of them, how often in all, and its earliest instant."""
-
-    name: str
-    runs: int
-    count: int
-    first_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class SituationResult:
-    """Measures and judgements of one situation."""
-
-    situation: Situation
-    measures: dict[str, Estimate]
-    judgements: tuple[Judgement, ...]
-    replications: int
-    units: int
-    failures: Mapping[str, int]
-    hazards: tuple[HazardMet, ...]
-
-    @property
-    def verdict(self) -> Verdict:
-        """By the objectives; steady peak is undecided at best where the latency still grew during the runs."""
-        verdict = overall(self.judgements)
-        drifts = "drift" in self.measures and self.measures["drift"].value > MOST_DRIFT
-        return Verdict.UNDECIDED if drifts and verdict is Verdict.MET else verdict
-
-
-@dataclass(frozen=True, slots=True)
-class Evaluation:
-    """A deployment and what its simulations showed. Situations that were not reached are missing."""
-
-    deployment: Deployment
-    situations: tuple[Situation, ...]
-    results: dict[Situation, SituationResult] = field(default_factory=dict)
-
-    @property
-    def verdict(self) -> Verdict:
-        verdicts = {result.verdict for result in self.results.values()}
-        if Verdict.NOT_MET in verdicts:
-            return Verdict.NOT_MET
-        verdict = Verdict.UNDECIDED if Verdict.UNDECIDED in verdicts else Verdict.MET
-        return Verdict.UNDECIDED if verdict is Verdict.MET and len(self.results) < len(self.situations) else verdict
 
 
 def slow_share(workload: Workload) -> float:
@@ -316,148 +245,3 @@ class DisruptedRun:
         replication = replace(replication, values={**replication.values, "open_connections": open_connections})
         can_stand = not isinstance(self.whole, RollingUpdate) or is_calm(outcomes, self.deployment)
         return replication, can_stand and open_connections <= self.deployment.database.max_connections
-
-
-def judge(measures: dict[str, Estimate], objectives: Objectives, situation: Situation) -> tuple[Judgement, ...]:
-    """Every objective of the situation against its measure; a first look has measured none of what comes after."""
-    return tuple(
-        judge_one(objective, measures[objective.measure])
-        for objective in objectives_of(objectives, situation)
-        if objective.measure in measures
-    )
-
-
-Progress = Callable[[str], None]
-
-
-def _silent(what: str) -> None:
-    pass
-
-
-Runs = dict[Situation, list[Replication]]
-
-
-@dataclass(frozen=True, slots=True)
-class Bench:
-    """What every simulation of one sizing shares: demand, objectives, seed, engine and workers."""
-
-    workload: Workload
-    rate: float
-    objectives: Objectives
-    seed: int
-    engine: Engine
-    pool: Workers
-    situations: tuple[Situation, ...] = SITUATIONS
-    progress: Progress = _silent
-
-    def run(
-        self, deployment: Deployment, wanted: Sequence[tuple[Situation, int]], *, first_look: bool = False
-    ) -> Iterator[Replication]:
-        """The wanted replications, by situation and number, in the order asked whatever the workers do."""
-        tasks = [
-            Task(
-                self.workload, self.rate, deployment, situation, self.objectives, self.seed, number, self.engine, first_look,
-                Clock.checked,
-            )
-            for situation, number in wanted
-        ]  # fmt: skip
-        for task, replication in zip(tasks, self.pool.map(run_task, tasks), strict=True):
-            self.progress(f"{'first look' if first_look else task.situation.value} {task.replication + 1}")
-            yield replication
-
-
-def _over(judgements: Sequence[Judgement], margin: float = 1.0) -> tuple[Judgement, ...]:
-    """Those whose very estimate is over so much of the limit: more replications would hardly show that it is met."""
-    return tuple(j for j in judgements if j.estimate.value > margin * j.objective.limit)
-
-
-def first_look(bench: Bench, deployment: Deployment) -> SituationResult:
-    """The hardest thing first, and as little of it as can tell: the first pod of a rolling update.
-
-    Its judgements are those that turn a deployment away. What comes too near the limit is turned away too: the update's
-    later pods are harder still, and with many replications at best it could be shown to do.
-    """
-    situation = Situation.ROLLING_UPDATE
-    replications: list[Replication] = []
-    for number in range(FIRST):
-        replications += bench.run(deployment, [(situation, number)], first_look=True)
-        result = _result(bench, situation, replications)
-        if _over(result.judgements, CLEAR_MISS):
-            break
-    return replace(result, judgements=_over(result.judgements, FIRST_LOOK_MARGIN))
-
-
-def _result(bench: Bench, situation: Situation, replications: Sequence[Replication]) -> SituationResult:
-    measures = measure(replications)
-    units = sum(replication.units for replication in replications)
-    judgements = judge(measures, bench.objectives, situation)
-    failures: Counter[str] = Counter()
-    for replication in replications:
-        failures.update(replication.failures)
-    return SituationResult(
-        situation,
-        measures,
-        judgements,
-        len(replications),
-        units,
-        dict(failures.most_common()),
-        hazards_met(replications),
-    )
-
-
-def hazards_met(replications: Sequence[Replication]) -> tuple[HazardMet, ...]:
-    """The traps that any run met, in the order of their table."""
-    met: dict[str, HazardMet] = {}
-    for replication in replications:
-        for hazard in replication.hazards:
-            before = met.get(hazard.name, HazardMet(hazard.name, 0, 0, inf))
-            first_s = min(before.first_s, hazard.first_s)
-            met[hazard.name] = HazardMet(hazard.name, before.runs + 1, before.count + hazard.count, first_s)
-    return tuple(met[name] for name in HAZARD_NAMES if name in met)
-
-
-def _promising(result: SituationResult) -> bool:
-    """Whether the next step of replications would probably show what is undecided, by its narrower intervals."""
-    next_step = next((step for step in (ENOUGH, *STEPS) if step > result.replications), None)
-    if next_step is None:
-        return False
-    narrower = half_width(next_step) / half_width(result.replications)
-    return all(
-        j.estimate.value + (j.estimate.high - j.estimate.value) * narrower <= j.objective.limit
-        for j in result.judgements
-        if j.verdict is Verdict.UNDECIDED
-    )
-
-
-def evaluations(
-    bench: Bench, deployment: Deployment, *, thorough: bool = False, likely: bool = False
-) -> Iterator[Evaluation]:
-    """Replications of every situation until the verdicts are clear, or more of them would hardly help: step by step.
-
-    It begins with the rolling update, where most candidates fail, and ends there where one does; a ``likely`` one has all
-    situations at once. ``thorough`` goes on to the last step.
-    """
-    situations = bench.situations
-    runs: Runs = {situation: [] for situation in situations}
-    results: dict[Situation, SituationResult] = {}
-    first = {} if likely or thorough else {situations[0]: FIRST}
-    plans = [plan for plan in (first, *(dict.fromkeys(situations, step) for step in (ENOUGH, *STEPS))) if plan]
-    for plan in plans:
-        # The later plans are for what is still undecided.
-        wanted = [
-            (situation, number)
-            for situation, target in plan.items()
-            if target <= ENOUGH or results[situation].verdict is Verdict.UNDECIDED
-            for number in range(len(runs[situation]), target)
-        ]
-        for (situation, _), replication in zip(wanted, bench.run(deployment, wanted), strict=True):
-            runs[situation].append(replication)
-            results = {**results, situation: _result(bench, situation, runs[situation])}
-            yield Evaluation(deployment, situations, results)
-        settled = [result for result in results.values() if result.replications >= ENOUGH]
-        undecided = [result for result in settled if result.verdict is Verdict.UNDECIDED]
-        if not undecided and len(settled) == len(situations):
-            break
-        hopeless = any(_over(result.judgements) for result in results.values()) or not all(map(_promising, undecided))
-        if hopeless and not thorough:
-            break

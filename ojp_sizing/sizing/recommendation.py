@@ -1,31 +1,34 @@
-"""The answer as one value: what to deploy, what was measured, what holds the next smaller choice back."""
+"""The answer as one value: what to deploy, what was shown of it, what else was looked at and what holds that back."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from math import ceil, inf
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from math import ceil, inf, isfinite
 
-from ojp_sizing.demand.reading import read_workload
-from ojp_sizing.demand.workload import Lane, Workload
-from ojp_sizing.deployment.constants import Constants, default_constants
-from ojp_sizing.deployment.deployment import DEFAULT_VERSION, Database, Deployment, describe
+from ojp_sizing.demand.workload import Lane, UnitOfWork, Workload
+from ojp_sizing.deployment.constants import Constants
+from ojp_sizing.deployment.deployment import ClientPool, Deployment, describe
 from ojp_sizing.deployment.ledger import connections_at_most
 from ojp_sizing.deployment.rules import Finding, Subject, check_version, warnings_of
 from ojp_sizing.errors import InputError
 from ojp_sizing.measurement.objectives import Objectives, Situation, Verdict
-from ojp_sizing.simulation.simulate import Engine, clock_class
-from ojp_sizing.sizing.candidates import MOST_REPLICAS, Demand, candidates, constants_of, cost_cores
-from ojp_sizing.sizing.evaluate import Bench, Evaluation, evaluations, situations_with
-from ojp_sizing.sizing.resources import Resources, memory_of, request_cores
-from ojp_sizing.sizing.search import INTERRUPTED, Listener, Rejection, SearchResult, Smaller, search, unheard
-from ojp_sizing.sizing.workers import workers_for
-from ojp_sizing.theory.offered import bare_latency_s
+from ojp_sizing.simulation.simulate import clock_class
+from ojp_sizing.sizing.evidence import Bench, Evaluation, Rejection, verdicts
+from ojp_sizing.sizing.question import Execution, Question, cold
+from ojp_sizing.sizing.resources import Resources, memory_of, request_milli
+from ojp_sizing.sizing.screen import LEAST_POOL_PER_POD, pod_cpu_cores, undivided_pool
+from ojp_sizing.sizing.space import Space, limit_above, limit_below, with_segregation
+from ojp_sizing.sizing.strategy import INTERRUPTED, SHOWN, Listener, Search, shapes_of, stopwatch, unheard
+from ojp_sizing.sizing.workers import Workers, workers_for
+from ojp_sizing.theory.offered import bare_latency_s, statements_of
 
-#: More cores of each pod than this for connects alone are worth a word where nothing passes the screen.
+#: More cores of each pod than this for connects alone are worth a word where nothing is left.
 CONNECTS_CORES = 4.0
-#: The least number of pods that survives a rolling update with one to spare (reference 7.3: two can be missing).
-LEAST_REPLICAS = 3
+#: Segregation that costs at most so much more is taken where it can't lock: it is OJP's default.
+SEGREGATION_WORTH = 1.05
+#: The nearest ask is so much above what a rejected deployment kept: a limit at what one run had would be luck.
+HEADROOM = 1.15
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,29 +49,51 @@ class DatabaseNeed:
 
 
 @dataclass(frozen=True, slots=True)
+class Neighbour:
+    """A deployment beside the answer: what changes, what a few runs showed of it, or the rule that forbids it.
+
+    ``outcome`` None: nothing was simulated, as ``rule`` says.
+    """
+
+    change: str
+    deployment: Deployment
+    cost: float
+    outcome: Evaluation | Rejection | None
+    rule: str = ""
+
+    @property
+    def passes(self) -> bool:
+        """Whether its few runs broke no limit."""
+        return isinstance(self.outcome, Evaluation)
+
+
+@dataclass(frozen=True, slots=True)
 class Recommendation:
     """A sized deployment with its evidence; ``evaluation``, ``resources`` and ``database`` are None without an answer.
 
-    Of an interrupted search ``evaluation`` may be what was known of a deployment, without the rest.
+    Of an interrupted search ``evaluation`` may be what was known of a deployment, without the rest. ``smaller`` are neighbours
+    that cost less, ``larger`` those that cost more, ``others`` the same demand with segregation the other way and with cold pools.
+    ``frontier``: all that passed, by cost, as long as each is better in p99 or in connections than the cheaper ones.
     """
 
-    workload: Workload
-    rate: float
-    objectives: Objectives
-    seed: int
+    question: Question
+    execution: Execution
     engine: str
     verdict: Verdict
     evaluation: Evaluation | None
     resources: Resources | None
     database: DatabaseNeed | None
-    cost_cores: float | None
-    smaller: tuple[Smaller, ...]
+    cost: float | None
+    smaller: tuple[Neighbour, ...]
+    larger: tuple[Neighbour, ...]
+    others: tuple[Neighbour, ...]
+    frontier: tuple[Neighbour, ...]
     rejections: tuple[Rejection, ...]
-    screened: int
+    tried: int
+    attempts: int
     stopped: str
     nearest: str
     units: int
-    constants: Constants = field(default_factory=default_constants)
     warnings: tuple[Finding, ...] = ()
 
     @property
@@ -86,15 +111,10 @@ class Recommendation:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A given deployment as it is, in the three situations; ``warnings`` are those of the rules for bad input.
+    """A given deployment as it is; ``warnings`` are those of the rules for bad input, ``files`` those that it was read from."""
 
-    ``files`` are those that the deployment was read from.
-    """
-
-    workload: Workload
-    rate: float
-    objectives: Objectives
-    seed: int
+    question: Question
+    execution: Execution
     engine: str
     evaluation: Evaluation
     warnings: tuple[Finding, ...] = ()
@@ -106,11 +126,6 @@ class Judged:
         return self.evaluation.deployment
 
     @property
-    def constants(self) -> Constants:
-        """The values in force."""
-        return self.deployment.constants
-
-    @property
     def verdict(self) -> Verdict:
         """Met only where every objective of every situation is shown to be met."""
         return self.evaluation.verdict
@@ -118,7 +133,7 @@ class Judged:
     @property
     def units(self) -> int:
         """How many units of work were simulated."""
-        return sum(result.units for result in self.evaluation.results.values())
+        return self.evaluation.units
 
 
 def check_objectives(workload: Workload, objectives: Objectives, replicas: int, constants: Constants) -> None:
@@ -138,182 +153,361 @@ def check_objectives(workload: Workload, objectives: Objectives, replicas: int, 
             )
 
 
-def database_need(demand: Demand, deployment: Deployment, evaluation: Evaluation) -> DatabaseNeed:
+def can_lock(workload: Workload) -> bool:
+    """Whether slots and connections can lock each other with segregation on (reference 1.2).
+
+    That takes callers that hold a slot and wait for a connection, first statements outside of any session, and callers that
+    hold a connection and wait for a slot, statements inside a session. Transactions alone, or single statements alone, can't.
+    """
+
+    def opens_by_statement(unit: UnitOfWork) -> bool:
+        return not (unit.transaction or unit.xa or unit.calls)
+
+    def has_statements_inside(unit: UnitOfWork) -> bool:
+        return not opens_by_statement(unit) or sum(number for _, number in statements_of(workload, unit)) > 1
+
+    return any(map(opens_by_statement, workload.units)) and any(map(has_statements_inside, workload.units))
+
+
+def database_need(question: Question, evaluation: Evaluation) -> DatabaseNeed:
     """Cores and connections of the database behind an answer."""
-    constants = deployment.constants
+    deployment = evaluation.deployment
     steady = evaluation.results[Situation.STEADY].measures
     shared = connections_at_most(deployment.pool.maximum_size, deployment.replicas)
     seen = max(result.measures["open_connections"].high for result in evaluation.results.values())
     open_connections = max(shared, ceil(seen))
     return DatabaseNeed(
         cores=deployment.database.cores,
-        cores_stated=demand.database.cores < inf,
+        cores_stated=question.database.cores < inf,
         busy_cores=steady["database_cores"].value,
         shared_connections=shared,
         open_connections=open_connections,
-        max_connections=open_connections + int(constants.database_reserve_connections),
-        connections_stated=demand.database.max_connections < inf,
+        max_connections=open_connections + int(deployment.constants.database_reserve_connections),
+        connections_stated=question.database.max_connections < inf,
     )
 
 
-def _resources(workload: Workload, evaluation: Evaluation) -> Resources:
+def resources_of(workload: Workload, evaluation: Evaluation) -> Resources:
+    """Requests and limits of one pod."""
     deployment = evaluation.deployment
     steady_cores = evaluation.results[Situation.STEADY].measures["cpu_cores"].high
-    return Resources(request_cores(steady_cores, deployment), deployment.limit_cores, memory_of(workload, deployment))
+    limit = round(deployment.limit_cores * 1000)
+    return Resources(request_milli(steady_cores, deployment), limit, memory_of(workload, deployment))
 
 
-def _screened_rate(demand: Demand, constants: Constants, least_replicas: int, most_replicas: int) -> float:
-    """The largest rate, to 1 %, at which some deployment passes the closed-form screen; 0 where none does."""
-    low, high = 0.0, demand.rate
-    while high - low > 0.01 * high and high >= 1.0:
-        middle = (low + high) / 2
-        if candidates(replace(demand, rate=middle), constants, least_replicas, most_replicas, segregation=False):
-            low = middle
-        else:
-            high = middle
-    return low
+# Beside the answer ---------------------------------------------------------------------------------------------------
 
 
-def _nearest(
-    demand: Demand, result: SearchResult, objectives: Objectives, constants: Constants, bounds: tuple[int, int]
-) -> str:
-    """The nearest ask that may do, from what was tried; empty where there is an answer."""
-    if result.answer is not None or result.stopped == INTERRUPTED:
-        return ""
-    if not result.rejections:
-        rate = int(_screened_rate(demand, constants, *bounds))
-        load = demand.load(constants)
-        connects_cores = demand.rate * load.every_pod_cpu_s
-        if connects_cores > CONNECTS_CORES:
-            return (
-                f"--peak-rps {rate} (by the closed-form screen, not simulated), or units that keep their connection for more"
-                f" work: every getConnection() calls every pod, and at {demand.rate:,.0f}/s these calls alone take"
-                f" {connects_cores:.0f} cores of each pod, however many there are"
-            )
-        if rate < 1:
-            return "none at any rate within these bounds: allow more replicas, or more database connections or cores"
-        return f"--peak-rps {rate} (by the closed-form screen, not simulated), or more database cores, connections or replicas"
-    asked = {"fast_p99_s": objectives.fast_p99_s, "slow_p99_s": objectives.slow_p99_s}
-    best: tuple[float, Rejection] | None = None
-    for rejection in result.rejections:
-        ratio = max(judgement.estimate.high / judgement.objective.limit for judgement in rejection.judgements)
-        if ratio < inf and (best is None or ratio < best[0]):
-            best = ratio, rejection
-    if best is None:
-        if not demand.warm_pools:
-            return "pools that are built before clients reach a pod (docs/restarts.md): without --cold-pools"
-        return f"a lower rate: units hang in a disruption with every candidate; try --peak-rps {int(demand.rate / 2)}"
-    wanted: dict[str, float] = {}
-    for judgement in best[1].judgements:
-        objective = judgement.objective
-        name = objective.measure.removeprefix("recovered_")
-        ratio = max(1.0, judgement.estimate.high / objective.limit)
-        if name == "failed_share":
-            asks = objective.limit * ratio
-        elif objective.situation is Situation.STEADY or name != objective.measure:
-            asks = asked[name] * ratio
-        else:
-            name, asks = "factor", objectives.disruption_factor * ratio
-        wanted[name] = max(wanted.get(name, 0.0), asks)
-    flags = {
-        "factor": lambda limit: f"--disruption-factor {ceil(limit)}",
-        "fast_p99_s": lambda limit: f"--fast-p99 {ceil(limit * 1e3)}ms",
-        "slow_p99_s": lambda limit: f"--slow-p99 {ceil(limit * 1e3)}ms",
-        "failed_share": lambda limit: f"--failed {limit:.2%} --disruption-failed {limit:.2%}",
-    }
-    words = " ".join(flags[name](limit) for name, limit in sorted(wanted.items()))
-    return f"{words} (what {describe(best[1].deployment)} kept in {best[1].replications} runs)"
+def _cut(deployment: Deployment, replicas: int, per_pod: int) -> ClientPool:
+    """A pool with this share of a pod, undivided where the deployment's is and it can be."""
+    size = (undivided_pool(per_pod, replicas) if deployment.stays_undivided else None) or per_pod * replicas
+    return replace(deployment.pool, maximum_size=size)
 
 
-def size(
-    workload: Workload | str,
-    peak_rps: float,
-    *,
-    database: Database | None = None,
-    objectives: Objectives | None = None,
-    seed: int = 1,
-    engine: Engine = "auto",
-    least_replicas: int = LEAST_REPLICAS,
-    most_replicas: int = MOST_REPLICAS,
-    constants: Constants | None = None,
-    version: str = DEFAULT_VERSION,
-    warm_pools: bool = True,
-    budget_s: float = inf,
-    also: Sequence[Situation] = (),
-    workers: int | None = None,
-    scheduler: str | None = None,
-    listener: Listener = unheard,
-) -> Recommendation:
-    """Size an OJP deployment for ``peak_rps`` units of work per second.
+def smaller_neighbours(question: Question, deployment: Deployment) -> Iterator[tuple[str, Deployment, str]]:
+    """One step down in each respect: what changes, the deployment, and the rule that forbids it ("" where none does)."""
+    replicas, constants = deployment.replicas, deployment.constants
+    if replicas > 1:
+        per_pod = deployment.pool_per_pod
+        shares = [share for share in range((replicas - 2) // 2, 0, -1) if undivided_pool(share, replicas - 1)]
+        if deployment.stays_undivided and shares:
+            per_pod = shares[0]
+        fewer = replace(deployment, replicas=replicas - 1, pool=_cut(deployment, replicas - 1, per_pod))
+        least = question.least_replicas
+        rule = f"fewer than {least} replicas (--min-replicas)" if replicas <= least else ""
+        yield f"replicaCount {replicas - 1}", fewer, rule
+    below = limit_below(deployment.limit_cores)
+    if below > 0:
+        use = pod_cpu_cores(question, replicas) / below
+        lost = pod_cpu_cores(question, max(1, replicas - 1)) / below
+        rule = ""
+        if use > constants.cpu_most_use:
+            rule = f"CPU use at steady peak would be {use:.0%}, more than {constants.cpu_most_use:.0%} (cpu_most_use)"
+        elif lost >= 1:
+            rule = f"CPU use with one pod lost would be {lost:.0%}"
+        yield f"CPU limit {below:g}", replace(deployment, limit_cores=below), rule
+    per_pod = deployment.pool_per_pod - 1
+    if per_pod >= LEAST_POOL_PER_POD:
+        pool = _cut(deployment, replicas, per_pod)
+        yield f"maximumPoolSize {pool.maximum_size}", replace(deployment, pool=pool), ""
 
-    ``workload`` may be a preset's name; ``constants`` None: the table's with the workload's own over them; ``warm_pools`` False:
-    the pools of a pod that comes back are built by whoever comes first, as OJP does it (docs/restarts.md); ``also`` names
-    situations to be judged beside the three; ``workers`` None: one per core; ``scheduler``: that of a Dask cluster,
-    ``tcp://host:port``. The answer is the same whoever works. Raises InputError for limits below the bare service
-    time, and for a server version that isn't modelled.
+
+def larger_neighbours(question: Question, deployment: Deployment) -> Iterator[tuple[str, Deployment]]:
+    """One step up in each respect: what the next replica, core, connection, thread or percent buys."""
+    replicas = deployment.replicas
+    more = replace(deployment, replicas=replicas + 1, pool=_cut(deployment, replicas + 1, deployment.pool_per_pod))
+    yield f"replicaCount {replicas + 1}", more
+    above = limit_above(deployment.limit_cores)
+    if above < inf:
+        yield f"CPU limit {above:g}", replace(deployment, limit_cores=above)
+    pool = _cut(deployment, replicas, deployment.pool_per_pod + 1)
+    if Space(question).fits(pool.maximum_size, replicas):
+        yield f"maximumPoolSize {pool.maximum_size}", replace(deployment, pool=pool)
+    server = deployment.server
+    threads = replace(server, thread_pool_size=server.thread_pool_size * 2)
+    yield f"threadPoolSize {threads.thread_pool_size}", replace(deployment, server=threads)
+    if server.segregation and server.slow_slot_percentage <= 85:
+        percent = replace(server, slow_slot_percentage=server.slow_slot_percentage + 5)
+        yield f"slowSlotPercentage {percent.slow_slot_percentage}", replace(deployment, server=percent)
+
+
+def _segregated(question: Question, deployment: Deployment) -> Iterator[Deployment]:
+    """The same pods with segregation on, with pools that may suit it, the smallest first."""
+    shapes = Space(question).shapes(deployment.replicas, segregation=True, warm_pools=deployment.warm_pools)
+    found = sorted(shapes, key=lambda shape: shape.pool_size)
+    for shape in found:
+        pool = replace(deployment.pool, maximum_size=shape.pool_size, minimum_idle=shape.minimum_idle)
+        yield with_segregation(deployment, True, pool, shape.slow_slot_percentage)
+
+
+# The answer ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Sizing:
+    """One sizing under way."""
+
+    question: Question
+    execution: Execution
+    search: Search
+
+    def neighbour(self, change: str, deployment: Deployment, rule: str = "") -> Neighbour:
+        outcome = None if rule else self.search.try_out(deployment)
+        return Neighbour(change, deployment, self.question.cost(deployment), outcome, rule)
+
+    def answer(self) -> Evaluation | None:
+        """The cheapest that is shown to do, by what the question leaves open."""
+        question = self.question
+        segregation = question.segregation == "on"
+        warm = question.warm_pools != "off"
+        return self.search.cheapest(shapes_of(question, segregation=segregation, warm_pools=warm))
+
+    def segregated(self, answer: Evaluation) -> Neighbour | None:
+        """Its best with segregation on: the smallest pool whose few runs break nothing, else the last one tried."""
+        if self.question.segregation == "off" or answer.deployment.server.segregation:
+            return None
+        tried: Neighbour | None = None
+        for deployment in _segregated(self.question, answer.deployment):
+            tried = self.neighbour("slowQuerySegregation on", deployment)
+            if tried.passes:
+                break
+        return tried
+
+    def with_cold_pools(self, answer: Evaluation) -> Neighbour | None:
+        """The same without anybody who builds a pod's pools before clients reach it."""
+        if self.question.warm_pools == "on" or not answer.deployment.warm_pools:
+            return None
+        return self.neighbour("without the warm-up", cold(answer.deployment))
+
+
+def size(question: Question, execution: Execution | None = None, listener: Listener = unheard) -> Recommendation:
+    """Size an OJP deployment: the cheapest that was shown to hold every objective, of those that were tried.
+
+    The answer is the same whoever works. An interruption (KeyboardInterrupt) ends it with what there is. Raises InputError for
+    limits below the bare service time, for a server version that isn't modelled, and for a space that admits nothing.
     """
-    work = read_workload(workload) if isinstance(workload, str) else workload
-    constants = constants or constants_of(work)
-    check_version(version, most_replicas)
-    objectives = objectives or Objectives()
-    database = database or Database()
-    check_objectives(work, objectives, least_replicas, constants)
-    result = search(
-        work, peak_rps, database, objectives, seed=seed, engine=engine, least_replicas=least_replicas,
-        most_replicas=most_replicas, constants=constants, version=version, warm_pools=warm_pools,
-        budget_s=budget_s, also=also, workers=workers, scheduler=scheduler, listener=listener,
-    )  # fmt: skip
-    answer = result.answer
-    shown = answer if answer and answer.verdict is Verdict.MET else None
+    execution = execution or Execution()
+    check_version(question.version, question.most_replicas)
+    check_objectives(question.workload, question.objectives, question.least_replicas, question.known)
+    with workers_for(execution.engine, execution.workers, execution.scheduler) as pool:
+        return _size(question, execution, pool, listener)
+
+
+def _size(question: Question, execution: Execution, pool: Workers, listener: Listener) -> Recommendation:
+    out_of_time = stopwatch(execution.budget_s)
+
+    def hear(what: str) -> None:
+        listener(what, len(search.explored), 0)
+
+    search = Search(Bench(question, execution, pool, hear), Space(question), out_of_time, hear)
+    sizing = _Sizing(question, execution, search)
+    answer: Evaluation | None = None
+    smaller: list[Neighbour] = []
+    larger: list[Neighbour] = []
+    others: list[Neighbour] = []
+    nearest = ""
+    try:
+        answer = sizing.answer()
+        stopped = search.stopped
+        if answer is not None:
+            answer, others = _alternatives(sizing, answer)
+            smaller = [sizing.neighbour(*one) for one in smaller_neighbours(question, answer.deployment)]
+            if execution.explain:
+                larger = [sizing.neighbour(*one) for one in larger_neighbours(question, answer.deployment)]
+        else:
+            nearest = _nearest(sizing)
+    except KeyboardInterrupt:
+        answer, stopped = answer or search.under_way, INTERRUPTED
+    shown = answer if answer and answer.verdict.is_met else None
     return Recommendation(
-        workload=work,
-        rate=peak_rps,
-        objectives=objectives,
-        seed=seed,
-        engine=clock_class(engine).name,
-        verdict=result.verdict,
+        question=question,
+        execution=execution,
+        engine=clock_class(execution.engine).name,
+        verdict=answer.verdict if answer else _verdict_without(search),
         evaluation=answer,
-        resources=_resources(work, shown) if shown else None,
-        database=database_need(result.demand, shown.deployment, shown) if shown else None,
-        cost_cores=cost_cores(work, answer.deployment) if answer else None,
-        smaller=result.smaller,
-        rejections=result.rejections,
-        screened=result.screened,
-        stopped=result.stopped,
-        nearest=_nearest(result.demand, result, objectives, constants, (least_replicas, most_replicas)),
-        units=result.units,
-        constants=constants,
+        resources=resources_of(question.workload, shown) if shown else None,
+        database=database_need(question, shown) if shown else None,
+        cost=question.cost(answer.deployment) if answer else None,
+        smaller=tuple(smaller),
+        larger=tuple(larger),
+        others=tuple(others),
+        frontier=frontier(question, [*search.explored.values(), *([shown] if shown else [])]),
+        rejections=tuple(search.rejections),
+        tried=len(search.explored),
+        attempts=search.attempts,
+        stopped=stopped,
+        nearest=nearest,
+        units=search.units,
         warnings=warnings_of(Subject(answer.deployment)) if answer else (),
     )
 
 
+def _alternatives(sizing: _Sizing, answer: Evaluation) -> tuple[Evaluation, list[Neighbour]]:
+    """The answer with segregation and cold pools as they suit it best, and what was looked at for that."""
+    question, search = sizing.question, sizing.search
+    others: list[Neighbour] = []
+    on = sizing.segregated(answer)
+    if on is not None:
+        others.append(on)
+        cheap = on.cost <= SEGREGATION_WORTH * question.cost(answer.deployment)
+        if on.passes and cheap and not can_lock(question.workload):
+            answer = search.verdict_on(on.deployment) or answer
+    without = sizing.with_cold_pools(answer)
+    if without is not None:
+        others.append(without)
+        if without.passes:
+            answer = search.verdict_on(without.deployment) or answer
+    return answer, others
+
+
+def _verdict_without(search: Search) -> Verdict:
+    """Not met where everything that was tried broke a limit, or nothing was possible; else undecided."""
+    if search.attempts or search.out_of_time() or search.stopped == SHOWN:
+        return Verdict.UNDECIDED
+    return Verdict.NOT_MET
+
+
+def frontier(question: Question, outcomes: Sequence[Evaluation | Rejection]) -> tuple[Neighbour, ...]:
+    """All that passed, by cost, as long as each has a lower p99 of fast units at steady peak, or fewer connections."""
+    passed: dict[Deployment, Evaluation] = {}
+    for outcome in outcomes:
+        if isinstance(outcome, Evaluation) and Situation.STEADY in outcome.results:
+            passed[outcome.deployment] = outcome
+    found: list[Neighbour] = []
+    least_p99_s, least_connections = inf, inf
+    for outcome in sorted(passed.values(), key=lambda one: question.cost(one.deployment)):
+        deployment = outcome.deployment
+        p99_s = outcome.results[Situation.STEADY].measures["fast_p99_s"].value
+        connections = connections_at_most(deployment.pool.maximum_size, deployment.replicas)
+        if p99_s < least_p99_s or connections < least_connections:
+            found.append(Neighbour(describe(deployment), deployment, question.cost(deployment), outcome))
+        least_p99_s, least_connections = min(least_p99_s, p99_s), min(least_connections, connections)
+    return tuple(found)
+
+
+# Where there is no answer ----------------------------------------------------------------------------------------------
+
+
+def _nearest(sizing: _Sizing) -> str:
+    """The nearest ask that was shown to do, or why none is known: what the best rejected deployment kept, simulated anew."""
+    question, search = sizing.question, sizing.search
+    if not search.rejections:
+        return _nearest_rate(question)
+    best = min(search.rejections, key=lambda rejection: rejection.excess)
+    if not isfinite(best.excess):
+        mend = "build pools before clients reach a pod (docs/restarts.md)" if question.warm_pools == "off" else ""
+        return mend or f"a lower rate: units hang with every deployment tried; try --peak-rps {question.rate / 2:g}"
+    loosened, flags = _loosened(question.objectives, best)
+    asked = replace(question, objectives=loosened)
+    bench = replace(search.bench, question=asked)
+    *_, evaluation = verdicts(bench, best.deployment)
+    search.units += evaluation.units
+    words = f"{flags}: {describe(best.deployment)}"
+    return (
+        f"{words} was simulated again and holds that"
+        if evaluation.verdict.is_met
+        else f"{words} came nearest, not shown to hold that"
+    )
+
+
+def _loosened(objectives: Objectives, rejection: Rejection) -> tuple[Objectives, str]:
+    """The objectives with the broken limits at what this deployment had, and a little more; and the flags for it."""
+    changes: dict[str, float] = {}
+    for judgement in rejection.judgements:
+        objective, asks = judgement.objective, judgement.widened * HEADROOM
+        name = objective.measure.removeprefix("recovered_")
+        steady = objective.situation is Situation.STEADY or name != objective.measure
+        if not isfinite(asks):
+            continue
+        if name == "failed_share":
+            name = "failed_share" if steady else "disruption_failed_share"
+        elif not steady:
+            name = f"disruption_{name}"
+        changes[name] = max(changes.get(name, 0.0), asks)
+    flags = {
+        "fast_p99_s": "--fast-p99", "slow_p99_s": "--slow-p99", "failed_share": "--failed",
+        "disruption_fast_p99_s": "--disruption-fast-p99", "disruption_slow_p99_s": "--disruption-slow-p99",
+        "disruption_failed_share": "--disruption-failed",
+    }  # fmt: skip
+    words: list[str] = []
+    for name, value in changes.items():
+        if name.endswith("share"):
+            rounded = ceil(value * 10_000) / 10_000
+            words.append(f"{flags[name]} {rounded:.2%}")
+        else:
+            rounded = ceil(value * 1000) / 1000
+            words.append(f"{flags[name]} {rounded * 1e3:.0f}ms")
+        changes[name] = rounded
+    return replace(objectives, **changes), " ".join(words)
+
+
+def _nearest_rate(question: Question) -> str:
+    """Where the closed forms leave nothing: the largest rate, to 1 %, at which they would."""
+    connects_cores = question.rate * question.load.every_pod_cpu_s
+    low, high = 0.0, question.rate
+    while high - low > 0.01 * high and high >= 1.0:
+        middle = (low + high) / 2
+        lower = replace(question, rate=middle)
+        space = Space(lower)
+        warm = question.warm_pools != "off"
+        shapes = shapes_of(lower, segregation=question.segregation == "on", warm_pools=warm)
+        if any(space.least_limit(shape) is not None for shape in shapes):
+            low = middle
+        else:
+            high = middle
+    if connects_cores > CONNECTS_CORES and low >= 1:
+        return (
+            f"--peak-rps {int(low)} (by the closed forms, not simulated), or units that keep their connection for more"
+            f" work: every getConnection() calls every pod, and at {question.rate:,.0f}/s these calls alone take"
+            f" {connects_cores:.0f} cores of each pod, however many there are"
+        )
+    if low < 1:
+        return "none at any rate within these bounds: allow more replicas, or more database connections or cores"
+    return (
+        f"--peak-rps {int(low)} (by the closed forms, not simulated), or more database cores, connections or replicas"
+    )
+
+
 def check(
-    workload: Workload | str,
-    peak_rps: float,
+    question: Question,
     deployment: Deployment,
+    execution: Execution | None = None,
     *,
-    objectives: Objectives | None = None,
-    seed: int = 1,
-    engine: Engine = "auto",
-    also: Sequence[Situation] = (),
     warnings: tuple[Finding, ...] | None = None,
     files: tuple[str, ...] = (),
-    workers: int | None = None,
-    scheduler: str | None = None,
     listener: Listener = unheard,
 ) -> Judged:
-    """Judge one given deployment in the three situations, and in those of ``also``, by the deployment's constants.
+    """Judge one given deployment against the question's objectives, by the deployment's constants and pools.
 
     ``warnings`` are those that reading its file gave; None: the rules look at the deployment. Raises InputError where a
     rule refuses it, and for limits below the bare service time.
     """
-    work = read_workload(workload) if isinstance(workload, str) else workload
-    objectives = objectives or Objectives()
+    execution = execution or Execution()
     if warnings is None:
         warnings = warnings_of(Subject(deployment))
-    check_objectives(work, objectives, deployment.replicas, deployment.constants)
-    with workers_for(engine, workers, scheduler) as pool:
-        situations = situations_with(also)
-        bench = Bench(work, peak_rps, objectives, seed, engine, pool, situations, lambda what: listener(what, 1, 1))
-        *_, evaluation = evaluations(bench, deployment, thorough=True)
-    return Judged(work, peak_rps, objectives, seed, clock_class(engine).name, evaluation, warnings, files)
+    question = replace(question, constants=deployment.constants)
+    check_objectives(question.workload, question.objectives, deployment.replicas, deployment.constants)
+    with workers_for(execution.engine, execution.workers, execution.scheduler) as pool:
+        bench = Bench(question, execution, pool, lambda what: listener(what, 1, 1))
+        *_, evaluation = verdicts(bench, deployment)
+    return Judged(question, execution, clock_class(execution.engine).name, evaluation, warnings, files)

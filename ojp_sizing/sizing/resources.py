@@ -9,9 +9,9 @@ from ojp_sizing.demand.workload import Workload
 from ojp_sizing.deployment.deployment import Deployment, share_of_pool
 
 MIB = 2**20
-#: Memory is rounded up to this, CPU requests to ``CPU_STEP_CORES``.
+#: Memory is rounded up to this; CPU requests to this, or to a twentieth of the limit where that is less.
 MEMORY_STEP_BYTES = 64 * MIB
-CPU_STEP_CORES = 0.1
+CPU_STEP_MILLI = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +29,19 @@ class Memory:
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """What one pod asks of its node. Memory is requested in full: a JVM does not give its heap back."""
+    """What one pod asks of its node, CPU in millicores. Memory is requested in full: a JVM does not give its heap back."""
 
-    request_cores: float
-    limit_cores: float
+    request_milli: int
+    limit_milli: int
     memory: Memory
+
+    @property
+    def request_cores(self) -> float:
+        return self.request_milli / 1000
+
+    @property
+    def limit_cores(self) -> float:
+        return self.limit_milli / 1000
 
 
 def _round_up(value: float, step: int) -> int:
@@ -66,7 +74,9 @@ def memory_of(workload: Workload, deployment: Deployment) -> Memory:
     return Memory(base, connections, requests, results, heap, native, _round_up(heap + native, MEMORY_STEP_BYTES))
 
 
-def request_cores(steady_cores: float, deployment: Deployment) -> float:
-    """CPU request: use at steady peak over the target use, at most the limit."""
-    steps = ceil(steady_cores / deployment.constants.cpu_target_use / CPU_STEP_CORES - 1e-9)
-    return min(deployment.limit_cores, max(1, steps) * CPU_STEP_CORES)
+def request_milli(steady_cores: float, deployment: Deployment) -> int:
+    """CPU request: use at steady peak over the target use, rounded up; at most the limit."""
+    limit = round(deployment.limit_cores * 1000)
+    step = min(CPU_STEP_MILLI, max(1, limit // 20))
+    wanted = ceil(steady_cores * 1000 / deployment.constants.cpu_target_use - 1e-6)
+    return min(limit, max(step, _round_up(wanted, step)))

@@ -1,0 +1,210 @@
+"""How far the model was from a real server, by load, and where nobody has looked.
+
+``data/bands.csv`` is written by ``python -m tests.real_server report`` from the recorded measurements, and never by hand. An error
+that is known there belongs to the verdict: the upper end of an interval is widened by it before it is held against a limit.
+``data/measured_range.csv`` says at what the servers were measured.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from math import isnan
+
+from ojp_sizing.data_files import data_path
+from ojp_sizing.measurement.intervals import Estimate
+from ojp_sizing.measurement.objectives import Situation
+
+#: Situations of the tables: nothing goes wrong; servers end and come back under load, by themselves or with warm pools.
+STEADY, RESTARTS, WARM_RESTARTS = "steady peak", "restarts", "restarts, warm pools"
+#: What is compared; of each the table has the error in the middle and the largest.
+FIGURES = ("throughput", "p50", "p95", "p99")
+#: Situations in which pods end and come back.
+RESTARTED = (Situation.POD_LOST, Situation.ROLLING_UPDATE, Situation.POD_STOPPED)
+#: On real servers updates of divided pools with many client JVMs didn't end well (docs/validation.md), which the model doesn't
+#: show: from so many JVMs on (16 were tried, 2 did well), where so much of the busiest resource is in use (half was tried).
+COLLAPSE_JVMS, COLLAPSE_USE = 3, 0.3
+#: What can be an answer's bottleneck: measure of the steady run, shown name.
+RESOURCES = {
+    "connections_use": "connections",
+    "threads_use": "executor threads",
+    "fast_slots_use": "fast slots",
+    "slow_slots_use": "slow slots",
+    "cpu_use": "CPU limit",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """The busiest resource of a deployment at steady peak, and which share of it is in use, to whole percents."""
+
+    resource: str
+    share: float
+
+
+def busiest(measures: Mapping[str, Estimate], segregation: bool) -> Use | None:
+    """What runs out first, by the measures of steady peak; None where they have none of it."""
+    known = {
+        name: measures[measure].value
+        for measure, name in RESOURCES.items()
+        if measure in measures and (segregation or "_slots_" not in measure) and not isnan(measures[measure].value)
+    }
+    if not known:
+        return None
+    name = max(known, key=known.__getitem__)
+    return Use(name, round(known[name], 2))
+
+
+@dataclass(frozen=True, slots=True)
+class Error:
+    """Of several runs the middle error by size and the largest, relative to what was measured: below 0 the model is too low."""
+
+    middle: float
+    worst: float
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """A row: the runs whose load lies in [``load_from``, ``load_to``], as a share of what their bottleneck can carry.
+
+    Such a load counts the time in the database and in the application alone; what OJP itself adds makes the real use a
+    little higher. ``status`` is the reference's word; ``measured_on`` days as in ISO 8601.
+    """
+
+    situation: str
+    load_from: float
+    load_to: float
+    runs: int
+    experiments: tuple[str, ...]
+    errors: Mapping[str, Error]
+    server: str
+    measured_on: str
+    status: str
+
+    @property
+    def load(self) -> str:
+        """The load in words."""
+        ends = dict.fromkeys((f"{100 * self.load_from:.0f}", f"{100 * self.load_to:.0f}"))
+        return " to ".join(ends) + " %"
+
+    def distance(self, use: float) -> float:
+        """How far a use lies from the measured loads; 0 inside."""
+        return max(self.load_from - use, use - self.load_to, 0.0)
+
+
+@cache
+def bands() -> tuple[Band, ...]:
+    """Every row, in the table's order."""
+    with data_path("bands.csv").open(encoding="utf-8", newline="") as file:
+        return tuple(_band(row) for row in csv.DictReader(file))
+
+
+def _band(row: Mapping[str, str]) -> Band:
+    return Band(
+        situation=row["situation"],
+        load_from=float(row["load_from"]),
+        load_to=float(row["load_to"]),
+        runs=int(row["runs"]),
+        experiments=tuple(row["experiments"].split()),
+        errors={of: Error(float(row[f"{of}_middle"]), float(row[f"{of}_worst"])) for of in FIGURES},
+        server=row["server"],
+        measured_on=row["measured_on"],
+        status=row["status"],
+    )
+
+
+def steady_bands() -> tuple[Band, ...]:
+    """The rows in which nothing goes wrong."""
+    return tuple(band for band in bands() if band.situation == STEADY)
+
+
+def nearest(use: float, rows: Sequence[Band]) -> tuple[Band, str]:
+    """The row that is nearest to a use, of two that are as near the one of higher load; and "above" or "below" where the use
+    lies outside of all loads that were measured, else "".
+    """
+    least, most = min(row.load_from for row in rows), max(row.load_to for row in rows)
+    # Loads and uses have two digits: a difference in the last bits of a float is none.
+    band = min(rows, key=lambda row: (round(row.distance(use), 6), -row.load_from))
+    return band, "above" if use > most else "below" if use < least else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a real server was measured at: a row of ``data/measured_range.csv``, both ends included."""
+
+    situation: str
+    quantity: str
+    least: float
+    most: float
+    words: str
+    source: str
+
+
+@cache
+def measured_ranges() -> tuple[Measured, ...]:
+    """Every row, in the table's order."""
+    with data_path("measured_range.csv").open(encoding="utf-8", newline="") as file:
+        return tuple(
+            Measured(
+                row["situation"], row["quantity"], float(row["least"]), float(row["most"]), row["words"], row["source"]
+            )
+            for row in csv.DictReader(file)
+        )
+
+
+def row_of(situation: Situation, warm_pools: bool) -> str | None:
+    """Under which name the tables know a situation; None where nobody has measured it."""
+    if situation is Situation.STEADY:
+        return STEADY
+    if situation in RESTARTED:
+        return WARM_RESTARTS if warm_pools else RESTARTS
+    return None
+
+
+def widening(situation: Situation, warm_pools: bool, use: float) -> dict[str, float]:
+    """By how much a measure may really be larger than the model says, by name: 1 or more; what is missing has no known error.
+
+    That is the largest error at the measured load that is nearest to ``use``, where the model was too low. What comes after a
+    disruption is held against steady servers.
+    """
+    name = row_of(situation, warm_pools)
+    if name is None:
+        return {}
+    rows = [band for band in bands() if band.situation == name]
+    after = {f"recovered_{measure}": factor for measure, factor in _factors(nearest(use, steady_bands())[0]).items()}
+    return _factors(nearest(use, rows)[0]) | (after if name != STEADY else {})
+
+
+def _factors(band: Band) -> dict[str, float]:
+    return {
+        f"{side}_{of}_s": 1.0 / (1.0 + min(0.0, max(band.errors[of].worst, -0.99)))
+        for of in ("p50", "p95", "p99")
+        for side in ("fast", "slow")
+    }
+
+
+def unvalidated(situation: Situation, warm_pools: bool, quantities: Mapping[str, float]) -> tuple[str, ...]:
+    """Where an answer leaves what real servers were measured at, in words; empty where it doesn't."""
+    name = row_of(situation, warm_pools)
+    if name is None:
+        return (f"{situation.value}: no real server was measured",)
+    found: list[str] = []
+    for row in measured_ranges():
+        value = quantities.get(row.quantity)
+        if row.situation == name and value is not None and not row.least <= value <= row.most:
+            here, ends = (
+                _shown(row.quantity, number) for number in (value, row.most if value > row.most else row.least)
+            )
+            found.append(f"{row.words}: {here} here, measured {'up to' if value > row.most else 'from'} {ends}")
+    return tuple(found)
+
+
+def _shown(quantity: str, value: float) -> str:
+    return f"{value:.0%}" if quantity == "load" else f"{value:,.0f}"
+
+
+def may_collapse(divided: bool, client_jvms: int, use: float) -> bool:
+    """Whether real servers have collapsed over an update of such a kind, where the model goes on."""
+    return divided and client_jvms >= COLLAPSE_JVMS and use >= COLLAPSE_USE

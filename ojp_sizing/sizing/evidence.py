@@ -1,0 +1,414 @@
+"""What simulations show of a deployment: replications, estimates, the risk of disruptions, and the verdict.
+
+A limit that any run breaks ends an exploration. A verdict needs more: *every* objective has to be shown by itself, and then all
+of them together are shown with the error of one (intersection-union test, Berger 1982). That error is ``level_of`` the
+contestant. Steady peak is judged by intervals of means, looked at a few times with the error divided among the looks
+(Bonferroni); disruptions by the share of runs that break a limit (``measurement/risk.py``).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import inf
+
+from ojp_sizing.deployment.deployment import Deployment
+from ojp_sizing.measurement.intervals import CONFIDENCE, Estimate
+from ojp_sizing.measurement.known_error import Use, busiest, may_collapse, unvalidated, widening
+from ojp_sizing.measurement.measure import Replication, measure
+from ojp_sizing.measurement.objectives import (
+    Judgement,
+    Objective,
+    Situation,
+    Verdict,
+    judge_one,
+    objectives_of,
+    overall,
+)
+from ojp_sizing.measurement.risk import Risk, level_of, risk_test
+from ojp_sizing.simulation.clock import Clock
+from ojp_sizing.simulation.outcomes import HAZARD_NAMES
+from ojp_sizing.sizing.evaluate import Task, run_task, slow_share
+from ojp_sizing.sizing.question import Execution, Question
+from ojp_sizing.sizing.screen import expected_use
+from ojp_sizing.sizing.workers import Workers
+
+#: An exploration that comes so near to a limit goes on to so many runs: contestants that are on an edge cost evidence.
+NEAR, EXPLORED_NEAR = 0.75, 10
+#: At steady peak the mean latency of a run's second half may be so many times that of its first.
+MOST_DRIFT = 1.5
+#: Runs of each disruption, and of steady peak, in an exploration.
+EXPLORED, EXPLORED_STEADY = 3, 2
+#: The numbers of a verdict's replications begin here: none of them has been seen by an exploration.
+FRESH = 1000
+#: A pod that used this part of its CPU limit, connections, threads or slots in some second is short of them.
+HOT = 0.95
+#: A resource that a miss may be short of: its name, and the measure of its busiest second with what is there of it.
+KNOBS = ("CPU", "connections", "threads", "fast slots", "slow slots")
+
+
+@dataclass(frozen=True, slots=True)
+class HazardMet:
+    """A trap of OJP over the runs of a situation: in how many of them, how often in all, and its earliest instant."""
+
+    name: str
+    runs: int
+    count: int
+    first_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class SituationResult:
+    """Measures and judgements of one situation.
+
+    ``verdict`` is that of the risk for a disruption, else of the judgements; ``unvalidated`` says in words where nobody has held
+    the model against a real server.
+    """
+
+    situation: Situation
+    measures: Mapping[str, Estimate]
+    judgements: tuple[Judgement, ...]
+    replications: int
+    units: int
+    failures: Mapping[str, int]
+    hazards: tuple[HazardMet, ...]
+    verdict: Verdict
+    risk: Risk | None = None
+    unvalidated: tuple[str, ...] = ()
+    reason: str = ""
+    """Why the verdict is not what the numbers alone would say; empty where it is."""
+    broken: tuple[Judgement, ...] = ()
+    """The limits that the first of the runs which broke any has broken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """A deployment and what its simulations showed. Situations that were not reached are missing.
+
+    ``explored``: by a few runs that say what is worth a verdict, and are none.
+    """
+
+    deployment: Deployment
+    situations: tuple[Situation, ...]
+    results: Mapping[Situation, SituationResult] = field(default_factory=dict)
+    explored: bool = False
+
+    @property
+    def verdict(self) -> Verdict:
+        verdict = overall(result.verdict for result in self.results.values())
+        missing = self.explored or len(self.results) < len(self.situations)
+        return Verdict.UNDECIDED if verdict.is_met and missing else verdict
+
+    @property
+    def units(self) -> int:
+        """How many units of work were simulated."""
+        return sum(result.units for result in self.results.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A deployment that was turned away: the limits that a run broke, after how many runs, and what its pods were short of."""
+
+    deployment: Deployment
+    judgements: tuple[Judgement, ...]
+    replications: int
+    stage: str
+    short: tuple[str, ...]
+    units: int
+    """How many units of work were simulated."""
+
+    @property
+    def excess(self) -> float:
+        """The largest of the broken limits' ratios, value over limit."""
+        return max((j.widened / j.objective.limit for j in self.judgements if j.objective.limit > 0), default=inf)
+
+
+FIRST_LOOK, EXPLORATION, VERDICT = "first look", "exploration", "verdict"
+
+Progress = Callable[[str], None]
+
+
+def _silent(what: str) -> None:
+    pass
+
+
+Runs = Mapping[Situation, Sequence[Replication]]
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What every simulation of one question shares."""
+
+    question: Question
+    execution: Execution
+    pool: Workers
+    progress: Progress = _silent
+
+    def run(
+        self, deployment: Deployment, wanted: Sequence[tuple[Situation, int]], *, first_look: bool = False
+    ) -> Iterator[Replication]:
+        """The wanted replications, by situation and number, in the order asked whatever the workers do."""
+        question, execution = self.question, self.execution
+        tasks = [
+            Task(
+                question.workload, question.rate, deployment, situation, question.objectives, execution.seed, number,
+                execution.engine, first_look, Clock.checked,
+            )
+            for situation, number in wanted
+        ]  # fmt: skip
+        for task, replication in zip(tasks, self.pool.map(run_task, tasks), strict=True):
+            self.progress(FIRST_LOOK if first_look else f"{task.situation.value} {task.replication % FRESH + 1}")
+            yield replication
+
+    def objectives(self, situation: Situation) -> tuple[Objective, ...]:
+        """The limits of a situation, without those on slow units where there are none."""
+        has_slow = slow_share(self.question.workload) > 0
+        has_fast = slow_share(self.question.workload) < 1
+        return tuple(
+            objective
+            for objective in objectives_of(self.question.objectives, situation)
+            if ("slow" not in objective.measure or has_slow) and ("fast" not in objective.measure or has_fast)
+        )
+
+    def factors(self, situation: Situation, deployment: Deployment) -> dict[str, float]:
+        """The model's known error by measure, where this deployment will be used."""
+        return widening(situation, deployment.warm_pools, expected_use(self.question, deployment))
+
+
+# One run against the limits -----------------------------------------------------------------------------------------
+
+
+def broken_by(bench: Bench, deployment: Deployment, situation: Situation, run: Replication) -> tuple[Judgement, ...]:
+    """The limits that this one run breaks, the model's known error in it."""
+    factors = bench.factors(situation, deployment)
+    found: list[Judgement] = []
+    for objective in bench.objectives(situation):
+        value = run.value(objective.measure)
+        widened = value * factors.get(objective.measure, 1.0)
+        if widened > objective.limit:
+            estimate = Estimate(value, value, value, 1)
+            found.append(Judgement(objective, estimate, widened, Verdict.NOT_MET))
+    return tuple(found)
+
+
+def _is_near(bench: Bench, deployment: Deployment, runs: Runs) -> bool:
+    """Whether some run came near to a limit of a disruption."""
+    return any(
+        run.value(objective.measure) * bench.factors(situation, deployment).get(objective.measure, 1.0)
+        > NEAR * objective.limit
+        for situation, found in runs.items()
+        if situation is not Situation.STEADY
+        for objective in bench.objectives(situation)
+        for run in found
+    )
+
+
+def short_of(deployment: Deployment, runs: Sequence[Replication]) -> tuple[str, ...]:
+    """Of what some pod had too little in some second of a run."""
+    peaks = (
+        ("CPU", "cpu_peak_cores", deployment.limit_cores),
+        ("connections", "connections_peak", deployment.pool_per_pod),
+        ("threads", "threads_peak", deployment.server.thread_pool_size),
+        ("fast slots", "fast_slots_peak", deployment.slots_per_pod[0]),
+        ("slow slots", "slow_slots_peak", deployment.slots_per_pod[1]),
+    )
+    found = []
+    for name, measure_name, there in peaks:
+        if "slots" in name and not deployment.server.segregation:
+            continue
+        peak = max((run.values.get(measure_name, 0.0) for run in runs), default=0.0)
+        throttled = name == "CPU" and any(run.values.get("cpu_throttled_share", 0.0) > 0.0 for run in runs)
+        if peak >= HOT * there or throttled:
+            found.append(name)
+    return tuple(found)
+
+
+# Explorations --------------------------------------------------------------------------------------------------------
+
+
+def explore(bench: Bench, deployment: Deployment, *, look_first: bool = True) -> Evaluation | Rejection:
+    """A few runs of each situation with common random numbers, the hardest first; the first that breaks a limit ends it."""
+    situations = bench.question.situations
+    if look_first:
+        (run,) = bench.run(deployment, [(Situation.ROLLING_UPDATE, 0)], first_look=True)
+        if broken := broken_by(bench, deployment, Situation.ROLLING_UPDATE, run):
+            return Rejection(deployment, broken, 1, FIRST_LOOK, short_of(deployment, [run]), run.units)
+    runs: dict[Situation, list[Replication]] = {situation: [] for situation in situations}
+    units = 0
+    for first, last in ((0, EXPLORED), (EXPLORED, EXPLORED_NEAR)):
+        wanted = [
+            (situation, number)
+            for number in range(first, last)
+            for situation in situations
+            if situation is not Situation.STEADY or number < EXPLORED_STEADY
+        ]
+        for (situation, _), run in zip(wanted, bench.run(deployment, wanted), strict=True):
+            runs[situation].append(run)
+            units += run.units
+            if broken := broken_by(bench, deployment, situation, run):
+                seen = [one for some in runs.values() for one in some]
+                return Rejection(deployment, broken, len(seen), EXPLORATION, short_of(deployment, seen), units)
+        if not _is_near(bench, deployment, runs):
+            break
+    results = {
+        situation: _result(bench, deployment, situation, found, _steady_use(deployment, runs))
+        for situation, found in runs.items()
+    }
+    return Evaluation(deployment, situations, results, explored=True)
+
+
+# Verdicts ------------------------------------------------------------------------------------------------------------
+
+
+def verdicts(
+    bench: Bench, deployment: Deployment, *, attempt: int = 0, until_broken: bool = False
+) -> Iterator[Evaluation]:
+    """A verdict on one deployment by fresh replications, as evidence comes in; the last evaluation is complete.
+
+    ``attempt``: which contestant of an answer it is. ``until_broken``: give up at the first run that breaks a limit, where
+    others are waiting; otherwise the tests go on until they decide, or end undecided.
+    """
+    level = level_of(attempt)
+    test = risk_test(bench.question.objectives.risk, level)
+    situations, looks = bench.question.situations, bench.execution.looks
+    runs: dict[Situation, list[Replication]] = {situation: [] for situation in situations}
+    broken: dict[Situation, list[tuple[Judgement, ...]]] = {situation: [] for situation in situations}
+    results: dict[Situation, SituationResult] = {}
+
+    def targets() -> list[tuple[Situation, int]]:
+        wanted = []
+        for situation in situations:
+            done = len(runs[situation])
+            known = results.get(situation)
+            if known and (known.risk or known).verdict is not Verdict.UNDECIDED:
+                continue
+            if situation is Situation.STEADY:
+                target = next((look for look in looks if look > done), done)
+            elif done < test.least_runs:
+                target = test.least_runs
+            else:
+                target = min(test.most_runs, done + max(4, test.least_runs // 4))
+            wanted += [(situation, FRESH + number) for number in range(done, target)]
+        return sorted(wanted, key=lambda one: (one[1], situations.index(one[0])))
+
+    while wanted := targets():
+        for (situation, _), run in zip(wanted, bench.run(deployment, wanted), strict=True):
+            runs[situation].append(run)
+            broken[situation].append(broken_by(bench, deployment, situation, run))
+            breaks = situation is not Situation.STEADY and broken[situation][-1]
+            hopeless = breaks and test.decide(list(map(bool, broken[situation])))[0] is Verdict.NOT_MET
+            if breaks and (until_broken or hopeless):
+                break
+        use = _steady_use(deployment, runs)
+        for situation, found in runs.items():
+            if not found:
+                continue
+            if situation is Situation.STEADY:
+                confidence = 1.0 - 2.0 * level / len(looks)
+                results[situation] = _result(bench, deployment, situation, found, use, confidence)
+                continue
+            verdict, count = test.decide(list(map(bool, broken[situation])))
+            breaking = Counter(
+                measure_name
+                for some in broken[situation][:count]
+                for measure_name in dict.fromkeys(j.objective.measure for j in some)
+            )
+            risk = Risk(
+                sum(map(bool, broken[situation][:count])),
+                count,
+                test.risk,
+                level,
+                verdict,
+                tuple(breaking.most_common()),
+            )
+            first = next(filter(None, broken[situation]), ())
+            results[situation] = _result(bench, deployment, situation, found, use, CONFIDENCE, risk, first)
+        yield Evaluation(deployment, situations, dict(results))
+        if any(result.verdict is Verdict.NOT_MET for result in results.values()):
+            return
+        if until_broken and any(map(any, broken.values())):
+            return
+
+
+def _steady_use(deployment: Deployment, runs: Runs) -> Use | None:
+    steady = runs.get(Situation.STEADY)
+    return busiest(measure(steady), deployment.server.segregation) if steady else None
+
+
+def busiest_of(evaluation: Evaluation | None) -> Use | None:
+    """What a deployment would run out of first; None where it wasn't simulated at steady peak."""
+    steady = evaluation.results.get(Situation.STEADY) if evaluation else None
+    if evaluation is None or steady is None:
+        return None
+    return busiest(steady.measures, evaluation.deployment.server.segregation)
+
+
+def _result(
+    bench: Bench,
+    deployment: Deployment,
+    situation: Situation,
+    replications: Sequence[Replication],
+    use: Use | None,
+    confidence: float = CONFIDENCE,
+    risk: Risk | None = None,
+    broken: tuple[Judgement, ...] = (),
+) -> SituationResult:
+    measures = measure(replications, confidence)
+    factors = bench.factors(situation, deployment)
+    judgements = tuple(
+        judge_one(objective, measures[objective.measure], factors.get(objective.measure, 1.0))
+        for objective in bench.objectives(situation)
+        if objective.measure in measures
+    )
+    verdict, reason = overall(j.verdict for j in judgements) if risk is None else risk.verdict, ""
+    if verdict.is_met and risk is not None and any(j.verdict is Verdict.NOT_MEASURED for j in judgements):
+        verdict, reason = Verdict.UNDECIDED, "no run had anything to measure for one of the limits"
+    drift = measures.get("drift")
+    if verdict.is_met and drift is not None and not drift.value <= MOST_DRIFT:
+        verdict, reason = Verdict.UNDECIDED, "latency still grew during the runs"
+    clients = bench.question.workload.clients
+    share = use.share if use else expected_use(bench.question, deployment)
+    quantities = {
+        "load": share,
+        "connects_per_s": bench.question.rate,
+        "client_jvms": float(clients.jvms),
+    }
+    unseen = unvalidated(situation, deployment.warm_pools, quantities)
+    if (
+        verdict.is_met
+        and situation is not Situation.STEADY
+        and may_collapse(not deployment.stays_undivided, clients.jvms, share)
+    ):
+        verdict = Verdict.UNDECIDED
+        reason = "real servers with divided pools and many client JVMs collapsed over updates, where the model did not"
+    if verdict is Verdict.MET and unseen:
+        verdict = Verdict.MET_BY_MODEL
+    failures: Counter[str] = Counter()
+    for replication in replications:
+        failures.update(replication.failures)
+    return SituationResult(
+        situation=situation,
+        measures=measures,
+        judgements=judgements,
+        replications=len(replications),
+        units=sum(replication.units for replication in replications),
+        failures=dict(failures.most_common()),
+        hazards=hazards_met(replications),
+        verdict=verdict,
+        risk=risk,
+        unvalidated=unseen,
+        reason=reason,
+        broken=broken,
+    )
+
+
+def hazards_met(replications: Sequence[Replication]) -> tuple[HazardMet, ...]:
+    """The traps that any run met, in the order of their table."""
+    met: dict[str, HazardMet] = {}
+    for replication in replications:
+        for hazard in replication.hazards:
+            before = met.get(hazard.name, HazardMet(hazard.name, 0, 0, inf))
+            first_s = min(before.first_s, hazard.first_s)
+            met[hazard.name] = HazardMet(hazard.name, before.runs + 1, before.count + hazard.count, first_s)
+    return tuple(met[name] for name in HAZARD_NAMES if name in met)

@@ -1,0 +1,147 @@
+"""What is asked, and how the work is carried out: two frozen values that everything else follows from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from math import inf
+from typing import Literal
+
+from ojp_sizing.demand.reading import read_workload
+from ojp_sizing.demand.workload import Workload
+from ojp_sizing.deployment.constants import Constants, default_constants
+from ojp_sizing.deployment.deployment import DEFAULT_VERSION, Database, Deployment
+from ojp_sizing.deployment.ledger import connections_at_most
+from ojp_sizing.errors import InputError
+from ojp_sizing.measurement.objectives import Objectives, Situation
+from ojp_sizing.simulation.simulate import Engine
+from ojp_sizing.sizing.resources import memory_of
+from ojp_sizing.theory.offered import UnitLoad, mean_load
+
+GIB = 2.0**30
+#: The least number of pods that survives a rolling update with one to spare (reference 7.3: two can be missing).
+LEAST_REPLICAS = 3
+MOST_REPLICAS = 100
+#: In what every deployment is judged; the longest first, so that workers end together.
+SITUATIONS = (Situation.ROLLING_UPDATE, Situation.POD_LOST, Situation.STEADY)
+
+#: Whether something is to be so, is not to be so, or may be either.
+Choice = Literal["either", "on", "off"]
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """What a core, a GiB and a database connection cost for a month; None: as the constants table trades them for a core.
+
+    Without any, costs are in *core equivalents*: a core is 1.
+    """
+
+    core: float | None = None
+    gib: float | None = None
+    connection: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("core", "gib", "connection"):
+            price = getattr(self, name)
+            if price is not None and not 0 <= price < inf:
+                raise InputError(f"--price-{name}", f"{price:g} is no price", "write 0 or more, for example 25")
+
+    @property
+    def in_money(self) -> bool:
+        """Whether costs are in the user's money."""
+        return (self.core, self.gib, self.connection) != (None, None, None)
+
+    def of(self, constants: Constants) -> tuple[float, float, float]:
+        """A core, a GiB, a connection."""
+        core = 1.0 if self.core is None else self.core
+        gib = core / constants.gib_per_core if self.gib is None else self.gib
+        connection = constants.connection_bytes / GIB * gib if self.connection is None else self.connection
+        return core, gib, connection
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A demand (``rate``: units of work per second), what is given, what is to hold, and what may vary at which price.
+
+    ``workload`` may be a preset's name. ``warm_pools``: whether a pod that comes back has its pools built before clients reach
+    it ("either": only where the objectives need it). ``segregation``: OJP's slow and fast slots. ``constants`` None: the table's with
+    the workload's own over them. ``also``: situations beside the three. Raises InputError for a space that admits nothing.
+    """
+
+    workload: Workload
+    rate: float
+    database: Database = field(default_factory=Database)
+    objectives: Objectives = field(default_factory=Objectives)
+    version: str = DEFAULT_VERSION
+    least_replicas: int = LEAST_REPLICAS
+    most_replicas: int = MOST_REPLICAS
+    segregation: Choice = "either"
+    warm_pools: Choice = "either"
+    also: tuple[Situation, ...] = ()
+    prices: Prices = field(default_factory=Prices)
+    constants: Constants | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.workload, str):
+            object.__setattr__(self, "workload", read_workload(self.workload))
+        if self.constants is None:
+            object.__setattr__(self, "constants", constants_of(self.workload))
+        if self.least_replicas > self.most_replicas:
+            raise InputError(
+                "--min-replicas",
+                f"{self.least_replicas} is above --max-replicas, {self.most_replicas}: no deployment is left",
+                "lower it",
+            )
+
+    @property
+    def known(self) -> Constants:
+        """The constants in force."""
+        assert self.constants is not None  # noqa: S101 - set on creation
+        return self.constants
+
+    @property
+    def situations(self) -> tuple[Situation, ...]:
+        """In what a deployment is judged."""
+        return tuple(dict.fromkeys((*SITUATIONS, *self.also)))
+
+    @property
+    def load(self) -> UnitLoad:
+        """The mean unit's demand."""
+        return mean_load(self.workload, self.known)
+
+    def cost(self, deployment: Deployment) -> float:
+        """CPU limits and memory of all pods, and the database's connections; see ``Prices`` for the unit.
+
+        Limits, not requests: the answer holds only where the limit can be had.
+        """
+        core, gib, connection = self.prices.of(deployment.constants)
+        memory = memory_of(self.workload, deployment).limit
+        connections = connections_at_most(deployment.pool.maximum_size, deployment.replicas)
+        return deployment.replicas * (deployment.limit_cores * core + memory / GIB * gib) + connections * connection
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """How a run is carried out. The answer depends on ``seed``, ``looks`` and, where it is used up, ``budget_s`` only.
+
+    ``workers`` None: one per core; ``scheduler``: that of a Dask cluster, ``tcp://host:port``. ``looks``: after how many
+    replications of steady peak the intervals are looked at; more make them narrower. ``explain``: simulate the neighbours, the
+    prices of the knobs and what the folk formulas would deploy, too.
+    """
+
+    seed: int = 1
+    engine: Engine = "auto"
+    workers: int | None = None
+    scheduler: str | None = None
+    budget_s: float = inf
+    looks: tuple[int, ...] = (5, 10)
+    explain: bool = False
+
+
+def constants_of(workload: Workload, file: str = "") -> Constants:
+    """The table's values with those that the workload sets, by the name of its file where that is known."""
+    return default_constants().with_values(workload.constants, file or f"workload {workload.name}")
+
+
+def cold(deployment: Deployment) -> Deployment:
+    """The same with pools that the first clients build, as OJP does it by itself."""
+    return replace(deployment, warm_pools=False)

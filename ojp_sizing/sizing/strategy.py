@@ -1,0 +1,182 @@
+"""What to simulate next: the cheapest that may do, until one is shown to do.
+
+Shapes of every number of pods wait in a queue by their cost with the least CPU limit that may do. The cheapest is explored. Where
+it breaks a limit and its pods were short of CPU, a generous limit is tried, and from there the way down by halves; where more CPU
+would not help, the shape is done with. A family of shapes that comes no nearer to the limits with more pods is given up. What an
+exploration passes is a contestant, and gets a verdict by fresh runs; the first that is met is the answer: whatever is cheaper has
+been seen to break a limit.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from heapq import heappop, heappush
+from math import inf
+
+from ojp_sizing.deployment.deployment import Deployment, describe
+from ojp_sizing.measurement.objectives import Verdict
+from ojp_sizing.sizing.evidence import VERDICT, Bench, Evaluation, Rejection, explore, verdicts
+from ojp_sizing.sizing.question import Question
+from ojp_sizing.sizing.space import LIMITS_CORES, Shape, Space
+
+#: A family is given up after so many shapes in a row that came no nearer to the limits than the best of it.
+PATIENCE = 3
+#: So many contestants at most get a verdict; by then their error is spent.
+MOST_CONTESTANTS = 6
+
+#: Why a search ended.
+SHOWN = "a deployment was shown to do, and each cheaper one that was tried was seen to break a limit"
+ALL_TRIED = "everything that the closed forms leave over was tried, or given up"
+NOTHING_POSSIBLE = "the closed forms leave nothing over"
+OUT_OF_TIME = "the time budget of {:g} s was used up"
+SPENT = "{} contestants passed their exploration and then broke a limit: the evidence that one answer may use is spent"
+INTERRUPTED = "it was interrupted"
+
+Listener = Callable[[str, int, int], None]
+"""Called with what is under way, deployments tried so far, and shapes in all."""
+
+
+def unheard(what: str, tried: int, total: int) -> None:
+    pass
+
+
+@dataclass(slots=True)
+class Search:
+    """One search: what has been looked at, what was turned away, and how much was simulated."""
+
+    bench: Bench
+    space: Space
+    out_of_time: Callable[[], bool]
+    say: Callable[[str], None]
+    explored: dict[Deployment, Evaluation | Rejection] = field(default_factory=dict)
+    rejections: list[Rejection] = field(default_factory=list)
+    attempts: int = 0
+    units: int = 0
+    under_way: Evaluation | None = None
+    stopped: str = ALL_TRIED
+
+    @property
+    def question(self) -> Question:
+        return self.bench.question
+
+    def try_out(self, deployment: Deployment, *, look_first: bool = True) -> Evaluation | Rejection:
+        """An exploration, taken once."""
+        if deployment not in self.explored:
+            outcome = explore(self.bench, deployment, look_first=look_first)
+            self.units += outcome.units
+            self.explored[deployment] = outcome
+            if isinstance(outcome, Rejection):
+                self.rejections.append(outcome)
+        return self.explored[deployment]
+
+    def verdict_on(self, deployment: Deployment) -> Evaluation | None:
+        """The verdict on a contestant where it is met, else None."""
+        evaluation = Evaluation(deployment, self.question.situations)
+        before = self.units
+        for evaluation in verdicts(self.bench, deployment, attempt=self.attempts, until_broken=True):
+            self.under_way = evaluation
+            self.units = before + evaluation.units
+        self.attempts += 1
+        if evaluation.verdict.is_met:
+            return evaluation
+        results = evaluation.results.values()
+        missed = tuple(
+            j
+            for result in results
+            for j in result.broken or tuple(j for j in result.judgements if j.verdict is not Verdict.MET)
+        )
+        replications = sum(result.replications for result in results)
+        self.rejections.append(Rejection(deployment, missed, replications, VERDICT, (), 0))
+        return None
+
+    def cheapest(self, shapes: list[Shape]) -> Evaluation | None:
+        """The cheapest deployment of these shapes that is shown to do; None with ``stopped`` where there is none."""
+        queue: list[tuple[float, int, Shape, int]] = []
+        for shape in shapes:
+            index = self.space.least_limit(shape)
+            if index is not None:
+                self._push(queue, shape, index)
+        if not queue:
+            self.stopped = NOTHING_POSSIBLE
+            return None
+        families: dict[str, _Family] = {}
+        while queue:
+            if self.out_of_time():
+                self.stopped = OUT_OF_TIME
+                return None
+            _, _, shape, index = heappop(queue)
+            family = families.setdefault(shape.family, _Family())
+            if family.given_up:
+                continue
+            deployment = self.space.deployment(shape, LIMITS_CORES[index])
+            outcome = self.try_out(deployment)
+            if isinstance(outcome, Evaluation):
+                self.say(f"a first look at few runs is passed by {describe(deployment)}; now for its evidence")
+                if (found := self.verdict_on(deployment)) is not None:
+                    self.stopped = SHOWN
+                    return found
+                if self.attempts >= MOST_CONTESTANTS:
+                    self.stopped = SPENT.format(self.attempts)
+                    return None
+                # A little more of everything: its next limit, and whatever else waits.
+                if index + 1 < len(LIMITS_CORES):
+                    self._push(queue, shape, index + 1)
+                continue
+            if "CPU" in outcome.short and (above := self._enough_cpu(shape, index)) is not None:
+                self._push(queue, shape, above)
+            elif "CPU" not in outcome.short or above is None:
+                family.failed(outcome.excess)
+        return None
+
+    def _push(self, queue: list[tuple[float, int, Shape, int]], shape: Shape, index: int) -> None:
+        deployment = self.space.deployment(shape, LIMITS_CORES[index])
+        heappush(queue, (self.question.cost(deployment), len(self.explored) * 10_000 + len(queue), shape, index))
+
+    def _enough_cpu(self, shape: Shape, short: int) -> int | None:
+        """The least limit above ``short`` that passes, by halves from a generous one; None where that doesn't pass."""
+        enough = max(self.space.generous_limit(shape), short + 1)
+        if enough >= len(LIMITS_CORES):
+            return None
+        if not isinstance(self.try_out(self.space.deployment(shape, LIMITS_CORES[enough])), Evaluation):
+            return None
+        while enough - short > 1:
+            middle = (short + enough) // 2
+            if isinstance(self.try_out(self.space.deployment(shape, LIMITS_CORES[middle])), Evaluation):
+                enough = middle
+            else:
+                short = middle
+        return enough
+
+
+@dataclass(slots=True)
+class _Family:
+    """How near the shapes of a family have come to the limits."""
+
+    best: float = inf
+    worse: int = 0
+
+    def failed(self, excess: float) -> None:
+        self.worse = 0 if excess < 0.98 * self.best else self.worse + 1
+        self.best = min(self.best, excess)
+
+    @property
+    def given_up(self) -> bool:
+        return self.worse >= PATIENCE
+
+
+def shapes_of(question: Question, *, segregation: bool, warm_pools: bool) -> list[Shape]:
+    """Every shape of the question's space."""
+    space = Space(question)
+    return [
+        shape
+        for replicas in range(question.least_replicas, question.most_replicas + 1)
+        for shape in space.shapes(replicas, segregation=segregation, warm_pools=warm_pools)
+    ]
+
+
+def stopwatch(budget_s: float) -> Callable[[], bool]:
+    """Whether the budget is used up."""
+    began = time.monotonic()
+    return lambda: time.monotonic() - began > budget_s
