@@ -1,7 +1,7 @@
 """How far the model was from a real server, by load, and where nobody has looked.
 
-``data/bands.csv`` is written by ``python -m tests.real_server report`` from the recorded measurements, and never by hand. An error
-that is known there belongs to the verdict: the upper end of an interval is widened by it before it is held against a limit.
+``data/bands.csv`` is written by ``python -m tests.real_server report`` from the recorded measurements, and never by hand. An
+error that is known there belongs to the verdict: the upper end of an interval is widened by it before it is held against a limit.
 ``data/measured_range.csv`` says at what the servers were measured.
 """
 

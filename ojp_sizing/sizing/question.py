@@ -63,8 +63,9 @@ class Question:
     """A demand (``rate``: units of work per second), what is given, what is to hold, and what may vary at which price.
 
     ``workload`` may be a preset's name. ``warm_pools``: whether a pod that comes back has its pools built before clients reach
-    it ("either": only where the objectives need it). ``segregation``: OJP's slow and fast slots. ``constants`` None: the table's with
-    the workload's own over them. ``also``: situations beside the three. Raises InputError for a space that admits nothing.
+    it ("either": only where the objectives need it). ``segregation``: OJP's slow and fast slots. ``constants`` None: the
+    table's with the workload's own over them. ``also``: situations beside the three. Raises InputError for a space that
+    admits nothing.
     """
 
     workload: Workload

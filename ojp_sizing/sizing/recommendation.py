@@ -72,7 +72,7 @@ class Recommendation:
     """A sized deployment with its evidence; ``evaluation``, ``resources`` and ``database`` are None without an answer.
 
     Of an interrupted search ``evaluation`` may be what was known of a deployment, without the rest. ``smaller`` are neighbours
-    that cost less, ``larger`` those that cost more, ``others`` the same demand with segregation the other way and with cold pools.
+    that cost less, ``larger`` those that cost more, ``others`` the same with segregation the other way and with cold pools.
     ``frontier``: all that passed, by cost, as long as each is better in p99 or in connections than the cheaper ones.
     """
 
