@@ -183,6 +183,7 @@ def _rejection(rejection: Rejection | None) -> dict[str, Any] | None:
             }
             for j in rejection.judgements
         ],
+        "doubts": list(rejection.doubts),
     }
 
 
@@ -203,6 +204,7 @@ def _situations(evaluation: Evaluation) -> dict[str, Any]:
     return {
         situation.value: {
             "verdict": result.verdict.value,
+            "doubt": result.doubt,
             "replications": result.replications,
             "units": result.units,
             "objectives": [

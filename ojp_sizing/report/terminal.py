@@ -351,6 +351,7 @@ def print_judged(console: Console, judged: Judged) -> None:
         _when_back(judged),
         (f"As given ({', '.join(judged.files) or 'by the calling program'})", given_table(judged.deployment)),
         ("", measures_table(judged)),
+        *_doubts(judged.evaluation),
         _against_server(judged),
         *_troubles(judged.evaluation),
         *_warnings(judged.warnings),
@@ -377,8 +378,19 @@ def _print_interrupted(console: Console, recommendation: Recommendation) -> None
     if missing:
         console.print(f"  not simulated yet: {', '.join(missing)}")
     if recommendation.evaluation.results:
-        evidence = [_when_back(recommendation), ("", measures_table(recommendation)), _against_server(recommendation)]
+        evidence = [
+            _when_back(recommendation),
+            ("", measures_table(recommendation)),
+            *_doubts(recommendation.evaluation),
+            _against_server(recommendation),
+        ]
         _print_sections(console, [*evidence, ("How to read it", notes(recommendation))])
+
+
+def _doubts(evaluation: Evaluation) -> list[tuple[str, RenderableType]]:
+    """Why runs don't show what they should, in place of a verdict."""
+    rows = [(situation.value, result.doubt) for situation, result in evaluation.results.items() if result.doubt]
+    return [("At best undecided", _pairs(rows))] if rows else []
 
 
 def _troubles(evaluation: Evaluation) -> list[tuple[str, RenderableType]]:

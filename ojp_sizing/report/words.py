@@ -63,10 +63,12 @@ def held_back(smaller: Smaller) -> str:
 
 def finding(rejection: Rejection) -> str:
     """Why a deployment was turned away: its worst miss, and how well that is known."""
-    worst = max(rejection.judgements, key=lambda j: j.estimate.value / j.objective.limit)
-    known = "not met" if worst.verdict is Verdict.NOT_MET else "not shown to be met"
     runs = "1 run" if rejection.replications == 1 else f"{rejection.replications} runs"
     how = "first look, " if rejection.first_look else ""
+    if not rejection.judgements:
+        return f"not shown to be met; {'; '.join(rejection.doubts)} [{how}{runs}]"
+    worst = max(rejection.judgements, key=lambda j: j.estimate.value / j.objective.limit)
+    known = "not met" if worst.verdict is Verdict.NOT_MET else "not shown to be met"
     return f"{known}; {judgement_words(worst)} [{how}{runs}]"
 
 

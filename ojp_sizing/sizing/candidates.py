@@ -20,7 +20,7 @@ from ojp_sizing.deployment.deployment import (
 )
 from ojp_sizing.deployment.ledger import connections_at_most
 from ojp_sizing.sizing.resources import memory_of
-from ojp_sizing.theory.offered import UnitLoad, mean_load
+from ojp_sizing.theory.offered import UnitLoad, mean_load, stay_of
 from ojp_sizing.theory.queues import servers_for
 
 #: CPU limits of one pod that are tried (cores). None below 1: the model has the kernel's bandwidth control, which is what
@@ -50,6 +50,9 @@ SLOT_WAITING, SLOT_STRETCH = 0.02, 1.3
 #: Connections are cut for one pod gone, with this share of callers that may wait longer than this (Erlang C): half of the
 #: default limit on fast units, at their p99.
 POOL_WAITING, POOL_WAIT_S = 0.01, 0.025
+#: Where some units stay for longer than this in the mean, a pool that is exhausted is so for long, and all that come
+#: meanwhile wait: so few may wait at all.
+LONG_STAY_S, LONG_WAITING = 1.0, 0.001
 #: Use of connections while two pods are missing, as they are for some seconds of a rolling update.
 MOST_USE_IN_OVERLAP = 0.9
 
@@ -123,10 +126,12 @@ def connections_per_pod(
     slow = servers_for(waiting * load.slow_slot_s, SLOT_WAITING) if load.slow_slot_s > 0 else 1
     # Connections are held between statements too; slots alone don't cover that (reference 1.2).
     held = demand.rate * load.hold_s
+    longest = max(stay_of(demand.workload, unit).mean_s for unit in demand.workload.units)
     total = max(
         ceil(held / replicas / constants.connections_most_use),
         ceil(held / max(1, replicas - 2) / MOST_USE_IN_OVERLAP),
         servers_for(held / survivors, POOL_WAITING, load.hold_s, POOL_WAIT_S),
+        servers_for(held / survivors, LONG_WAITING) if longest > LONG_STAY_S else 0,
         LEAST_POOL_PER_POD,
         fast + slow if segregation else 0,
     )

@@ -196,6 +196,8 @@ def _nearest(
     asked = {"fast_p99_s": objectives.fast_p99_s, "slow_p99_s": objectives.slow_p99_s}
     best: tuple[float, Rejection] | None = None
     for rejection in result.rejections:
+        if not rejection.judgements:
+            continue
         ratio = max(judgement.estimate.high / judgement.objective.limit for judgement in rejection.judgements)
         if ratio < inf and (best is None or ratio < best[0]):
             best = ratio, rejection

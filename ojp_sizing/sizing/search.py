@@ -48,6 +48,8 @@ class Rejection:
     """Turned away by what a first look has seen."""
     short_of_cpu: bool
     """Some pod used nearly all of its CPU limit, or was throttled: a larger one may do."""
+    doubts: tuple[str, ...] = ()
+    """Why runs didn't show what they should (``SituationResult.doubt``): then there may be no judgement against it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +166,8 @@ class _Search:
         missed = [j for result in results for j in result.judgements if j.verdict is not Verdict.MET]
         replications = min(result.replications for result in results)
         short = any(_short_of_cpu(deployment, result) for result in results)
-        return Rejection(deployment, tuple(missed), replications, False, short)
+        doubts = tuple(f"{result.situation.value}: {result.doubt}" for result in results if result.doubt)
+        return Rejection(deployment, tuple(missed), replications, False, short, doubts)
 
 
 def _short_of_cpu(deployment: Deployment, result: SituationResult) -> bool:
