@@ -6,7 +6,7 @@ Every figure is a mean without waits, so that each is a lower bound of what the 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import erfc, exp, log, sqrt
+from math import erfc, exp, log, log1p, sqrt
 
 from ojp_sizing.demand.trace import Early
 from ojp_sizing.demand.workload import Duration, Lane, StatementClass, UnitOfWork, Workload
@@ -16,6 +16,8 @@ from ojp_sizing.deployment.constants import Constants
 LEAD_S = 2.0
 #: A run is measured when at most so much of the units that are under way in the long run is missing, of each kind of unit.
 MOST_MISSING = 0.01
+#: But it is measured after this in any case: where more is missing by then it lacks connections in use, and says so.
+MOST_LEAD_S = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ def session_share(workload: Workload, unit: UnitOfWork) -> float:
         return 1.0
     expected = statements_of(workload, unit)
     if isinstance(unit.statements, int):
-        plain = sum(number for statement, number in expected if not statement.makes_session) / unit.statements
+        plain = sum(number for statement, number in expected if not statement.makes_session) / max(1, unit.statements)
         return 1.0 - plain**unit.statements
     return 1.0 if any(statement.makes_session for statement, _ in expected) else 0.0
 
@@ -72,8 +74,8 @@ def held_before(workload: Workload, unit: UnitOfWork) -> list[float]:
     if unit.transaction or unit.xa or unit.calls:
         return [1.0] * len(expected)
     if isinstance(unit.statements, int):
-        keeping = sum(number for statement, number in expected if statement.makes_session) / unit.statements
-        drawn = sum(1.0 - (1.0 - keeping) ** k for k in range(unit.statements)) / unit.statements
+        keeping = sum(number for statement, number in expected if statement.makes_session) / max(1, unit.statements)
+        drawn = sum(1.0 - (1.0 - keeping) ** k for k in range(unit.statements)) / max(1, unit.statements)
         return [drawn] * len(expected)
     held, probabilities = 0.0, []
     for statement, _ in expected:
@@ -193,10 +195,9 @@ def bare_latency_s(
 # How long a run takes until as many are under way as in the long run ------------------------------------------------------
 
 
-def _moments(duration: Duration) -> tuple[float, float]:
-    """Mean (s) and mean square (s^2)."""
+def _variance(duration: Duration) -> float:
     cv = {"constant": 0.0, "exponential": 1.0, "lognormal": duration.cv}[duration.family]
-    return duration.mean_s, duration.mean_s**2 * (1.0 + cv**2)
+    return (duration.mean_s * cv) ** 2
 
 
 def stay_of(workload: Workload, unit: UnitOfWork) -> Duration:
@@ -208,12 +209,11 @@ def stay_of(workload: Workload, unit: UnitOfWork) -> Duration:
     mean_s = variance = 0.0
     for statement, number in statements_of(workload, unit):
         for duration in (statement.database_time, unit.think):
-            first, second = _moments(duration)
-            mean_s += number * first
-            variance += number * (second - first**2)
+            mean_s += number * duration.mean_s
+            variance += number * _variance(duration)
     if isinstance(unit.statements, int):
         # Which statements are drawn varies, too.
-        shares = [(number / unit.statements, s.database_time.mean_s) for s, number in statements_of(workload, unit)]
+        shares = [(number / max(1, unit.statements), s.database_time.mean_s) for s, number in statements_of(workload, unit)]
         drawn_s = sum(share * each_s for share, each_s in shares)
         variance += unit.statements * sum(share * (each_s - drawn_s) ** 2 for share, each_s in shares)
     return Duration(mean_s, sqrt(variance) / mean_s if mean_s > 0 else 0.0)
@@ -223,9 +223,9 @@ def missing_share(stay: Duration, after_s: float) -> float:
     """Of the units that stay so long (lognormal), which part of those under way in the long run isn't there yet so long after
     the first could come: ``E max(0, stay - t) / E stay``, by Little's law for an infinite-server queue that starts empty.
     """
-    if stay.cv == 0.0 or after_s == 0.0:
+    sigma = sqrt(log1p(stay.cv**2))
+    if sigma == 0.0 or after_s == 0.0 or stay.mean_s == 0.0:
         return max(0.0, 1.0 - after_s / stay.mean_s) if stay.mean_s > 0 else 0.0
-    sigma = sqrt(log(1.0 + stay.cv**2))
     z = log(after_s / stay.mean_s) / sigma
     return _above(z - sigma / 2) - after_s / stay.mean_s * _above(z + sigma / 2)
 
@@ -236,7 +236,8 @@ def _above(z: float) -> float:
 
 
 def early_units(workload: Workload) -> Early:
-    """The kinds of unit of which more than ``MOST_MISSING`` would be missing after ``LEAD_S``, and how long it takes them."""
+    """The kinds of unit of which more than ``MOST_MISSING`` would be missing after ``LEAD_S``, and how long it takes them, at
+    most ``MOST_LEAD_S``."""
     kinds: list[int] = []
     until_s = 0.0
     for kind, unit in enumerate(workload.units):
@@ -244,9 +245,7 @@ def early_units(workload: Workload) -> Early:
         if missing_share(stay, LEAD_S) <= MOST_MISSING:
             continue
         kinds.append(kind)
-        low_s, high_s = LEAD_S, 2.0 * LEAD_S
-        while missing_share(stay, high_s) > MOST_MISSING:
-            low_s, high_s = high_s, 2.0 * high_s
+        low_s, high_s = LEAD_S, MOST_LEAD_S
         while high_s - low_s > 0.01 * high_s:
             middle_s = (low_s + high_s) / 2
             low_s, high_s = (low_s, middle_s) if missing_share(stay, middle_s) <= MOST_MISSING else (middle_s, high_s)
