@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.random import SeedSequence, default_rng
+from rich.console import Console
 from scipy import integrate, stats
 from worlds import Unit, deployment_of, lost, no_cost, select, trace_of, update
 
@@ -19,14 +20,16 @@ from ojp_sizing.demand.trace import Early, Stream, Trace, stream_of
 from ojp_sizing.demand.workload import Clients, Duration, StatementClass, UnitOfWork, Workload
 from ojp_sizing.deployment.constants import default_constants
 from ojp_sizing.deployment.deployment import ClientPool, Database, Deployment, ServerSettings
+from ojp_sizing.emit.from_recommendation import record_of_judged
 from ojp_sizing.measurement.measure import Part, measure, measure_disruption, measure_steady
 from ojp_sizing.measurement.objectives import Objectives, Situation, Verdict, judge_one, objectives_of
+from ojp_sizing.report.terminal import print_judged
 from ojp_sizing.report.words import finding
 from ojp_sizing.simulation.outcomes import LONG_THINK_S
 from ojp_sizing.simulation.simulate import Engine, simulate
 from ojp_sizing.sizing.candidates import Demand, candidates
-from ojp_sizing.sizing.evaluate import SituationResult, Task, run_task
-from ojp_sizing.sizing.recommendation import check, size
+from ojp_sizing.sizing.evaluate import Evaluation, SituationResult, Task, run_task
+from ojp_sizing.sizing.recommendation import Judged, check, size
 from ojp_sizing.sizing.search import Rejection
 from ojp_sizing.theory.offered import (
     LEAD_S,
@@ -310,6 +313,14 @@ def test_a_run_that_was_too_short_says_so_in_place_of_a_verdict() -> None:
         replace(met, measures={**met.measures, "connections_use": met.measures["connections_offered"]}).verdict
         is Verdict.MET
     )
+    told = Judged(
+        workload, RATE, Objectives(), 1, "simpy", Evaluation(given, (Situation.STEADY,), {Situation.STEADY: met})
+    )
+    assert told.verdict is Verdict.UNDECIDED
+    assert record_of_judged(told)["judged"]["situations"]["steady peak"]["doubt"] == result.doubt
+    console = Console(width=200, record=True)
+    print_judged(console, told)
+    assert f"steady peak  {result.doubt}" in console.export_text()
     # A deployment that is turned away for that alone is turned away with that reason.
     turned_away = Rejection(given, (), 3, False, False, (f"steady peak: {result.doubt}",))
     assert result.doubt in finding(turned_away)

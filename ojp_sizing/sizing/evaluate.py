@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from math import inf
+from math import inf, nan
 
 from numpy.random import Generator, SeedSequence, default_rng
 
@@ -271,7 +271,9 @@ def _steady(task: Task, deployment: Deployment, trace_seed: SeedSequence, early:
     outcomes = simulate(demand, deployment, engine=task.engine, tail_s=tail_s, checked=task.checked)
     replication = measure_steady(outcomes, deployment, last_s, early.until_s)
     held = replication.values["units_per_s"] * mean_load(task.workload, deployment.constants).hold_s
-    offered = held / replication.values["pooled_connections"]
+    pooled = replication.values["pooled_connections"]
+    # Where every pod was down for want of memory there is no pool.
+    offered = held / pooled if pooled > 0 else nan
     return replace(replication, values={**replication.values, "connections_offered": offered})
 
 

@@ -213,7 +213,9 @@ def stay_of(workload: Workload, unit: UnitOfWork) -> Duration:
             variance += number * _variance(duration)
     if isinstance(unit.statements, int):
         # Which statements are drawn varies, too.
-        shares = [(number / max(1, unit.statements), s.database_time.mean_s) for s, number in statements_of(workload, unit)]
+        shares = [
+            (number / max(1, unit.statements), s.database_time.mean_s) for s, number in statements_of(workload, unit)
+        ]
         drawn_s = sum(share * each_s for share, each_s in shares)
         variance += unit.statements * sum(share * (each_s - drawn_s) ** 2 for share, each_s in shares)
     return Duration(mean_s, sqrt(variance) / mean_s if mean_s > 0 else 0.0)
