@@ -204,7 +204,7 @@ def bits(array: np.ndarray) -> dict[str, tuple[Any, bytes]]:
 def test_simpy_and_compiled_clock_agree_bit_for_bit(number: int) -> None:
     (reference, expected), (compiled, found) = run_clock(SimpyClock, number), compiled_run(number)
     assert len(expected.arrival_s) <= MOST_UNITS
-    for field in ("arrival_s", "began_s", "latency_s", "outcome", "slow", "pod", "sample_s"):
+    for field in ("arrival_s", "began_s", "latency_s", "thought_s", "outcome", "slow", "pod", "sample_s"):
         assert bits(getattr(expected, field)) == bits(getattr(found, field)), field
     for field in ("end_s", "arrived", "changes", "window_s", "events"):
         assert getattr(expected, field) == getattr(found, field), field

@@ -276,6 +276,7 @@ def outcomes_of(
     outcome: Any = OK,
     slow: Any = False,
     *,
+    thought_s: Any = 0.0,
     end_s: float = 100.0,
     arrived: int | None = None,
     window_s: tuple[float, float] | None = None,
@@ -284,6 +285,8 @@ def outcomes_of(
     size, seconds = len(arrival_s), np.arange(int(end_s) + 1.0)
     rows = {"pods": 1, "pools": 1, "lanes": 2, "stations": 2, "jvms": 1, "state": 1}
     samples = {name: np.zeros((len(seconds), count), LAYOUTS[name]) for name, count in rows.items()}
+    samples["pods"]["pooled_s"] = seconds[:, None] * DEPLOYMENT.pool_per_pod
+    samples["lanes"]["total"] = DEPLOYMENT.slots_per_pod
     for name, fields in (
         ("pods", ("thread_s", "queue_s", "connection_s", "fast_slot_s", "slow_slot_s")),
         ("stations", ("busy_s",)),
@@ -297,6 +300,7 @@ def outcomes_of(
         arrival_s=arrival_s,
         began_s=arrival_s,
         latency_s=np.broadcast_to(np.asarray(latency_s, float), size).copy(),
+        thought_s=np.broadcast_to(np.asarray(thought_s, float), size).copy(),
         outcome=np.broadcast_to(np.asarray(outcome, np.int32), size).copy(),
         slow=np.broadcast_to(np.asarray(slow), size).copy(),
         pod=np.zeros(size, np.int32),

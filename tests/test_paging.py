@@ -40,7 +40,7 @@ DEMANDS: tuple[tuple[Arrivals, Patience], ...] = (
     (RECORDING, IMPATIENT),
     (Closed(), Patience()),
 )
-COLUMNS = ("arrival_s", "began_s", "latency_s", "outcome", "slow", "pod", "attempts")
+COLUMNS = ("arrival_s", "began_s", "latency_s", "thought_s", "outcome", "slow", "pod", "attempts")
 
 
 def workload_of(arrivals: Arrivals, patience: Patience) -> Workload:

@@ -94,7 +94,7 @@ POOL_GIVES_UP_S, POOL_TRIES_S = 10.0, 1.0
 
 @transition
 def settle_pod(w: World, pod: int) -> None:
-    """Bring the pod's integrals of busy threads, slots and connections to the present."""
+    """Bring the pod's integrals of busy threads, slots and connections to the present, and of those that its pools may have."""
     p = w.pods[pod]
     s = w.settings[0]
     elapsed_s = w.state[0].now - p.settled_s
@@ -106,6 +106,8 @@ def settle_pod(w: World, pod: int) -> None:
         fast = w.lanes[2 * index]
         slow = w.lanes[2 * index + 1]
         p.connection_s += elapsed_s * pool.in_use
+        # After a shrink there are more than the maximum until the busy ones come back.
+        p.pooled_s += elapsed_s * max(pool.maximum, pool.open)
         p.waiter_s += elapsed_s * pool.waiting
         p.fast_slot_s += elapsed_s * (fast.total - fast.free)
         p.slow_slot_s += elapsed_s * (slow.total - slow.free)

@@ -170,7 +170,7 @@ LAYOUTS: dict[str, np.dtype[Any]] = {
         [
             ("state", _i), ("incarnation", _i), ("threads_free", _i), ("inside", _i), *_QUEUE,
             ("key", _i), ("lost_s", _f), ("loaded_s", _f),
-            ("settled_s", _f), ("thread_s", _f), ("queue_s", _f), ("connection_s", _f), ("waiter_s", _f),
+            ("settled_s", _f), ("thread_s", _f), ("queue_s", _f), ("connection_s", _f), ("pooled_s", _f), ("waiter_s", _f),
             ("fast_slot_s", _f), ("slow_slot_s", _f), ("rpcs", _i), ("inside_peak", _i), ("classed_slow", _i),
             ("borrowed", _i), ("buffered_rows", _i), ("allocated_bytes", _f), ("doomed", _i), ("kills", _i),
             ("collections", _i),

@@ -88,6 +88,8 @@ class Trace:
     patience: Patience = field(default_factory=Patience)
     has_xa: bool = False
     """Whether there may be XA units."""
+    turns: NDArray[np.int32] = field(default_factory=lambda: np.zeros(1, np.int32))
+    """How often each JVM (or all) has chosen a pod in turn before."""
 
     @property
     def head(self) -> Trace:
@@ -103,6 +105,16 @@ class Trace:
             columns = {name: getattr(self, name)[units] for name in OF_UNITS}
             columns |= {name: getattr(self, name)[statements] for name in OF_STATEMENTS}
             yield replace(self, **{**columns, "first": first - first[0]})
+
+
+@dataclass(frozen=True, slots=True)
+class Early:
+    """Before ``until_s`` only units of these kinds (numbers) come, as often as at any time: what stays for long is under way
+    by then, and nothing else had to be simulated for it. The clients of a closed loop send what they send from the start.
+    """
+
+    until_s: float = 0.0
+    kinds: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -144,12 +156,19 @@ def sample_trace(workload: Workload, rate: float, duration_s: float, seed: SeedS
 
 
 def stream_of(
-    workload: Workload, rate: float, duration_s: float, seed: SeedSequence, *, goes_on: bool = False
+    workload: Workload,
+    rate: float,
+    duration_s: float,
+    seed: SeedSequence,
+    *,
+    goes_on: bool = False,
+    early: Early = Early(),
 ) -> Stream:
     """The same demand as ``sample_trace``, to be sampled as it is needed.
 
     ``goes_on``: it doesn't end after ``duration_s`` (a recording ends with its last arrival), which then only says what part
-    of a day or of a recording it begins with. Raises InputError as ``sample_trace`` does, for bursts with the first piece.
+    of a day or of a recording it begins with. ``early``: what comes at first. Raises InputError as ``sample_trace`` does, for
+    bursts with the first piece.
     """
     arrivals, clients, threads = workload.arrivals, workload.clients, workload.clients.threads
     end_s, most_units = inf if goes_on else duration_s, inf
@@ -160,23 +179,32 @@ def stream_of(
     elif isinstance(arrivals, Replay):
         recorded_s, recorded = replayed(arrivals, rate, duration_s)
         end_s = float(recorded_s[-1]) if goes_on else duration_s
-    head = _head(workload, rate, end_s, threads, _Draws(workload, seed))
+    head_draws = _Draws(workload, seed)
+    head = _head(workload, rate, end_s, threads, head_draws)
+    if early.kinds:
+        # Few units come at first: they would all go to the first pod.
+        head = replace(head, turns=head_draws.early.integers(1 << 16, size=clients.jvms, dtype=np.int32))
 
     def pieces(size: int) -> Iterator[Trace]:
         draws, done = _Draws(workload, seed), 0
+        rows = np.arange(0)
         if isinstance(arrivals, Closed):
             blocks = closed_gaps(mean_gap_s, draws.arrivals)
         elif isinstance(arrivals, Replay):
-            blocks = until(iter([recorded_s]), end_s)
+            rows = _rows_of_recording(workload, arrivals, recorded_s, recorded, early, draws)
+            blocks = until(iter([recorded_s[rows - recorded]]), end_s)
         else:
             blocks = until(open_arrivals(arrivals, rate, duration_s, draws.arrivals, draws.changes), end_s)
+            blocks = (_thinned(workload, times, early, draws) for times in blocks)
         for times_s in _in_pieces(blocks, size, most_units):
             units = len(times_s)
             jvm, kind = _units(workload, draws, units)
+            if not isinstance(arrivals, Closed):
+                _draw_early(workload, draws, times_s, kind, early)
             if isinstance(arrivals, Replay):
-                mine = slice(recorded + done, recorded + done + units)
-                jvm = np.array(arrivals.jvms[mine], np.int32) if arrivals.jvms else jvm
-                kind = np.array(arrivals.units[mine], np.int32) if arrivals.units else kind
+                mine = rows[done : done + units].tolist()
+                jvm = np.array([arrivals.jvms[row] for row in mine], np.int32) if arrivals.jvms else jvm
+                kind = np.array([arrivals.units[row] for row in mine], np.int32) if arrivals.units else kind
             zeros = np.zeros(units)
             arrival_s, gap_s = (zeros, times_s) if isinstance(arrivals, Closed) else (times_s, zeros)
             done += units
@@ -186,6 +214,43 @@ def stream_of(
     return Stream(head, pieces)
 
 
+def _early_shares(workload: Workload, early: Early) -> NDArray[np.float64]:
+    """The shares of the units, 0 for those that don't come early."""
+    return np.array([unit.share * (kind in early.kinds) for kind, unit in enumerate(workload.units)])
+
+
+def _thinned(workload: Workload, times_s: NDArray[np.float64], early: Early, draws: _Draws) -> NDArray[np.float64]:
+    """These arrivals without those before ``early.until_s`` that are of other kinds, by chance."""
+    count = int(np.searchsorted(times_s, early.until_s))
+    if count == 0:
+        return times_s
+    share = _early_shares(workload, early).sum() / sum(unit.share for unit in workload.units)
+    return np.concatenate([times_s[:count][draws.early.random(count) < share], times_s[count:]])
+
+
+def _draw_early(
+    workload: Workload, draws: _Draws, times_s: NDArray[np.float64], kind: NDArray[np.int32], early: Early
+) -> None:
+    """Put kinds in place of those that don't come as early as these units do."""
+    count = int(np.searchsorted(times_s, early.until_s))
+    if count > 0:
+        shares = _early_shares(workload, early)
+        kind[:count] = draws.early_kind.choice(len(shares), count, p=shares / shares.sum())
+
+
+def _rows_of_recording(
+    workload: Workload, arrivals: Replay, times_s: NDArray[np.float64], first: int, early: Early, draws: _Draws
+) -> NDArray[np.intp]:
+    """The numbers of the recorded arrivals, of which ``times_s`` are those from the ``first`` on, that come."""
+    count = int(np.searchsorted(times_s, early.until_s))
+    if arrivals.units:
+        comes = np.isin(arrivals.units[first : first + count], early.kinds)
+    else:
+        share = _early_shares(workload, early).sum() / sum(unit.share for unit in workload.units)
+        comes = draws.early.random(count) < share
+    return first + np.concatenate([np.flatnonzero(comes), np.arange(count, len(times_s))])
+
+
 class _Draws:
     """A generator for each purpose, by explicit keys: the same SeedSequence gives the same draws however often it was asked."""
 
@@ -193,12 +258,12 @@ class _Draws:
         texts, kinds = len(workload.statements), len(workload.units)
         streams = [
             default_rng(SeedSequence(seed.entropy, spawn_key=(*seed.spawn_key, purpose)))
-            for purpose in range(8 + 2 * texts + kinds)
+            for purpose in range(10 + 2 * texts + kinds)
         ]
         self.arrivals, self.jvm, self.kind, self.text, self.latency, self.health = streams[:6]
         self.database, self.fails = streams[6 : 6 + 2 * texts : 2], streams[7 : 7 + 2 * texts : 2]
-        self.think = streams[6 + 2 * texts : -2]
-        self.chance, self.changes = streams[-2:]
+        self.think = streams[6 + 2 * texts : -4]
+        self.chance, self.changes, self.early, self.early_kind = streams[-4:]
 
 
 def _in_pieces(blocks: Iterator[NDArray[np.float64]], size: int, most: float) -> Iterator[NDArray[np.float64]]:

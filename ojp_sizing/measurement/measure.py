@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ojp_sizing.behaviour.world import ENDINGS, OK, UNFINISHED
+from ojp_sizing.behaviour.world import ENDINGS, FAST, OK, SLOW, UNFINISHED
 from ojp_sizing.deployment.deployment import Deployment
 from ojp_sizing.measurement.intervals import CONFIDENCE, Count, Estimate, mean_estimate, share_estimate
 from ojp_sizing.measurement.objectives import Objectives, Situation
@@ -30,7 +30,7 @@ def tail_of(objectives: Objectives, situation: Situation) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A part of a run: each unit that arrives in [begin, end) stands for ``weight`` units of the whole situation."""
+    """A part of a run: each unit that counts in [begin, end) stands for ``weight`` units of the whole situation."""
 
     begin_s: float
     end_s: float
@@ -80,24 +80,24 @@ def _percentiles(latency_s: NDArray[np.float64], weights: NDArray[np.float64], n
     return {f"{name}_p{p}_s": float(value) for p, value in zip(PERCENTILES, found, strict=True)}
 
 
-def _window(outcomes: Outcomes, begin_s: float, end_s: float) -> slice:
-    """The units that are due in [begin, end)."""
-    first, last = np.searchsorted(outcomes.arrival_s, (begin_s, end_s))
-    return slice(int(first), int(min(last, outcomes.arrived)))
+def _window(outcomes: Outcomes, begin_s: float, end_s: float) -> NDArray[np.intp]:
+    """The units that count in [begin, end): see ``Outcomes.counts_s``."""
+    counts_s = outcomes.counts_s
+    return np.flatnonzero((counts_s >= begin_s) & (counts_s < end_s))
 
 
 def _failures(outcomes: Outcomes, begin_s: float, end_s: float) -> dict[str, int]:
-    """How many units that arrive in a window end in each way but well, the most frequent first."""
+    """How many units that count in a window end in each way but well, the most frequent first."""
     outcome = outcomes.outcome[_window(outcomes, begin_s, end_s)]
     counts = np.bincount(outcome[outcome > OK], minlength=len(ENDINGS))
     return {ENDINGS[ending]: int(counts[ending]) for ending in np.argsort(-counts, kind="stable") if counts[ending]}
 
 
 def _of_units(outcomes: Outcomes, parts: Sequence[Part], prefix: str) -> tuple[dict[str, float], Count]:
-    """Latency percentiles of the units that arrive in these parts and don't fail, and how many fail."""
+    """Latency percentiles of the units that count in these parts and don't fail, and how many fail."""
     window = _window(outcomes, parts[0].begin_s, parts[-1].end_s)
     outcome, slow = outcomes.outcome[window], outcomes.slow[window]
-    latency_s, weights = outcomes.latency_s[window], _weights(parts, outcomes.arrival_s[window])
+    latency_s, weights = outcomes.latency_s[window], _weights(parts, outcomes.counts_s[window])
     kept = (outcome == OK) | (outcome == UNFINISHED)
     fast, slow = kept & ~slow, kept & slow
     values = {
@@ -109,16 +109,21 @@ def _of_units(outcomes: Outcomes, parts: Sequence[Part], prefix: str) -> tuple[d
 
 
 def _drift(outcomes: Outcomes, begin_s: float, end_s: float) -> float:
-    """Mean latency of the units that arrive in the second half of a window over that of the first; inf for a growing queue."""
-    first, middle, last = np.searchsorted(outcomes.arrival_s, (begin_s, (begin_s + end_s) / 2, end_s))
-    early, late = outcomes.latency_s[first:middle], outcomes.latency_s[middle:last]
+    """Mean latency of the units that count in the second half of a window over that of the first; inf for a growing queue."""
+    middle_s = (begin_s + end_s) / 2
+    early = outcomes.latency_s[_window(outcomes, begin_s, middle_s)]
+    late = outcomes.latency_s[_window(outcomes, middle_s, end_s)]
     if len(early) == 0 or len(late) == 0:
         return nan
     return float(np.mean(late) / np.mean(early)) if np.isfinite(np.mean(early)) else inf
 
 
 def _of_resources(outcomes: Outcomes, deployment: Deployment, parts: Sequence[Part]) -> dict[str, float]:
-    """Use of threads, slots, connections and CPU over the parts: mean over pods and time, and the worst second."""
+    """Use of threads, slots, connections and CPU over the parts: mean over pods and time, and the worst second.
+
+    That of connections is of those that the pools may have open then, of which pods that are missing have none and the
+    others more; that of the rest is of what there is while all pods are up.
+    """
     times = outcomes.sample_s
     first, last = np.searchsorted(times, (parts[0].begin_s, parts[-1].end_s), side="left")
     first, last = int(first), int(min(last, len(times) - 1))
@@ -130,13 +135,8 @@ def _of_resources(outcomes: Outcomes, deployment: Deployment, parts: Sequence[Pa
     # Each step's part of the whole situation.
     shares = steps_s * _weights(parts, (edges[1:] + edges[:-1]) / 2)[:, None]
     shares /= shares.sum()
-    fast_slots, slow_slots = deployment.slots_per_pod
-    per_pod = {
-        "threads": ("thread_s", deployment.server.thread_pool_size),
-        "connections": ("connection_s", deployment.pool_per_pod),
-        "fast_slots": ("fast_slot_s", fast_slots),
-        "slow_slots": ("slow_slot_s", slow_slots),
-    }
+    # Each kind of client has slots of its own, XA too.
+    slots = outcomes.samples["lanes"]["total"][last].reshape(-1, 2).sum(axis=0)
 
     def rates(table: NDArray[Any], field: str) -> NDArray[np.float64]:
         """What grew by so much a second in each step: (steps, rows)."""
@@ -144,10 +144,17 @@ def _of_resources(outcomes: Outcomes, deployment: Deployment, parts: Sequence[Pa
         return found
 
     values: dict[str, float] = {}
-    for name, (field, size) in per_pod.items():
+    there = {
+        "threads": ("thread_s", float(deployment.replicas * deployment.server.thread_pool_size)),
+        "connections": ("connection_s", float((rates(pods, "pooled_s") * shares).sum())),
+        "fast_slots": ("fast_slot_s", float(slots[FAST])),
+        "slow_slots": ("slow_slot_s", float(slots[SLOW])),
+    }
+    for name, (field, size) in there.items():
         busy = rates(pods, field)
-        values[f"{name}_use"] = float((busy * shares).sum() / deployment.replicas / max(1, size))
+        values[f"{name}_use"] = float((busy * shares).sum() / size) if size > 0 else 0.0
         values[f"{name}_peak"] = float(busy.max())
+    values["pooled_connections"] = there["connections"][1]
     cpu = rates(stations, "busy_s")
     pod_cpu, database = cpu[:, :-1], cpu[:, -1:]
     values["cpu_cores"] = float((pod_cpu * shares).sum() / deployment.replicas)
@@ -166,16 +173,18 @@ def _of_resources(outcomes: Outcomes, deployment: Deployment, parts: Sequence[Pa
     return values
 
 
-def measure_steady(outcomes: Outcomes, deployment: Deployment, last_s: float) -> Replication:
-    """A run without disruption: from the end of the warm-up (MSER-5) to ``last_s``, before the run's end.
+def measure_steady(outcomes: Outcomes, deployment: Deployment, last_s: float, from_s: float = 0.0) -> Replication:
+    """A run without disruption: from the end of the warm-up (MSER-5, from ``from_s`` on) to ``last_s``, before the run's end.
 
     The end is cut first, so that units in flight there don't look like a drift.
     """
-    warm_s = warm_up_s(outcomes.arrival_s[: outcomes.arrived], outcomes.latency_s[: outcomes.arrived], last_s)
-    begin_s = warm_s if warm_s < inf else last_s / 2
+    lasts_s = last_s - from_s
+    warm_s = warm_up_s(outcomes.counts_s - from_s, outcomes.latency_s[: outcomes.arrived], lasts_s)
+    begin_s = from_s + (warm_s if warm_s < inf else lasts_s / 2)
     parts = (Part(begin_s, last_s),)
     values, failed = _of_units(outcomes, parts, "")
     values |= _of_resources(outcomes, deployment, parts)
+    values["units_per_s"] = len(_window(outcomes, begin_s, last_s)) / (last_s - begin_s)
     values |= {"warm_up_s": begin_s, "stationary": float(warm_s < inf), "drift": _drift(outcomes, begin_s, last_s)}
     failures = _failures(outcomes, begin_s, last_s)
     return Replication(values, {"failed_share": failed}, outcomes.arrived, failures, outcomes.hazards)
@@ -184,7 +193,7 @@ def measure_steady(outcomes: Outcomes, deployment: Deployment, last_s: float) ->
 def measure_disruption(
     outcomes: Outcomes, deployment: Deployment, parts: Sequence[Part], recovered: Part | None
 ) -> Replication:
-    """A disrupted run: the units that arrive in ``parts``, which make up its window; measures that begin with
+    """A disrupted run: the units that count in ``parts``, which make up its window; measures that begin with
     ``recovered_`` are of the part in which all is to be well again.
 
     Raises ValueError where the trace ended before the disruption did.

@@ -317,11 +317,13 @@ def _buckets(outcomes: Outcomes) -> NDArray[np.float64]:
 
 def _add_latency(figure: go.Figure, outcomes: Outcomes, objectives: Objectives) -> None:
     edges_s = _buckets(outcomes)
-    cuts = np.searchsorted(outcomes.arrival_s[: outcomes.arrived], edges_s)
     kept = ((outcomes.outcome == OK) | (outcomes.outcome == UNFINISHED)) & ~outcomes.slow
+    order = np.argsort(outcomes.counts_s[kept], kind="stable")
+    latencies_s = outcomes.latency_s[kept][order]
+    cuts = np.searchsorted(outcomes.counts_s[kept][order], edges_s)
     rows: list[tuple[float, float, float, int]] = []
     for begin_s, first, last in zip(edges_s, cuts, cuts[1:], strict=False):
-        latency_s = outcomes.latency_s[first:last][kept[first:last]]
+        latency_s = latencies_s[first:last]
         if len(latency_s):
             # 'higher': as in the measures, an observed latency.
             p50, p99 = np.percentile(latency_s, (50, 99), method="higher")
@@ -366,7 +368,7 @@ def _add_latency(figure: go.Figure, outcomes: Outcomes, objectives: Objectives) 
 def _add_failed(figure: go.Figure, outcomes: Outcomes) -> None:
     edges_s = _buckets(outcomes)
     failed = outcomes.outcome[: outcomes.arrived] > OK
-    counts, _ = np.histogram(outcomes.arrival_s[: outcomes.arrived][failed], edges_s)
+    counts, _ = np.histogram(outcomes.counts_s[failed], edges_s)
     figure.add_trace(
         go.Bar(
             x=edges_s[:-1][counts > 0] + BUCKET_S / 2, y=counts[counts > 0] / BUCKET_S, width=BUCKET_S,

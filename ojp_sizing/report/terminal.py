@@ -498,7 +498,11 @@ def _print_interrupted(console: Console, recommendation: Recommendation) -> None
     if missing:
         console.print(f"  not simulated yet: {', '.join(missing)}")
     if recommendation.evaluation.results:
-        evidence = [_when_back(recommendation), ("", measures_table(recommendation)), _against_server(recommendation)]
+        evidence = [
+            _when_back(recommendation),
+            ("", measures_table(recommendation)),
+            _against_server(recommendation),
+        ]
         _print_sections(console, [*evidence, ("How to read it", notes(recommendation))])
 
 

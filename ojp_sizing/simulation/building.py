@@ -192,6 +192,7 @@ def build_world(
     jvms = new("jvms", trace.jvms)
     jvms["free"] = trace.threads
     jvms["belief"], jvms["up"] = whole_view, replicas
+    jvms["turn"] = trace.turns
     jvms["kind"] = np.arange(trace.jvms) % trace.pools
     # In the phase in which a thread for it would be, as after days of traffic.
     jvms["checked_s"] = (trace.health_phase_s - 1.0) * constants.health_interval_s

@@ -208,7 +208,7 @@ class Clock(ABC):
         return bool((self._records("breakers")["open_until_s"] > self.env.now).any())
 
     def _await_units(self, last_s: float) -> Generator[Event, Any, None]:
-        """After ``last_s`` the run goes on until each unit that was due before has ended, for ``_tail_s`` at most.
+        """After ``last_s`` the run goes on until each unit that counts before has ended, for ``_tail_s`` at most.
 
         Where users try again, or take their units in turn, it takes the whole time: units begin anew.
         """
@@ -217,7 +217,7 @@ class Clock(ABC):
         yield self.env.timeout(max(0.0, last_s - self.env.now))
         # The control plane comes first: those that are due now have not arrived.
         arrived = int(self._records("state")["arrived"][0])
-        while not self._paging.have_ended(arrived):
+        while not self._paging.have_ended(arrived, last_s, self._records("callers")):
             yield self.env.timeout(LOOK_EVERY_S)
         self._end_s = min(self._end_s, self.env.now)
 
@@ -259,7 +259,8 @@ class Clock(ABC):
         That is the first of ``well_within_s`` after the end of the disruption, or later while a breaker is open, but at
         most the second.
 
-        The last ``tail_s`` of either are for the units that were due before, and are cut where all of them have ended.
+        The last ``tail_s`` of either are for the units that count before (``Outcomes.counts_s``), and are cut where all of
+        them have ended.
         """
         env = self.env
         self._recovery_s, self._tail_s, self._well_within = recovery_s, tail_s, well_within_s
@@ -288,7 +289,7 @@ class Clock(ABC):
         return self._outcomes(self._end_s)
 
     def _outcomes(self, end_s: float) -> Outcomes:
-        kept, arrived = self._paging.outcomes(), int(self._records("state")["arrived"][0])
+        kept, arrived = self._paging.outcomes(self._records("callers")), int(self._records("state")["arrived"][0])
         if self.trace.closed:
             # Units were taken in another order than they are due, and the last ones may be due after the end.
             order = np.argsort(kept["arrival_s"], kind="stable")

@@ -59,14 +59,31 @@ def hazards_of(records: NDArray[Any]) -> tuple[Hazard, ...]:
     )
 
 
+#: A unit whose client thinks for longer than this in all counts by so much later. Runs are measured in windows of seconds.
+LONG_THINK_S = 0.1
+
+
+def counts_at(arrival_s: NDArray[np.float64], thought_s: NDArray[np.float64]) -> NDArray[np.float64]:
+    """When each unit counts (s): at its due time, or as much later as its client has thought or is thinking, where that is
+    long.
+
+    In a steady state as many units of each kind count in a window as are due in it: points of a Poisson process that are
+    moved by independent times are one again (Doob 1953). A unit whose client is thinking counts later than now, but for the
+    latency that it has had already; one that has counted and not ended waits for an answer. And a session that went
+    with its pod counts when its client finds out.
+    """
+    return arrival_s + np.where(thought_s > LONG_THINK_S, thought_s, 0.0)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Outcomes:
     """The result of one run.
 
     Per unit that arrived by ``end_s`` (length ``arrived``): ``outcome`` is an index of ``behaviour.world.ENDINGS`` or -1
     where the run ended first; ``latency_s`` runs from the instant at which the unit is due to the close of its connection,
-    less client think time (inf where unfinished); where users try again, they are those of the last attempt, ``attempts``
-    in all, from the first one's due time. ``samples`` holds, for the tables pods, pools, lanes, stations, jvms and state,
+    less client think time, ``thought_s`` (latency inf where unfinished); where users try again, they are those of the last
+    attempt, ``attempts`` in all, from the first one's due time, and ``thought_s`` that of all.
+    ``samples`` holds, for the tables pods, pools, lanes, stations, jvms and state,
     record arrays of shape (K, rows) at the instants ``sample_s`` (K).
     ``window_s`` is the disruption's begin and end (to the last pod's Ready), or None; ``well_s`` when all may be well after it
     (inf: never).
@@ -78,6 +95,7 @@ class Outcomes:
     arrival_s: NDArray[np.float64]
     began_s: NDArray[np.float64]
     latency_s: NDArray[np.float64]
+    thought_s: NDArray[np.float64]
     outcome: NDArray[np.int8]
     slow: NDArray[np.bool_]
     pod: NDArray[np.int16]
@@ -89,3 +107,8 @@ class Outcomes:
     attempts: NDArray[np.int16]
     hazards: tuple[Hazard, ...]
     events: int
+
+    @property
+    def counts_s(self) -> NDArray[np.float64]:
+        """When each unit that arrived counts (s)."""
+        return counts_at(self.arrival_s[: self.arrived], self.thought_s[: self.arrived])

@@ -7,9 +7,10 @@ another; of its units one short row each is kept. So a run takes as much memory 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import inf
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,11 +19,12 @@ from numpy.typing import NDArray
 from ojp_sizing.behaviour.world import LAYOUTS, NOBODY, OK, UNFINISHED
 from ojp_sizing.demand.trace import Trace
 from ojp_sizing.simulation.building import Records
+from ojp_sizing.simulation.outcomes import LONG_THINK_S, counts_at
 
 #: What is kept of a unit, by column.
 KEPT: dict[str, type[np.generic]] = {
-    "arrival_s": np.float64, "began_s": np.float64, "latency_s": np.float64, "attempts": np.int16, "pod": np.int16,
-    "outcome": np.int8, "slow": np.bool_,
+    "arrival_s": np.float64, "began_s": np.float64, "latency_s": np.float64, "thought_s": np.float64, "attempts": np.int16,
+    "pod": np.int16, "outcome": np.int8, "slow": np.bool_,
 }  # fmt: skip
 Kept = dict[str, NDArray[Any]]
 
@@ -75,6 +77,12 @@ class _Page:
     first_statement: int
     statements: int
     slow: NDArray[np.bool_]
+
+
+def _long_thoughts(callers: Records) -> dict[int, float]:
+    """How long each attempt's client has thought, or will have when it is done (s), by its number, where that is long."""
+    long = callers["thought_s"] > LONG_THINK_S
+    return dict(zip(callers["unit"][long].tolist(), callers["thought_s"][long].tolist(), strict=True))
 
 
 class Paging:
@@ -152,8 +160,8 @@ class Paging:
             self._rows.give_back(page.first_row, page.units * self._attempts)
             self._statements.give_back(page.first_statement, page.statements)
 
-    def _outcomes_of(self, page: _Page) -> Kept:
-        """Of each unit the attempt that succeeded, else the last one."""
+    def _outcomes_of(self, page: _Page, thoughts_s: Mapping[int, float] = MappingProxyType({})) -> Kept:
+        """Of each unit the attempt that succeeded, else the last one; ``thoughts_s`` by the attempts that are under way."""
         attempts = self._tables.read("units", page.first_row, page.units * self._attempts)
         attempts = attempts.reshape(page.units, self._attempts)
         begun = (attempts["arrival_s"][:, 1:] < inf).sum(axis=1)
@@ -161,11 +169,16 @@ class Paging:
         units = attempts[:, 0] if self._attempts == 1 else attempts[np.arange(page.units), begun]
         due_s = attempts["arrival_s"][:, 0]
         finished = units["outcome"] >= OK
+        # Of all attempts at a unit; of one that was given up none is known.
+        thought_s = attempts["thought_s"].sum(axis=1)
+        if thoughts_s:
+            for unit in np.flatnonzero((units["outcome"] < OK) & (units["began_s"] < inf)).tolist():
+                thought_s[unit] += thoughts_s.get(int(units["number"][unit]), 0.0)
         latency_s = np.full(page.units, inf)
-        latency_s[finished] = units["finished_s"][finished] - due_s[finished] - units["thought_s"][finished]
+        latency_s[finished] = units["finished_s"][finished] - due_s[finished] - thought_s[finished]
         found = {
-            "arrival_s": due_s, "began_s": units["began_s"], "latency_s": latency_s, "attempts": begun + 1,
-            "pod": units["pod"], "outcome": units["outcome"], "slow": page.slow,
+            "arrival_s": due_s, "began_s": units["began_s"], "latency_s": latency_s, "thought_s": thought_s,
+            "attempts": begun + 1, "pod": units["pod"], "outcome": units["outcome"], "slow": page.slow,
         }  # fmt: skip
         return {name: found[name].astype(kind) for name, kind in KEPT.items()}
 
@@ -174,16 +187,22 @@ class Paging:
         due_s = [self._outcomes_of(page)["arrival_s"] for page in self._live]
         return np.concatenate([np.zeros(0), *due_s])[:units]
 
-    def have_ended(self, units: int) -> bool:
-        """Whether each of the first so many units, which have arrived, has ended for its user."""
-        return all(
-            (self._outcomes_of(page)["outcome"][: max(0, units - page.begin)] >= OK).all() for page in self._live
-        )
-
-    def outcomes(self) -> Kept:
-        """What is kept of all units that were loaded; to be asked once, at the end."""
+    def have_ended(self, units: int, before_s: float, callers: Records) -> bool:
+        """Whether each of the first so many units, which have arrived, has ended for its user, or counts no earlier than
+        ``before_s``, since its client is thinking (``counts_at``)."""
+        thoughts_s = _long_thoughts(callers)
         for page in self._live:
-            self._kept[page.number] = self._outcomes_of(page)
+            found = self._outcomes_of(page, thoughts_s)
+            waits = (found["outcome"] < OK) & (counts_at(found["arrival_s"], found["thought_s"]) < before_s)
+            if waits[: max(0, units - page.begin)].any():
+                return False
+        return True
+
+    def outcomes(self, callers: Records) -> Kept:
+        """What is kept of all units that were loaded; to be asked once, at the end."""
+        thoughts_s = _long_thoughts(callers)
+        for page in self._live:
+            self._kept[page.number] = self._outcomes_of(page, thoughts_s)
         # Column by column, so that never all of it is there twice.
         return {
             name: np.concatenate([np.zeros(0, kind), *(page.pop(name) for page in self._kept)])

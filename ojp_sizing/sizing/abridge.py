@@ -44,11 +44,12 @@ class Transients:
     back_s: float
 
 
-def transients_of(deployment: Deployment, workload: Workload, rate: float) -> Transients:
+def transients_of(deployment: Deployment, workload: Workload, rate: float, longest_s: float = 0.0) -> Transients:
     """From what is known to last.
 
-    Gone: each client has asked for a connection, and pools that were emptied are full again, one connection after the
-    other. Back: the endpoint leads there, each client has asked again, a pool is built, and breakers that its first
+    Gone: each client has asked for a connection, pools that were emptied are full again, one connection after the
+    other, and units that stay so long, ``longest_s``, have found their sessions lost.
+    Back: the endpoint leads there, each client has asked again, a pool is built, and breakers that its first
     statements opened are shut.
     """
     constants, clients = deployment.constants, workload.clients
@@ -57,7 +58,8 @@ def transients_of(deployment: Deployment, workload: Workload, rate: float) -> Tr
     filled_s = deployment.pool_per_pod * (constants.connection_open_s + constants.connection_pause_s)
     found_s = constants.endpoint_delay_s + constants.health_interval_s + constants.pool_build_s
     back_s = max(found_s, deployment.server.breaker_open_s)
-    return Transients(asked_s + filled_s + MARGIN_S, asked_s + filled_s + back_s + MARGIN_S)
+    loud_s = asked_s + filled_s + longest_s
+    return Transients(loud_s + MARGIN_S, loud_s + back_s + MARGIN_S)
 
 
 def abridged(whole: Disruption, transients: Transients, quiet_s: float, pods: int = UPDATED_PODS) -> Disruption:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import inf
+from math import inf, nan
 
 from numpy.random import Generator, SeedSequence, default_rng
 
-from ojp_sizing.demand.trace import stream_of
+from ojp_sizing.demand.trace import Early, stream_of
 from ojp_sizing.demand.workload import Workload
 from ojp_sizing.deployment.deployment import Deployment
 from ojp_sizing.deployment.disruption import (
@@ -41,9 +41,8 @@ from ojp_sizing.sizing.abridge import (
     unseen_connections,
 )
 from ojp_sizing.sizing.resources import memory_of
+from ojp_sizing.theory.offered import LEAD_S, early_units, mean_load
 
-#: A disruption begins this long after the start, by when the warm start has settled.
-LEAD_S = 2.0
 #: What is allowed for each stop of a pod at first: callers inside may wait their 10 s for connections of others, who can't
 #: give them back to a pod that stops.
 STOP_S = 12.0
@@ -51,24 +50,28 @@ STOP_S = 12.0
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """How long something is measured: until so many slow units came, within bounds."""
+    """How long something is measured: until so many units came, and so many slow ones, within bounds."""
 
     slow_units: int
     least_s: float
     most_s: float
+    units: int = 0
 
     def seconds(self, workload: Workload, rate: float) -> float:
         """Its length at this rate of units per second."""
         slow_rate = rate * slow_share(workload)
-        return min(self.most_s, max(self.least_s, self.slow_units / slow_rate if slow_rate > 0 else 0.0))
+        slow_s = self.slow_units / slow_rate if slow_rate > 0 else 0.0
+        return min(self.most_s, max(self.least_s, slow_s, self.units / rate))
 
 
 #: So many units show a percentile at all: of 100 the largest is their p99.
-ENOUGH_UNITS = round(100 / (100 - max(PERCENTILES)))
-STEADY_SPAN = Span(6 * ENOUGH_UNITS, 5.0, 120.0)
+OF_PERCENTILE = round(100 / (100 - max(PERCENTILES)))
+#: Units in a run of steady peak that can show 0.1 % of failures not to be reached, with five runs in which none fails.
+ENOUGH_UNITS = 1000
+STEADY_SPAN = Span(6 * OF_PERCENTILE, 5.0, 120.0, ENOUGH_UNITS)
 #: The quiet rest of an absence, and the time after a disruption in which all is to be well again. One run's percentile is the
 #: noisier the shorter it is, which breaks limits rather than keeps them.
-QUIET_SPAN, RECOVERED_SPAN = Span(ENOUGH_UNITS, 2.0, 20.0), Span(2 * ENOUGH_UNITS, 3.0, 20.0)
+QUIET_SPAN = RECOVERED_SPAN = Span(OF_PERCENTILE // 2, 2.0, 10.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,8 @@ class Task:
     seed: int
     replication: int
     engine: Engine
+    factors: tuple[tuple[str, float], ...] = ()
+    """The model's known error by measure: a value is held against its limit times this."""
     first_look: bool = False
     """Only the first pod of a rolling update, without what comes after it."""
     checked: bool | None = None
@@ -113,21 +118,21 @@ def expected_end_s(disruption: Disruption) -> float:
     return end_s
 
 
-def sample_disruption(situation: Situation, deployment: Deployment, rng: Generator) -> Disruption:
-    """The disruption of a situation, ``LEAD_S`` after the start."""
+def sample_disruption(situation: Situation, deployment: Deployment, rng: Generator, at_s: float = LEAD_S) -> Disruption:
+    """The disruption of a situation."""
     constants = deployment.constants
-    trouble = DatabaseTrouble(LEAD_S, constants.database_trouble_s)
+    trouble = DatabaseTrouble(at_s, constants.database_trouble_s)
     match situation:
         case Situation.POD_LOST:
-            return sample_pod_loss(deployment, LEAD_S, rng)
+            return sample_pod_loss(deployment, at_s, rng)
         case Situation.ROLLING_UPDATE:
-            return sample_rolling_update(deployment, LEAD_S, rng)
+            return sample_rolling_update(deployment, at_s, rng)
         case Situation.POD_STOPPED:
-            return sample_pod_stop(deployment, LEAD_S, rng)
+            return sample_pod_stop(deployment, at_s, rng)
         case Situation.NODE_LOST:
-            return sample_node_loss(deployment, LEAD_S, rng)
+            return sample_node_loss(deployment, at_s, rng)
         case Situation.TWO_LOST:
-            return sample_two_losses(deployment, LEAD_S, rng)
+            return sample_two_losses(deployment, at_s, rng)
         case Situation.DATABASE_SLOW:
             return replace(trouble, slowdown=constants.database_slowdown)
         case Situation.DATABASE_FULL:
@@ -140,7 +145,8 @@ def run_task(task: Task) -> Replication:
     """Sample, simulate, measure: one replication.
 
     A deployment that states no memory limit runs with the one that it would be given. A disruption is abridged where that
-    may be done; where the database's connections would not last for the whole of it, the whole is simulated. Recovery is
+    may be done; where the database's connections would not last for the whole of it, or units stay for long, the whole is
+    simulated (sessions that went with a pod are found lost while the next ones stop). Recovery is
     looked at as soon as all may be well; where it isn't yet, at half of the allowed time, which is still stricter than asked.
     """
     deployment = task.deployment
@@ -148,34 +154,50 @@ def run_task(task: Task) -> Replication:
         deployment = replace(deployment, memory_limit_bytes=memory_of(task.workload, deployment).limit)
     key = (list(Situation).index(task.situation), task.replication)
     trace_seed = SeedSequence(task.seed, spawn_key=(*key, 0))
-    whole = sample_disruption(task.situation, deployment, default_rng(SeedSequence(task.seed, spawn_key=(*key, 1))))
+    early = early_units(task.workload)
+    rng = default_rng(SeedSequence(task.seed, spawn_key=(*key, 1)))
+    whole = sample_disruption(task.situation, deployment, rng, early.until_s + LEAD_S)
     if whole is None:
-        tail_s = tail_of(task.objectives, task.situation)
-        last_s = LEAD_S + STEADY_SPAN.seconds(task.workload, task.rate)
-        demand = stream_of(task.workload, task.rate, last_s + tail_s, trace_seed)
-        outcomes = simulate(demand, deployment, engine=task.engine, tail_s=tail_s, checked=task.checked)
-        return measure_steady(outcomes, deployment, last_s)
+        return _steady(task, deployment, trace_seed, early)
     run = DisruptedRun(task, deployment, whole, trace_seed)
-    if not can_be_abridged(task.workload):
-        return run.replication(whole, run.late_s)[0]
     quiet_s = QUIET_SPAN.seconds(task.workload, task.rate)
-    if task.first_look:
+    if task.first_look and can_be_abridged(task.workload):
         return run.replication(abridged(whole, run.transients, quiet_s, 1), None)[0]
+    if early.kinds or not can_be_abridged(task.workload):
+        return run.replication(whole, run.late_s)[0]
     short = abridged(whole, run.transients, quiet_s)
     replication, can_stand = run.replication(short, run.early_s)
-    if not can_stand and short != whole and _is_within(replication, task.objectives, ("fast", "slow", "failed")):
+    if not _is_within(replication, task, ("fast", "slow", "failed")):
+        return replication
+    if not can_stand and short != whole:
         short = whole
         replication, _ = run.replication(short, run.early_s)
-    if run.early_s < run.late_s and not _is_within(replication, task.objectives, ("recovered",)):
+    if run.early_s < run.late_s and not _is_within(replication, task, ("recovered",)):
         replication, _ = run.replication(short, run.late_s)
     return replication
 
 
-def _is_within(replication: Replication, objectives: Objectives, prefixes: tuple[str, ...]) -> bool:
-    """Whether what this one run says of measures that begin so is within their limits."""
+def _steady(task: Task, deployment: Deployment, trace_seed: SeedSequence, early: Early) -> Replication:
+    """A run at steady peak. Where units stay for long it also lasts for long: connections change hands as slowly."""
+    tail_s = tail_of(task.objectives, task.situation)
+    span_s = max(STEADY_SPAN.seconds(task.workload, task.rate), min(early.until_s, STEADY_SPAN.most_s))
+    last_s = early.until_s + LEAD_S + span_s
+    demand = stream_of(task.workload, task.rate, last_s + tail_s, trace_seed, early=early)
+    outcomes = simulate(demand, deployment, engine=task.engine, tail_s=tail_s, checked=task.checked)
+    replication = measure_steady(outcomes, deployment, last_s, early.until_s)
+    held = replication.values["units_per_s"] * mean_load(task.workload, deployment.constants).hold_s
+    pooled = replication.values["pooled_connections"]
+    # Where every pod was down for want of memory there is no pool.
+    offered = held / pooled if pooled > 0 else nan
+    return replace(replication, values={**replication.values, "connections_offered": offered})
+
+
+def _is_within(replication: Replication, task: Task, prefixes: tuple[str, ...]) -> bool:
+    """Whether what this one run says of measures that begin so is within their limits, the model's known error in it."""
+    factors = dict(task.factors)
     return all(
-        not replication.value(objective.measure) > objective.limit
-        for objective in objectives_of(objectives, Situation.ROLLING_UPDATE)
+        not replication.value(objective.measure) * factors.get(objective.measure, 1.0) > objective.limit
+        for objective in objectives_of(task.objectives, task.situation)
         if objective.measure.startswith(prefixes)
     )
 
@@ -191,18 +213,25 @@ class DisruptedRun:
 
     @property
     def transients(self) -> Transients:
-        """How long the loud parts last."""
-        return transients_of(self.deployment, self.task.workload, self.task.rate)
+        """How long the loud parts last: also until the clients of lost sessions have found out."""
+        return transients_of(self.deployment, self.task.workload, self.task.rate, self._early.until_s)
 
     @property
     def late_s(self) -> float:
-        """Half of the recovery time, less the time for which is measured."""
-        return max(0.0, self.task.objectives.recovery_s / 2 - self._recovered_s)
+        """Half of the recovery time, less the time for which is measured; where units stay for long, when the last of them has
+        found its session lost, but at most the whole recovery time."""
+        recovery_s = self.task.objectives.recovery_s
+        return max(0.0, recovery_s / 2 - self._recovered_s, min(recovery_s, self._early.until_s))
 
     @property
     def early_s(self) -> float:
         """When all may be well again after the last pod is back, but at most ``late_s``."""
         return min(self.late_s, self.transients.back_s)
+
+    @property
+    def _early(self) -> Early:
+        """What stays for long, and comes at first."""
+        return early_units(self.task.workload)
 
     @property
     def _recovered_s(self) -> float:
@@ -222,7 +251,7 @@ class DisruptedRun:
         stops_s = STOP_S * (disruption.pods if isinstance(disruption, RollingUpdate) else 1)
         duration_s = expected_end_s(disruption) + stops_s + well_within_s[1] + recovered_s + tail_s
         while True:
-            demand = stream_of(task.workload, task.rate, duration_s, self.trace_seed, goes_on=True)
+            demand = stream_of(task.workload, task.rate, duration_s, self.trace_seed, goes_on=True, early=self._early)
             outcomes = simulate(
                 demand,
                 self.deployment,

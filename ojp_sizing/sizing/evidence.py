@@ -38,6 +38,8 @@ from ojp_sizing.sizing.workers import Workers
 NEAR, EXPLORED_NEAR = 0.75, 10
 #: At steady peak the mean latency of a run's second half may be so many times that of its first.
 MOST_DRIFT = 1.5
+#: At steady peak so much of the connections that Little's law asks for may be missing, by the whole interval, and one more.
+MOST_UNUSED, UNUSED_CONNECTIONS = 0.2, 1.0
 #: Runs of each disruption, and of steady peak, in an exploration.
 EXPLORED, EXPLORED_STEADY = 3, 2
 #: The numbers of a verdict's replications begin here: none of them has been seen by an exploration.
@@ -153,7 +155,7 @@ class Bench:
         tasks = [
             Task(
                 question.workload, question.rate, deployment, situation, question.objectives, execution.seed, number,
-                execution.engine, first_look, Clock.checked,
+                execution.engine, tuple(self.factors(situation, deployment).items()), first_look, Clock.checked,
             )
             for situation, number in wanted
         ]  # fmt: skip
@@ -237,10 +239,11 @@ def explore(bench: Bench, deployment: Deployment, *, look_first: bool = True) ->
     runs: dict[Situation, list[Replication]] = {situation: [] for situation in situations}
     units = 0
     for first, last in ((0, EXPLORED), (EXPLORED, EXPLORED_NEAR)):
+        # The hardest situation first, where most fail.
         wanted = [
             (situation, number)
-            for number in range(first, last)
             for situation in situations
+            for number in range(first, last)
             if situation is not Situation.STEADY or number < EXPLORED_STEADY
         ]
         for (situation, _), run in zip(wanted, bench.run(deployment, wanted), strict=True):
@@ -364,9 +367,8 @@ def _result(
     verdict, reason = overall(j.verdict for j in judgements) if risk is None else risk.verdict, ""
     if verdict.is_met and risk is not None and any(j.verdict is Verdict.NOT_MEASURED for j in judgements):
         verdict, reason = Verdict.UNDECIDED, "no run had anything to measure for one of the limits"
-    drift = measures.get("drift")
-    if verdict.is_met and drift is not None and not drift.value <= MOST_DRIFT:
-        verdict, reason = Verdict.UNDECIDED, "latency still grew during the runs"
+    if verdict.is_met and (doubt := _doubt(measures)):
+        verdict, reason = Verdict.UNDECIDED, doubt
     clients = bench.question.workload.clients
     share = use.share if use else expected_use(bench.question, deployment)
     quantities = {
@@ -401,6 +403,23 @@ def _result(
         reason=reason,
         broken=broken,
     )
+
+
+def _doubt(measures: Mapping[str, Estimate]) -> str:
+    """Why the runs at steady peak don't show a steady peak, or "": the latency grew, or fewer connections were in use than
+    the units that came and didn't fail hold without any wait (Little's law)."""
+    if "drift" in measures and not measures["drift"].value <= MOST_DRIFT:
+        return "the latency grew during the runs: they were too short, or work comes faster than it is done"
+    if "connections_offered" not in measures:
+        return ""
+    names = ("connections_use", "connections_offered", "pooled_connections", "failed_share")
+    use, offered, pooled, failed = (measures[name] for name in names)
+    asked = offered.value * (1.0 - failed.high)
+    unused = (asked - use.value) * pooled.value
+    if use.high < asked and unused > max(UNUSED_CONNECTIONS, MOST_UNUSED * asked * pooled.value):
+        shares = f"{100 * use.value:.3g} % where Little's law gives {100 * offered.value:.3g} %"
+        return f"connections in use {shares}: the runs were too short"
+    return ""
 
 
 def hazards_met(replications: Sequence[Replication]) -> tuple[HazardMet, ...]:

@@ -7,6 +7,7 @@ from math import ceil, inf, sqrt
 from ojp_sizing.deployment.constants import Constants
 from ojp_sizing.deployment.deployment import Database, Deployment, share_of_pool, split_slots
 from ojp_sizing.sizing.question import Question
+from ojp_sizing.theory.offered import stay_of
 from ojp_sizing.theory.queues import servers_for
 
 #: Share of statements that may find all cores of the database busy, where the cores are asked for (Erlang C).
@@ -20,6 +21,9 @@ LEAST_THREADS = 50
 SLOT_WAITING, SLOT_STRETCH = 0.02, 1.3
 #: Share of callers that may wait for a connection longer than half of the limit on fast units (Erlang C): at their p99.
 POOL_WAITING = 0.01
+#: Where some units stay for longer than this in the mean, a pool that is exhausted is so for long, and all that come
+#: meanwhile wait: so few may wait at all.
+LONG_STAY_S, LONG_WAITING = 1.0, 0.001
 
 
 def database_of(question: Question) -> Database:
@@ -50,7 +54,9 @@ def connections_per_pod(question: Question, replicas: int, segregation: bool) ->
     slow = servers_for(waiting * load.slow_slot_s, SLOT_WAITING) if load.slow_slot_s > 0 else 1
     # Connections are held between statements too; slots alone don't cover that (reference 1.2).
     held = question.rate * load.hold_s / survivors
+    longest_s = max(stay_of(question.workload, unit).mean_s for unit in question.workload.units)
     total = max(
+        servers_for(held, LONG_WAITING) if longest_s > LONG_STAY_S else 0,
         servers_for(held, POOL_WAITING, load.hold_s, question.objectives.fast_p99_s / 2),
         LEAST_POOL_PER_POD,
         fast + slow if segregation else 0,

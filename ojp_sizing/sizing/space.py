@@ -30,8 +30,9 @@ LIMITS_CORES = tuple(milli / 1000 for milli in LIMITS_MILLI)
 #: OJP's default of 60 s keeps a text shut on a pod that has just returned, where a few statements come before the first
 #: connect has built the pool (reference 6); the founder's own load tests run with 5 s (reference 10.2).
 BREAKER_OPEN_S = 5.0
-#: A divided pool is emptied when clients disagree; tried with what the closed forms ask for, and with so many times as much.
-DIVIDED_TIMES = (1.0, 3.0)
+#: A divided pool is emptied when clients disagree: it is tried with so many times what the closed forms ask for, or with as
+#: much of that as the database has.
+DIVIDED_TIMES = 2.0
 #: OJP's default share of slow slots (%), emitted where segregation is off.
 DEFAULT_PERCENTAGE = 20
 
@@ -66,13 +67,11 @@ class Space:
                 idle = max(1, min(5, replicas - 2))
                 yield Shape(f"undivided, {lanes}", replicas, size, idle, segregation, percentage, warm_pools)
                 break
-        for times in DIVIDED_TIMES:
-            share = ceil(per_pod * times)
-            while share >= per_pod and not self.fits(share * replicas, replicas):
-                share -= 1
-            if share >= per_pod:
-                family = f"divided {times:g}, {lanes}"
-                yield Shape(family, replicas, share * replicas, 5, segregation, percentage, warm_pools)
+        share = ceil(per_pod * DIVIDED_TIMES)
+        while share >= per_pod and not self.fits(share * replicas, replicas):
+            share -= 1
+        if share >= per_pod:
+            yield Shape(f"divided, {lanes}", replicas, share * replicas, 5, segregation, percentage, warm_pools)
 
     def fits(self, pool_size: int, replicas: int) -> bool:
         """Whether the database has the connections, in the worst instant of an update and with its reserve."""

@@ -6,10 +6,18 @@ Every figure is a mean without waits, so that each is a lower bound of what the 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import exp
+from math import erfc, exp, log, log1p, sqrt
 
-from ojp_sizing.demand.workload import Lane, StatementClass, UnitOfWork, Workload
+from ojp_sizing.demand.trace import Early
+from ojp_sizing.demand.workload import Duration, Lane, StatementClass, UnitOfWork, Workload
 from ojp_sizing.deployment.constants import Constants
+
+#: The warm start of a run has settled after this, where no unit stays for long.
+LEAD_S = 2.0
+#: A run is measured when at most so much of the units that are under way in the long run is missing, of each kind of unit.
+MOST_MISSING = 0.01
+#: But it is measured after this in any case: where more is missing by then it lacks connections in use, and says so.
+MOST_LEAD_S = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +63,7 @@ def session_share(workload: Workload, unit: UnitOfWork) -> float:
         return 1.0
     expected = statements_of(workload, unit)
     if isinstance(unit.statements, int):
-        plain = sum(number for statement, number in expected if not statement.makes_session) / unit.statements
+        plain = sum(number for statement, number in expected if not statement.makes_session) / max(1, unit.statements)
         return 1.0 - plain**unit.statements
     return 1.0 if any(statement.makes_session for statement, _ in expected) else 0.0
 
@@ -66,8 +74,8 @@ def held_before(workload: Workload, unit: UnitOfWork) -> list[float]:
     if unit.transaction or unit.xa or unit.calls:
         return [1.0] * len(expected)
     if isinstance(unit.statements, int):
-        keeping = sum(number for statement, number in expected if statement.makes_session) / unit.statements
-        drawn = sum(1.0 - (1.0 - keeping) ** k for k in range(unit.statements)) / unit.statements
+        keeping = sum(number for statement, number in expected if statement.makes_session) / max(1, unit.statements)
+        drawn = sum(1.0 - (1.0 - keeping) ** k for k in range(unit.statements)) / max(1, unit.statements)
         return [drawn] * len(expected)
     held, probabilities = 0.0, []
     for statement, _ in expected:
@@ -182,3 +190,66 @@ def bare_latency_s(
         if statement.kind == "read":
             small += number * (1 + statement.fetches)
     return latency_s + small * (2 * flight_s + small_s) + connects * (2 * flight_s + connect_s)
+
+
+# How long a run takes until as many are under way as in the long run ------------------------------------------------------
+
+
+def _variance(duration: Duration) -> float:
+    cv = {"constant": 0.0, "exponential": 1.0, "lognormal": duration.cv}[duration.family]
+    return (duration.mean_s * cv) ** 2
+
+
+def stay_of(workload: Workload, unit: UnitOfWork) -> Duration:
+    """How long such a unit is under way by its client's thinking and the database's work alone.
+
+    A sum of independent times, taken for lognormal by its mean and variance (Fenton 1960): exact where all are constant or
+    one lognormal time outweighs the rest; where times are exponential it ends later than the sum does.
+    """
+    mean_s = variance = 0.0
+    for statement, number in statements_of(workload, unit):
+        for duration in (statement.database_time, unit.think):
+            mean_s += number * duration.mean_s
+            variance += number * _variance(duration)
+    if isinstance(unit.statements, int):
+        # Which statements are drawn varies, too.
+        shares = [
+            (number / max(1, unit.statements), s.database_time.mean_s) for s, number in statements_of(workload, unit)
+        ]
+        drawn_s = sum(share * each_s for share, each_s in shares)
+        variance += unit.statements * sum(share * (each_s - drawn_s) ** 2 for share, each_s in shares)
+    return Duration(mean_s, sqrt(variance) / mean_s if mean_s > 0 else 0.0)
+
+
+def missing_share(stay: Duration, after_s: float) -> float:
+    """Of the units that stay so long (lognormal), which part of those under way in the long run isn't there yet so long after
+    the first could come: ``E max(0, stay - t) / E stay``, by Little's law for an infinite-server queue that starts empty.
+    """
+    sigma = sqrt(log1p(stay.cv**2))
+    if sigma == 0.0 or after_s == 0.0 or stay.mean_s == 0.0:
+        return max(0.0, 1.0 - after_s / stay.mean_s) if stay.mean_s > 0 else 0.0
+    z = log(after_s / stay.mean_s) / sigma
+    return _above(z - sigma / 2) - after_s / stay.mean_s * _above(z + sigma / 2)
+
+
+def _above(z: float) -> float:
+    """Probability that a standard normal variable is above z."""
+    return erfc(z / sqrt(2.0)) / 2
+
+
+def early_units(workload: Workload) -> Early:
+    """The kinds of unit of which more than ``MOST_MISSING`` would be missing after ``LEAD_S``, and how long it takes them, at
+    most ``MOST_LEAD_S``."""
+    kinds: list[int] = []
+    until_s = 0.0
+    for kind, unit in enumerate(workload.units):
+        stay = stay_of(workload, unit)
+        if missing_share(stay, LEAD_S) <= MOST_MISSING:
+            continue
+        kinds.append(kind)
+        low_s, high_s = LEAD_S, MOST_LEAD_S
+        while high_s - low_s > 0.01 * high_s:
+            middle_s = (low_s + high_s) / 2
+            low_s, high_s = (low_s, middle_s) if missing_share(stay, middle_s) <= MOST_MISSING else (middle_s, high_s)
+        until_s = max(until_s, high_s)
+    return Early(until_s, tuple(kinds))
