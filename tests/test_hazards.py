@@ -5,15 +5,19 @@ from dataclasses import replace
 import pytest
 from worlds import Unit, deployment_of, lost, run, select, trace_of, update
 
+from ojp_sizing.behaviour.transition import COMPILER
 from ojp_sizing.demand.trace import Trace
 from ojp_sizing.deployment.deployment import Deployment, ServerSettings
 from ojp_sizing.deployment.disruption import DatabaseTrouble, Disruption, PodLoss
 from ojp_sizing.report.hazards import hazard_texts
 from ojp_sizing.simulation.outcomes import HAZARD_NAMES
+from ojp_sizing.simulation.simulate import Engine, simulate
 
+ENGINES: tuple[Engine, ...] = ("simpy", "compiled") if COMPILER else ("simpy",)
 SEGREGATED = ServerSettings(segregation=True)
 HALVES = ServerSettings(segregation=True, slow_slot_percentage=50)
 TWO_TEXTS = (20.0, 20.0)
+ALL_SLOW = trace_of(Unit(0.0, (update(10.0),)))
 ONE = trace_of(Unit(0.0, (update(0.5),)))
 LEAKY = deployment_of()
 LEAKY = replace(LEAKY, constants=replace(LEAKY.constants, error_leak_probability=1.0))
@@ -32,7 +36,7 @@ LOCKED = trace_of(
 #: A trace, a deployment, what happens, and whether the world is warm.
 WORLDS: dict[str, tuple[Trace, Deployment, Disruption, bool]] = {
     "breaker_opened": (trace_of(*(Unit(n, (update(fails=True),)) for n in range(3))), deployment_of(), None, True),
-    "everything_slow": (trace_of(Unit(0.0, (update(10.0),))), deployment_of(), None, True),
+    "everything_slow": (ALL_SLOW, deployment_of(server=SEGREGATED), None, True),
     "lane_without_slot": (ONE, deployment_of(1, 1, server=SEGREGATED), None, True),
     "pool_of_one": (BACK, deployment_of(2, 2), lost(0, 1.0, 4.0), True),
     "pool_emptied": (BACK, deployment_of(2, 20), lost(0, 1.0, 4.0), True),
@@ -68,3 +72,12 @@ def test_a_smallest_world_meets_the_hazard(name: str) -> None:
 
 def test_a_quiet_world_meets_none() -> None:
     assert run(trace_of(Unit(0.0, (update(0.02),))), deployment_of())[1].hazards == ()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("segregation", [True, False])
+def test_a_class_is_a_trap_only_where_segregation_gives_it_an_effect(segregation: bool, engine: Engine) -> None:
+    """Its mend is to turn segregation off: where it is off there is nothing to advise."""
+    deployment = deployment_of(server=ServerSettings(segregation=segregation))
+    outcomes = simulate(replace(ALL_SLOW, duration_s=45.0), deployment, engine=engine)
+    assert ("everything_slow" in {hazard.name for hazard in outcomes.hazards}) == segregation

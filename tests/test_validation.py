@@ -8,10 +8,12 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import astuple, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from alike import differences
 from harness import harness_of
 
 from ojp_sizing.errors import InputError
@@ -33,6 +35,8 @@ from tests.real_server.findings import (
 from tests.real_server.postgres import programs
 from tests.real_server.predict import predicted, simulate_experiment
 from tests.real_server.prediction import modelled
+from tests.real_server.recovery import NAMES as NAMES_OF_RECOVERIES
+from tests.real_server.recovery import REPLICATIONS, kept_replications, replicated, replication
 from tests.real_server.report import (
     BANDS,
     NAMES,
@@ -102,6 +106,16 @@ def test_a_pool_that_is_built_before_clients_come_mends_it(name: str) -> None:
     assert mended.measured["backends"]["count"] == mended.now["connections"]
     for told in (broken.measured, broken.now):
         assert told["ok"] < 0.8 * mended.measured["units"]
+
+
+def test_the_readme_counts_the_failures_that_were_measured_and_modelled() -> None:
+    readme = " ".join((PAGE.parent.parent / "README.md").read_text(encoding="utf-8").split())
+    failed = replicated("kill")["failed"]
+    measured_failed = sum(compare("kill")[0].measured["failed"].values())
+    assert f"({measured_failed:,} units failed in `kill`, {failed[0]:,.0f} to {failed[-1]:,.0f} in the model)" in readme
+    [mended] = compare("kill-warmed")
+    told, found = (sum(part["failed"].values()) for part in (mended.now, mended.measured))
+    assert f"({found} failed, {told} in the model)" in readme
 
 
 def test_restarts_shows_what_was_measured() -> None:
@@ -209,14 +223,28 @@ def test_what_is_recorded_is_small_and_names_no_place() -> None:
 
 
 def test_the_page_is_what_the_measurements_say() -> None:
-    assert PAGE.read_text(encoding="utf-8") == page()
+    assert differences(page(), PAGE.read_text(encoding="utf-8")) == []
     for name, drawing in figures().items():
-        assert (PAGE.parent / "figures" / name).read_text(encoding="utf-8") == drawing
+        kept = (PAGE.parent / "figures" / name).read_text(encoding="utf-8")
+        assert differences(drawing, kept, whole=1) == [], name
+
+
+@pytest.mark.parametrize("name", NAMES_OF_RECOVERIES)
+@pytest.mark.parametrize("number", [1, REPLICATIONS])
+def test_the_page_s_ranges_are_those_of_the_model_as_it_is(name: str, number: int) -> None:
+    """Two of twenty: all of them take minutes, and ``python -m tests.real_server report`` makes them anew."""
+    kept = kept_replications(name)
+    assert all(len(values) == REPLICATIONS for values in kept.values())
+    for quantity, value in replication(name, number).items():
+        assert value == pytest.approx(kept[quantity][number - 1], rel=0.01, abs=0.001)
 
 
 def test_the_table_of_the_command_line_is_what_the_measurements_say() -> None:
-    assert BANDS.read_text(encoding="utf-8") == bands_csv()
-    assert list(package_bands()) == bands()
+    assert differences(bands_csv(), BANDS.read_text(encoding="utf-8")) == []
+    for shown, made in zip(package_bands(), bands(), strict=True):
+        assert shown == replace(made, errors=shown.errors)
+        for name, error in made.errors.items():
+            assert astuple(shown.errors[name]) == pytest.approx(astuple(error), abs=0.001)
 
 
 def test_every_steady_run_and_every_restart_is_in_one_row_of_the_table() -> None:

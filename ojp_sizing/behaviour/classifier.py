@@ -45,7 +45,8 @@ def record_time(w: World, pool: int, text: int, elapsed_ms: float) -> None:
     since_s = floor(w.state[0].now) - floor(w.pools[pool].overall_at_s)
     if first or since_s >= w.pools[pool].global_average_s:
         refresh_overall(w, pool)
-    elif not slow_before and is_slow(w, pool, text) and _everything_is_slow(w, pool):
+    elif w.settings[0].segregation == 1 and not slow_before and is_slow(w, pool, text) and _everything_is_slow(w, pool):
+        # Without segregation a class has no effect: XA statements alone take slots then, and refresh the overall average.
         note(w, EVERYTHING_SLOW)
 
 

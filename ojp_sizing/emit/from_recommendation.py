@@ -15,7 +15,7 @@ from ojp_sizing import __version__
 from ojp_sizing.demand.reading import workload_yaml
 from ojp_sizing.demand.workload import Workload
 from ojp_sizing.deployment.constants import SET, WORKLOAD_FIELDS, Constants, constant_table
-from ojp_sizing.deployment.deployment import describe
+from ojp_sizing.deployment.deployment import ServerSettings, describe
 from ojp_sizing.deployment.reading import deployment_yaml
 from ojp_sizing.emit.companions import (
     CONFIG_MAP_FILE,
@@ -128,7 +128,7 @@ def _reasons(recommendation: Recommendation, evaluation: Evaluation) -> dict[str
         if deployment.server.segregation
         else "OJP's default; without effect while segregation is off.",
         "server.circuitBreakerTimeout": "Short: statements that reach a pod before its pool is built open breakers there,"
-        " which the default keeps shut for 60 s.",
+        f" which the default keeps shut for {ServerSettings().breaker_open_s:g} s.",
         "server.slowQuerySegregation.enabled": "On, as OJP has it by default; the simulation met every objective with it."
         if deployment.server.segregation
         else "Off: with segregation on, slots and connections can lock each other; see the answer for what on would cost.",

@@ -18,6 +18,7 @@ from ojp_sizing.deployment.deployment import Deployment, ServerSettings
 from ojp_sizing.deployment.disruption import Disruption, PodLoss, Several
 from ojp_sizing.simulation.outcomes import Outcomes
 from ojp_sizing.simulation.simpy_clock import SimpyClock
+from ojp_sizing.simulation.simulate import clock_class
 from tests.real_server.experiments import Experiment, Resize
 
 #: Of the machine on which servers with a limit were measured: they can't run on more at once.
@@ -59,14 +60,18 @@ def simulate_experiment(
     then on while nobody comes; None: they were used by the warm-up if it had a text for each, and never otherwise.
     """
     deployment = deployment_of(experiment, values)
-    clock = SimpyClock(trace, deployment, warm=experiment.warm)
+    # A pool that is resized from outside needs the clock whose world is Python's; both say the same, bit for bit.
+    clock = clock_class("simpy" if experiment.resizes else "auto")(trace, deployment, warm=experiment.warm)
     workload, idle_s = experiment.workload, experiment.server.idle_timeout_s
     if lends_after_s is None and experiment.warm and "slow" in map(workload.lane_of, workload.statements):
         lends_after_s = idle_s
-    for lane in clock.world.lanes if lends_after_s is not None else ():
-        lane.used, lane.last_arrival_s = 1, lends_after_s - idle_s
-    for resize in experiment.resizes:
-        clock.env.process(_resize(clock, clock.env, resize))
+    if lends_after_s is not None:
+        lanes = clock.read("lanes", 0, len(clock.world.lanes))
+        lanes["used"], lanes["last_arrival_s"] = 1, lends_after_s - idle_s
+        clock.write("lanes", 0, lanes)
+    if isinstance(clock, SimpyClock):
+        for resize in experiment.resizes:
+            clock.env.process(_resize(clock, clock.env, resize))
     return clock.run(disruption_of(experiment), 1.0, recovery_s=1e6)
 
 

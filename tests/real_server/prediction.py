@@ -8,7 +8,7 @@ from typing import Any
 from tests.real_server.experiments import Band, Experiment
 from tests.real_server.predict import predicted, simulate_experiment
 from tests.real_server.recorded import draw_trace, folder, trace_path, write_json, write_trace
-from tests.real_server.recovery import NAMES, replicated
+from tests.real_server.recovery import NAMES, replicate
 from tests.real_server.told import CALIBRATIONS, told, told_trace
 
 
@@ -26,7 +26,8 @@ def predict(experiment: Experiment) -> None:
     if modelled(experiment):
         document["told"] = told(experiment)
     if experiment.name in NAMES:
-        document["of_replications"] = replicated(experiment.name)
+        found = replicate(experiment.name)
+        document["of_replications"] = {quantity: sorted(values) for quantity, values in found.items()}
     write_json(folder(experiment) / "prediction.json", document | {"bands": bands})
 
 

@@ -66,7 +66,7 @@ def write_json(path: Path, document: Mapping[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(document, indent=1, default=lambda value: value.item())
     # Lists of numbers on one line.
-    text = re.sub(r"\[[-\d.,\s]*\]", lambda numbers: re.sub(r"\s+", " ", numbers[0]), text)
+    text = re.sub(r"\[(?:[-\d.,\s]|Infinity)*\]", lambda numbers: re.sub(r"\s+", " ", numbers[0]), text)
     path.write_text(text + "\n", encoding="utf-8")
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +17,12 @@ from ojp_sizing.demand.trace import Trace
 from ojp_sizing.simulation.simulate import simulate
 from tests.real_server.experiments import EXPERIMENTS, Experiment
 from tests.real_server.predict import deployment_of, disruption_of
-from tests.real_server.recorded import draw_trace, folder, read_columns, read_json
+from tests.real_server.recorded import draw_trace, folder, read_columns, read_json, write_json
 from tests.real_server.told import as_told
 
 NAMES = ("kill", "stop", "rolling", "kill-warmed", "rolling-warmed")
 REPLICATIONS = 20
+QUANTITIES = ("found_s", "pool_s", "well_s", "failed")
 #: The first seconds of a run aren't steady yet; a window of due times, s; how much worse than steady is still well.
 FROM_S, WINDOW_S, FACTOR = 3.0, 1.0, 2.0
 SAMPLE_S = 0.05
@@ -105,13 +106,36 @@ def modelled_recovery(experiment: Experiment, trace: Trace) -> Recovery:
 
 
 @cache
-def replicated(name: str) -> dict[str, Any]:
-    """Of ``REPLICATIONS`` traces that are drawn anew: the values of each quantity, sorted."""
+def replication(name: str, number: int) -> dict[str, float]:
+    """What the model says of one trace that is drawn anew."""
     experiment = EXPERIMENTS[name]
-    numbers = range(1, REPLICATIONS + 1)
-    traces = (as_told(experiment, draw_trace(experiment, experiment.bands[0], number), number) for number in numbers)
-    found = [modelled_recovery(experiment, trace) for trace in traces]
-    return {
-        quantity: sorted(round(float(getattr(one, quantity)), 3) for one in found)
-        for quantity in ("found_s", "pool_s", "well_s", "failed")
-    }
+    trace = as_told(experiment, draw_trace(experiment, experiment.bands[0], number), number)
+    found = modelled_recovery(experiment, trace)
+    return {quantity: round(float(getattr(found, quantity)), 3) for quantity in QUANTITIES}
+
+
+def replicate(name: str) -> dict[str, list[float]]:
+    """The same of ``REPLICATIONS`` traces, each quantity in their order."""
+    found = [replication(name, number) for number in range(1, REPLICATIONS + 1)]
+    return {quantity: [one[quantity] for one in found] for quantity in QUANTITIES}
+
+
+def record_replications() -> None:
+    """Keep what the model says now: it takes a minute or two, and the page and the tests look at it often."""
+    for name in NAMES:
+        write_json(_kept(name), replicate(name))
+
+
+@cache
+def kept_replications(name: str) -> dict[str, list[float]]:
+    """What was kept, in the order of the traces."""
+    return dict(read_json(_kept(name)))
+
+
+def replicated(name: str) -> dict[str, list[float]]:
+    """What was kept, each quantity sorted."""
+    return {quantity: sorted(values) for quantity, values in kept_replications(name).items()}
+
+
+def _kept(name: str) -> Path:
+    return folder(EXPERIMENTS[name]) / "replications.json"

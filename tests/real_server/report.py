@@ -34,6 +34,7 @@ from tests.real_server.findings import (
 )
 from tests.real_server.prediction import modelled
 from tests.real_server.recorded import folder, read_json
+from tests.real_server.recovery import record_replications
 from tests.real_server.tables import table
 from tests.real_server.told import beyond_s, network
 
@@ -47,7 +48,8 @@ NAMES = {"throughput": "throughput", "p50_s": "p50", "p95_s": "p95", "p99_s": "p
 
 
 def report() -> None:
-    """Write the page, its figures, and the package's own table of errors."""
+    """Write the page, its figures, what the model says of further traces, and the package's own table of errors."""
+    record_replications()
     BANDS.write_text(bands_csv(), encoding="utf-8")
     PAGE.write_text(page(), encoding="utf-8")
     for name, drawing in figures().items():
