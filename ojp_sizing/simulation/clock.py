@@ -16,6 +16,7 @@ import numpy as np
 from simpy import Environment, Event
 from simpy.events import EventPriority
 
+from ojp_sizing.behaviour.breaker import is_open
 from ojp_sizing.behaviour.world import (
     DRAINED,
     HEALTH_TICK,
@@ -205,7 +206,8 @@ class Clock(ABC):
         self.env.process(self._await_units(last_s))
 
     def _has_open_breaker(self) -> bool:
-        return bool((self._records("breakers")["open_until_s"] > self.env.now).any())
+        threshold = int(self._records("settings")["breaker_threshold"][0])
+        return bool(is_open(self._records("breakers").view(np.recarray), threshold, self.env.now).any())
 
     def _await_units(self, last_s: float) -> Generator[Event, Any, None]:
         """After ``last_s`` the run goes on until each unit that was due before has ended, for ``_tail_s`` at most.
