@@ -74,6 +74,9 @@ def join(w: World, index: int, timer: int, caller: int, token: int, work_s: floa
     finish_s = station.virtual_s + work_s
     base = station.offset
     hole = station.count
+    if hole >= station.capacity:
+        w.state[0].overrun = 1
+        return
     station.count += 1
     station.joined += 1
     while hole > 0:
