@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from enum import StrEnum
 from math import inf
 
 import pytest
@@ -227,3 +228,22 @@ def test_formulas_in_use_today() -> None:
 def test_an_unbounded_database_is_not_a_bound() -> None:
     assert Database().cores == inf
     assert Database().max_connections == inf
+
+
+def test_a_situation_keeps_its_random_numbers_when_others_come_or_the_order_changes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """So that a new situation moves no answer."""
+    deployment = Deployment(2, 1.0, ClientPool(8, 2), ServerSettings(), Database(4.0))
+    task = Task(WEB, 40.0, deployment, Situation.POD_STOPPED, Objectives(), 1, 0, "auto")
+    expected = run_task(task)
+    other = StrEnum("Situation", [("NEW", "something new"), *((s.name, s.value) for s in reversed(Situation))])
+    monkeypatch.setattr(evaluate, "Situation", other)
+    assert run_task(task) == expected
+    # Keys that were given once are never given again.
+    keys = {
+        "steady peak": 0, "one pod lost": 1, "rolling update": 2, "one pod stopped": 3, "node lost silently": 4,
+        "two pods lost": 5, "database slow": 6, "database full": 7,
+    }  # fmt: skip
+    assert {situation.value: situation.seed_key for situation in Situation if situation.value in keys} == keys
+    assert len({situation.seed_key for situation in Situation}) == len(Situation)

@@ -7,15 +7,32 @@ whole period again.
 
 from __future__ import annotations
 
+from typing import Any
+
 from ojp_sizing.behaviour.transition import transition
 from ojp_sizing.behaviour.world import BREAKER_OPENED, World, note
 
 
 @transition
+def is_open(b: Any, threshold: int, now_s: float) -> Any:
+    """Whether requests for the text of this breaker, or of each of these, are turned away (the last instant included)."""
+    return (b.failures >= threshold) & (now_s <= b.open_until_s)
+
+
+@transition
 def breaker_is_open(w: World, breaker: int) -> bool:
-    """Whether a request for this text is turned away now (the last instant of the open time included)."""
-    b = w.breakers[breaker]
-    return b.failures >= w.settings[0].breaker_threshold and w.state[0].now <= b.open_until_s
+    """Whether a request for this text is turned away now."""
+    turned_away: bool = is_open(w.breakers[breaker], w.settings[0].breaker_threshold, w.state[0].now)
+    return turned_away
+
+
+@transition
+def forget_failures(w: World, pod: int) -> None:
+    """The process is gone."""
+    texts = w.settings[0].texts
+    for text in range(pod * texts, (pod + 1) * texts):
+        w.breakers[text].failures = 0
+        w.breakers[text].open_until_s = 0.0
 
 
 @transition

@@ -66,6 +66,17 @@ def refresh_overall(w: World, pool: int) -> None:
 
 
 @transition
+def forget_times(w: World, pool: int) -> None:
+    """The process is gone."""
+    texts = w.settings[0].texts
+    for text in range(pool * texts, (pool + 1) * texts):
+        w.memories[text].seen = 0
+        w.memories[text].average_ms = 0.0
+    w.pools[pool].overall_ms = 0.0
+    w.pools[pool].overall_at_s = 0.0
+
+
+@transition
 def _everything_is_slow(w: World, pool: int) -> bool:
     """The metastable trap: no text that was seen is left in the fast lane (reference 3.1)."""
     for text in range(w.settings[0].texts):

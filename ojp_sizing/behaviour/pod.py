@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from math import inf
 
-from ojp_sizing.behaviour.breaker import breaker_fails, breaker_is_open, breaker_succeeds
-from ojp_sizing.behaviour.classifier import is_slow, record_time, wall_clock_ms
+from ojp_sizing.behaviour.breaker import breaker_fails, breaker_is_open, breaker_succeeds, forget_failures
+from ojp_sizing.behaviour.classifier import forget_times, is_slow, record_time, wall_clock_ms
 from ojp_sizing.behaviour.heap import drop_heap, request_comes, result_comes, result_goes
 from ojp_sizing.behaviour.pool import (
     borrow_connection,
@@ -22,9 +22,9 @@ from ojp_sizing.behaviour.pool import (
     orphan_pool,
     return_connection,
 )
-from ojp_sizing.behaviour.queues import dequeue, enqueue, take_overdue, wait_timer_fired
+from ojp_sizing.behaviour.queues import clear_queue, dequeue, enqueue, take_overdue, wait_timer_fired
 from ojp_sizing.behaviour.sharing import clear_station, join, take_finished, timer_fired
-from ojp_sizing.behaviour.slots import acquire_slot, release_slot
+from ojp_sizing.behaviour.slots import acquire_slot, drop_slots, release_slot
 from ojp_sizing.behaviour.transition import transition
 from ojp_sizing.behaviour.world import (
     BREAKER_OPEN,
@@ -45,6 +45,8 @@ from ojp_sizing.behaviour.world import (
     DOWN,
     DRAINED,
     FAST,
+    HAS_CONNECTION,
+    HAS_SLOT,
     IN_DATABASE,
     LOCKED,
     LOST,
@@ -384,7 +386,9 @@ def _admit(w: World, caller: int) -> None:
 
 @transition
 def slot_granted(w: World, caller: int) -> None:
-    """A waiter's thread wakes with its slot."""
+    """A waiter's thread wakes with its slot, unless its pod has died at this very instant."""
+    if w.callers[caller].place != HAS_SLOT:
+        return
     settle_pod(w, w.callers[caller].pod)
     _with_slot(w, caller)
 
@@ -400,7 +404,9 @@ def _with_slot(w: World, caller: int) -> None:
 
 @transition
 def connection_granted(w: World, caller: int) -> None:
-    """A waiter's thread wakes with its connection."""
+    """A waiter's thread wakes with its connection, unless its pod has died at this very instant."""
+    if w.callers[caller].place != HAS_CONNECTION:
+        return
     settle_pod(w, w.callers[caller].pod)
     if w.callers[caller].rpc == QUERY or w.callers[caller].rpc == UPDATE:
         _with_connection(w, caller)
@@ -587,7 +593,10 @@ def memory_passed(w: World, pod: int) -> None:
 
 @transition
 def pod_dies(w: World, pod: int) -> None:
-    """The process is gone: every RPC inside fails at its client, and all memory is lost."""
+    """The process is gone: every RPC inside fails at its client, and all memory is lost.
+
+    What is left of the pod is as before its first process, but for its history.
+    """
     _end_process(w, pod, DOWN)
 
 
@@ -615,17 +624,14 @@ def _end_process(w: World, pod: int, state: int) -> None:
                 reply(w, caller, UNAVAILABLE)
     clear_station(w, pod)
     p.inside = 0
-    p.waiting = 0
+    clear_queue(p)
     p.threads_free = w.settings[0].threads
-    for index in range(2 * pod * sources, 2 * (pod + 1) * sources):
-        lane = w.lanes[index]
-        lane.free = lane.total
-        lane.borrowed = 0
-        lane.used = 0
-        lane.waiting = 0
-        lane.timer_due = inf
+    p.loaded_s = inf
     for index in range(pod * sources, (pod + 1) * sources):
+        drop_slots(w, index)
         drop_pool(w, index, state == DOWN)
+        forget_times(w, index)
+    forget_failures(w, pod)
     drop_heap(w, pod)
 
 
@@ -638,13 +644,9 @@ def pod_listens(w: World, pod: int) -> None:
     settle_pod(w, pod)
     p = w.pods[pod]
     p.state = UP
+    p.lost_s = -inf
     p.incarnation += 1
-    p.loaded_s = inf
     s = w.settings[0]
-    for text in range(pod * s.texts, (pod + 1) * s.texts):
-        w.breakers[text].failures = 0
-    for text in range(pod * s.sources * s.texts, (pod + 1) * s.sources * s.texts):
-        w.memories[text].seen = 0
     if s.warm_pools == 1:
         p.loaded_s = w.state[0].now
         for index in range(pod * s.sources, (pod + 1) * s.sources):

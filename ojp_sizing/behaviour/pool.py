@@ -10,7 +10,7 @@ from math import inf
 from typing import Any
 
 from ojp_sizing.behaviour.heap import connections_come
-from ojp_sizing.behaviour.queues import dequeue, wait
+from ojp_sizing.behaviour.queues import clear_queue, dequeue, wait
 from ojp_sizing.behaviour.transition import transition
 from ojp_sizing.behaviour.world import (
     CONNECTION_GRANTED,
@@ -250,7 +250,7 @@ def drop_pool(w: World, index: int, noticed: bool) -> None:
     pool.leaked = 0
     pool.in_use = 0
     pool.idle = 0
-    pool.waiting = 0
+    clear_queue(pool)
     pool.maximum = 0
     pool.minimum = 0
     pool.generation = 0
@@ -258,6 +258,6 @@ def drop_pool(w: World, index: int, noticed: bool) -> None:
     pool.rests_until = 0.0
     pool.back_off_s = 0.0
     pool.timer_due = inf
+    pool.belief = 0
     pool.belief_known = 0
-    pool.overall_ms = 0.0
-    pool.overall_at_s = w.state[0].now
+    pool.resized_s = -inf

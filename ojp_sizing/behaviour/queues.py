@@ -37,6 +37,14 @@ def dequeue(members: Any, queue: Any) -> int:
 
 
 @transition
+def clear_queue(queue: Any) -> None:
+    """Nobody stands in it any more."""
+    queue.head = 0
+    queue.tail = 0
+    queue.waiting = 0
+
+
+@transition
 def wait(w: World, queue: Any, caller: int, limit_s: float, timer: int, subject: int) -> None:
     """Queue with a limit; ``timer`` events about ``subject`` will tell when somebody's is over."""
     c = w.callers[caller]

@@ -74,6 +74,9 @@ def join(w: World, index: int, timer: int, caller: int, token: int, work_s: floa
     finish_s = station.virtual_s + work_s
     base = station.offset
     hole = station.count
+    if hole >= station.capacity:
+        w.state[0].overrun = 1
+        return
     station.count += 1
     station.joined += 1
     while hole > 0:
@@ -161,10 +164,13 @@ def timer_fired(w: World, index: int, timer: int) -> bool:
 
 @transition
 def clear_station(w: World, index: int) -> None:
-    """Every job is gone (the process died)."""
+    """Every job is gone (the process died); the next process has a quota of its own."""
     station = w.stations[index]
     settle_station(w, station)
     station.count = 0
+    station.joined = 0
+    station.virtual_s = 0.0
     station.halt_s = 0.0
+    station.left_s = station.quota_s
     station.due_s = inf
     station.ends_s = inf

@@ -7,9 +7,10 @@ stage of the server is never entered (reference 2). A released permit goes to th
 
 from __future__ import annotations
 
+from math import inf
 from typing import Any
 
-from ojp_sizing.behaviour.queues import dequeue, wait
+from ojp_sizing.behaviour.queues import clear_queue, dequeue, wait
 from ojp_sizing.behaviour.transition import transition
 from ojp_sizing.behaviour.world import (
     HAS_SLOT,
@@ -77,6 +78,19 @@ def _grant(w: World, lane: Any) -> None:
     heir = dequeue(w.callers, lane)
     w.callers[heir].place = HAS_SLOT
     post(w, w.state[0].now, SLOT_GRANTED, heir)
+
+
+@transition
+def drop_slots(w: World, pool: int) -> None:
+    """The process is gone."""
+    for index in range(2 * pool, 2 * pool + 2):
+        lane = w.lanes[index]
+        lane.free = lane.total
+        lane.borrowed = 0
+        lane.used = 0
+        lane.last_arrival_s = 0.0
+        lane.timer_due = inf
+        clear_queue(lane)
 
 
 @transition

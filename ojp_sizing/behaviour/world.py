@@ -156,11 +156,12 @@ LAYOUTS: dict[str, np.dtype[Any]] = {
             ("young_bytes", _f), ("collection_cpu_s", _f),
         ]
     ),
-    # The instant, the posts of the transition under way, the ``news`` of a pod that the control plane must be ``told``, and
-    # how many units have arrived and are loaded: never more than arrive, but at the end of the trace
+    # The instant, the posts of the transition under way, whether something found no room in its table (``overrun``, a defect),
+    # the ``news`` of a pod that the control plane must be ``told``, and how many units have arrived and are loaded: never more
+    # than arrive, but at the end of the trace
     "state": _layout(
         [
-            ("now", _f), ("posted", _i), ("told", _i), ("arrived", _i), ("loaded", _i), ("connections", _i),
+            ("now", _f), ("posted", _i), ("overrun", _i), ("told", _i), ("arrived", _i), ("loaded", _i), ("connections", _i),
             ("connections_peak", _i), ("unnoticed", _i), ("database_full", _i), ("database_slowdown", _f), ("news", _i),
         ]
     ),
@@ -275,11 +276,15 @@ class World(NamedTuple):
 @transition
 def post(w: World, time_s: float, kind: int, subject: int) -> None:
     """Tell the clock that an event of this kind is due."""
-    entry = w.posts[w.state[0].posted]
+    number = w.state[0].posted
+    if number >= len(w.posts):
+        w.state[0].overrun = 1
+        return
+    entry = w.posts[number]
     entry.time = time_s
     entry.kind = kind
     entry.subject = subject
-    w.state[0].posted += 1
+    w.state[0].posted = number + 1
 
 
 @transition

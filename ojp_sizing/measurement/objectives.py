@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from math import isnan
+from typing import Self
 
 from ojp_sizing.measurement.intervals import Estimate
 
@@ -30,16 +31,29 @@ class Verdict(StrEnum):
 
 
 class Situation(StrEnum):
-    """In what a deployment is judged: the first three always, the others where they are asked for."""
+    """In what a deployment is judged: the first three always, the others where they are asked for.
 
-    STEADY = "steady peak"
-    POD_LOST = "one pod lost"
-    ROLLING_UPDATE = "rolling update"
-    POD_STOPPED = "one pod stopped"
-    NODE_LOST = "node lost silently"
-    TWO_LOST = "two pods lost"
-    DATABASE_SLOW = "database slow"
-    DATABASE_FULL = "database full"
+    Beside its words each has its seed key, from which its random numbers follow whatever others there are and in which order.
+    A key is never changed or given again.
+    """
+
+    STEADY = "steady peak", 0
+    POD_LOST = "one pod lost", 1
+    ROLLING_UPDATE = "rolling update", 2
+    POD_STOPPED = "one pod stopped", 3
+    NODE_LOST = "node lost silently", 4
+    TWO_LOST = "two pods lost", 5
+    DATABASE_SLOW = "database slow", 6
+    DATABASE_FULL = "database full", 7
+
+    seed_key: int
+
+    def __new__(cls, words: str, seed_key: int) -> Self:
+        """A member: its value is the words alone."""
+        member = str.__new__(cls, words)
+        member._value_ = words
+        member.seed_key = seed_key
+        return member
 
 
 @dataclass(frozen=True, slots=True)

@@ -183,10 +183,11 @@ def build_world(
         stations["refill_s"][:replicas] = stations["phase_s"][:replicas] + constants.cpu_period_s
     stations["left_s"] = stations["quota_s"]
     stations["due_s"] = stations["ends_s"] = inf
-    # A pod runs at most its threads; the database also finishes statements of pods that died. A client thread has
-    # one statement at a time, so that orphans per restart are at most the threads.
+    # A pod runs at most its threads. The database begins with room for all that can be under way while no pod has died, and
+    # for those of the next event; where statements of pods that died are on top of them its room grows (``database``).
     stations["capacity"][:replicas] = server.thread_pool_size
-    stations["capacity"][replicas] = min(threads_in_all, replicas * server.thread_pool_size) * 3 + 16
+    joins = min(server.thread_pool_size, threads_in_all + trace.jvms)
+    stations["capacity"][replicas] = min(threads_in_all, replicas * server.thread_pool_size) + joins
     stations["offset"] = np.cumsum(stations["capacity"]) - stations["capacity"]
 
     jvms = new("jvms", trace.jvms)
@@ -219,8 +220,12 @@ def build_world(
     hazards = new("hazards", HAZARDS)
     hazards["first_s"], hazards["last_s"] = inf, -inf
 
+    # What one event posts: of each caller it may touch its answer, the jobs and the permits that its end lets others have;
+    # of each pool its adder, its queue's timers, and a halt of its pod.
+    posts = new("posts", 6 * len(callers) + 6 * len(pools) + 64)
+
     built = {
-        "settings": settings, "state": state, "posts": new("posts", len(callers) + 4 * len(pools) + 64), "pods": pods,
+        "settings": settings, "state": state, "posts": posts, "pods": pods,
         "pools": pools, "lanes": lanes, "memories": memories, "breakers": new("breakers", replicas * texts),
         "stations": stations,
         "jobs": new("jobs", int(stations["capacity"].sum())), "jvms": jvms, "links": links,

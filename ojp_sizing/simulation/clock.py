@@ -16,9 +16,11 @@ import numpy as np
 from simpy import Environment, Event
 from simpy.events import EventPriority
 
+from ojp_sizing.behaviour.breaker import is_open
 from ojp_sizing.behaviour.world import (
     DRAINED,
     HEALTH_TICK,
+    LAYOUTS,
     NOBODY,
     OUT_OF_MEMORY,
     UNIT_ARRIVES,
@@ -30,7 +32,7 @@ from ojp_sizing.demand.trace import Stream, Trace
 from ojp_sizing.deployment.deployment import Deployment
 from ojp_sizing.deployment.disruption import Disruption, PodLoss, RollingUpdate, container_restart, parts_of
 from ojp_sizing.simulation.building import Records, Storage, build_world
-from ojp_sizing.simulation.invariants import audit
+from ojp_sizing.simulation.invariants import InvariantError, audit
 from ojp_sizing.simulation.outcomes import Outcomes, PodChange, hazards_of
 from ojp_sizing.simulation.paging import Paging
 from ojp_sizing.simulation.rollout import lose_pod, restart_container, rolling_update, trouble_database, watch
@@ -108,6 +110,18 @@ class Clock(ABC):
     @abstractmethod
     def write(self, name: str, first: int, records: Records) -> None:
         """Put records into a table of the world."""
+
+    def _make_room_for_jobs(self) -> None:
+        """Twice the room for the database's statements, which are at the end of the jobs."""
+        stations = self._records("stations")
+        room, end = int(stations["capacity"][-1]), int(stations["offset"][-1] + stations["capacity"][-1])
+        self.write("jobs", end, np.zeros(room, LAYOUTS["jobs"]))
+        stations["capacity"][-1] = 2 * room
+        self.write("stations", 0, stations)
+
+    def _refuse_overrun(self, overrun: int) -> None:
+        if overrun:
+            raise InvariantError(f"at {self._now_s()!r} s: a table of the kernel is too small")
 
     # The demand ---------------------------------------------------------------------------------------------------
 
@@ -205,7 +219,8 @@ class Clock(ABC):
         self.env.process(self._await_units(last_s))
 
     def _has_open_breaker(self) -> bool:
-        return bool((self._records("breakers")["open_until_s"] > self.env.now).any())
+        threshold = int(self._records("settings")["breaker_threshold"][0])
+        return bool(is_open(self._records("breakers").view(np.recarray), threshold, self.env.now).any())
 
     def _await_units(self, last_s: float) -> Generator[Event, Any, None]:
         """After ``last_s`` the run goes on until each unit that counts before has ended, for ``_tail_s`` at most.

@@ -10,17 +10,20 @@ from typing import Any
 import numpy as np
 
 from ojp_sizing.behaviour.agenda import happen, settle_all
-from ojp_sizing.behaviour.database import database_fills, database_slows
+from ojp_sizing.behaviour.database import database_fills, database_slows, most_jobs
 from ojp_sizing.behaviour.pod import pod_dies, pod_listens, pod_stops, pod_vanishes
 from ojp_sizing.behaviour.world import LAYOUTS, NOBODY, World
 from ojp_sizing.demand.trace import Stream, Trace
 from ojp_sizing.demand.workload import Patience
 from ojp_sizing.deployment.deployment import Deployment
+from ojp_sizing.errors import InputError
 from ojp_sizing.simulation.building import Records, as_records
 from ojp_sizing.simulation.clock import Clock
 from ojp_sizing.simulation.compiled_world import NEVER_BITS, CompiledWorld
 from ojp_sizing.simulation.kernel_cache import kernel
 
+#: Posts of a run, so that the sequence is far from its end whatever one call into the kernel adds.
+MOST_POSTS = 1 << 33
 #: The word of an entry of the agenda: highest bits first its sequence, kind (5 bits) and subject (24 bits), so that at equal
 #: times the words are in the order of posting.
 SUBJECT_BITS, KIND_BITS = 24, 5
@@ -29,7 +32,7 @@ SUBJECT_MASK, KIND_MASK = (1 << SUBJECT_BITS) - 1, (1 << KIND_BITS) - 1
 CHILDREN_BITS = 2
 CHILDREN = 1 << CHILDREN_BITS
 
-DONE, TOLD, FULL = 0, 1, 2
+DONE, TOLD, FULL, CROWDED = 0, 1, 2, 3
 STOPS, DIES, VANISHES, LISTENS, SLOWS, FILLS, SETTLES = 0, 1, 2, 3, 4, 5, 6
 ACTIONS = {
     "pod_stops": STOPS, "pod_dies": DIES, "pod_vanishes": VANISHES, "pod_listens": LISTENS,
@@ -113,14 +116,17 @@ def _put_posts(w: Any, since: int) -> None:
 
 @kernel
 def _advance(w: Any, until_s: float) -> int:
-    """Run the requests' events before ``until_s``; return early when there is news of a pod or the agenda is full."""
+    """Run the requests' events before ``until_s``; return early at news of a pod, or where room is short for another."""
     state = w.state[0]
     agenda = w.agenda[0]
-    room = len(w.entries) - len(w.posts) - CHILDREN
+    database = w.stations[w.settings[0].replicas]
+    room, jobs = len(w.entries) - len(w.posts) - CHILDREN, most_jobs(w)
     until_bits = np.float64(until_s).view(np.int64)
     while w.entries[0].time_bits < until_bits:
         if agenda.count > room:
             return FULL
+        if database.count > jobs:
+            return CROWDED
         state.now = np.int64(w.entries[0].time_bits).view(np.float64)
         word = w.entries[0].word
         happen(w, (word >> SUBJECT_BITS) & KIND_MASK, word & SUBJECT_MASK)
@@ -167,9 +173,12 @@ class CompiledClock(Clock):
         self, demand: Trace | Stream, deployment: Deployment, *, warm: bool = True, checked: bool | None = None
     ) -> None:
         super().__init__(demand, deployment, warm=warm, checked=checked)
-        if len(self.world.callers) > SUBJECT_MASK:
-            raise OverflowError(f"a run has at most {SUBJECT_MASK:,} client threads")
-        self._compiled = CompiledWorld(self.world, 4 * len(self.world.posts) + 4096)
+        callers, lanes = len(self.world.callers), len(self.world.lanes)
+        if max(callers, lanes) > SUBJECT_MASK:
+            raise InputError(
+                "clients", f"{callers:,} threads", f"a run has at most {SUBJECT_MASK:,}, and as many lanes of slots"
+            )
+        self._compiled = CompiledWorld(self.world, len(self.world.posts) + 4 * callers + 4096)
 
     def _prepare(self, posts: list[tuple[float, int, int]]) -> None:
         self._compiled.make_room(len(posts))
@@ -177,7 +186,11 @@ class CompiledClock(Clock):
             _push(self._compiled, time_s, kind, subject)
 
     def _act(self, action: str, subject: float) -> None:
+        # What it posts is on top of the last event's posts.
+        if self._compiled.agenda["count"][0] > self._compiled.room - len(self.world.posts) - CHILDREN:
+            self._compiled.make_room(self._compiled.room)
         _act(self._compiled, self.env.now, ACTIONS[action], float(subject))
+        self._refuse_overrun(int(self.world.state["overrun"][0]))  # type: ignore[call-overload]
         self._hear_news()
 
     def _hear_news(self) -> None:
@@ -190,9 +203,15 @@ class CompiledClock(Clock):
     def _advance(self, until_s: float) -> bool:
         next_s = self.env.peek()
         result = _advance(self._compiled, min(next_s, until_s))
-        self.events = int(self._compiled.agenda["events"][0])
+        agenda = self._compiled.agenda[0]
+        self.events = int(agenda["events"])
+        self._refuse_overrun(int(self.world.state["overrun"][0]))  # type: ignore[call-overload]
+        if agenda["sequence"] > MOST_POSTS:
+            raise InputError("the run", f"it has more than {MOST_POSTS:,} events", "make it shorter")
         if result == FULL:
             self._compiled.make_room(self._compiled.room)
+        elif result == CROWDED:
+            self._make_room_for_jobs()
         elif result == TOLD:
             self._hear_news()
         elif next_s < until_s:
@@ -230,6 +249,8 @@ class CompiledClock(Clock):
             return
         # Time-outs and further attempts are events about an attempt.
         if self._paging.loaded * (1 + patience.retries) > SUBJECT_MASK:
-            raise OverflowError(
-                f"a run with time-outs or retries has at most {SUBJECT_MASK:,} attempts at units of work"
+            raise InputError(
+                "the run",
+                f"with time-outs or retries it has at most {SUBJECT_MASK:,} attempts at units of work",
+                "make it shorter, or the rate lower",
             )

@@ -2,8 +2,9 @@
 
 Passing fourteen arrays by value to every small function, each counted up and down, costs five times the work itself.
 So numba is taught a type that is the address of a header with the address and length of every table, and a type for the
-tables: ``world.pods[p]`` becomes an address, without numba's care for negative indices, which no transition has. The header
-and the tables are owned by the Python object, which outlives every call into the kernel.
+tables: ``world.pods[p]`` becomes an address, without numba's care for negative indices, which no transition has. Whether an
+index is within its table is checked where tests ask for it (``kernel_cache.CHECKS_BOUNDS``). The header and the tables are
+owned by the Python object, which outlives every call into the kernel.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from numba.extending import (
 from numba.np.numpy_support import from_dtype
 
 from ojp_sizing.behaviour.world import LAYOUTS, World
+from ojp_sizing.simulation.kernel_cache import CHECKS_BOUNDS
 
 #: An entry of the agenda: the bits of its time, which are in the order of the times, and in one word what else it is.
 ENTRY = np.dtype([("time_bits", np.int64), ("word", np.int64)])
@@ -143,10 +145,24 @@ def _length(typing_context: Any, table: Any) -> Any:
     return types.intp(table), generate
 
 
-# numba compares each pair of lambdas by the names of their arguments.
-overload(operator.getitem)(
-    lambda table, index: (lambda table, index: _row(table, index)) if isinstance(table, _TableType) else None  # noqa: PLW0108
-)
+def _get(table: Any, index: Any) -> Any:
+    if not isinstance(table, _TableType):
+        return None
+    name = table.name
+
+    def checked(table: Any, index: Any) -> Any:
+        if index < 0 or index >= len(table):
+            raise IndexError(name, index, len(table))
+        return _row(table, index)
+
+    def unchecked(table: Any, index: Any) -> Any:
+        return _row(table, index)
+
+    return checked if CHECKS_BOUNDS else unchecked
+
+
+# numba compares each pair of functions by the names of their arguments.
+overload(operator.getitem)(_get)
 overload(len)(lambda table: (lambda table: _length(table)) if isinstance(table, _TableType) else None)  # noqa: PLW0108
 
 

@@ -107,6 +107,10 @@ def audit(records: Callable[[str], Records]) -> None:
     open_in_all = (pools["open"] + pools["direct"] + pools["orphaned"]).sum() + state["unnoticed"]
     _require(state["connections"] == open_in_all, "the database counts other connections than the pools", now_s)
 
+    # Tables
+    _stations_in_order(records("stations"), records("jobs"), now_s)
+    _require(0 <= state["posted"] <= len(records("posts")) and not state["overrun"], "there are too many posts", now_s)
+
     # Clients
     up = links["up"].reshape(len(jvms), -1)
     _require(jvms["up"] == up.sum(axis=1), "a client counts other pods than it believes up", now_s)
@@ -119,6 +123,21 @@ def audit(records: Callable[[str], Records]) -> None:
     _everything_back(settings, pods, pools, lanes, callers, jvms, now_s)
 
 
+def _stations_in_order(stations: Records, jobs: Records, now_s: float) -> None:
+    """Each station's jobs are within its part of the table, and a heap: none before the one above it."""
+    begin, end = stations["offset"], stations["offset"] + stations["capacity"]
+    _require((stations["count"] >= 0) & (stations["count"] <= stations["capacity"]), "a station has no room", now_s)
+    _require((begin[0] == 0) & (begin[1:] == end[:-1]) & (end[-1] <= len(jobs)), "stations share jobs", now_s)
+    for station in stations[stations["count"] > 1]:
+        mine = jobs[station["offset"] : station["offset"] + station["count"]]
+        below = np.arange(1, len(mine))
+        above = mine[(below - 1) >> 1]
+        later = (mine["finish_s"][1:] > above["finish_s"]) | (
+            (mine["finish_s"][1:] == above["finish_s"]) & (mine["number"][1:] > above["number"])
+        )
+        _require(later, "a station's jobs are out of order", now_s)
+
+
 def _queues_in_order(
     pods: Records, pools: Records, lanes: Records, jvms: Records, callers: Records, units: Records, now_s: float
 ) -> None:
@@ -126,8 +145,9 @@ def _queues_in_order(
     for tables, members in (((pods, pools, lanes), callers), ((jvms,), units)):
         for table in tables:
             for queue in table[table["waiting"] > 1]:
-                since_s = members["queued_s"][_members(queue, members["next"])]
-                _require(np.diff(since_s) >= 0, "a queue isn't first in, first out", now_s)
+                numbers = _members(queue, members["next"])
+                _require(np.diff(members["queued_s"][numbers]) >= 0, "a queue isn't first in, first out", now_s)
+                _require(numbers[-1] == queue["tail"], "a queue doesn't end with its last member", now_s)
 
 
 def _everything_back(

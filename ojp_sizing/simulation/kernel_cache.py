@@ -16,6 +16,10 @@ from typing import Any
 import numba
 from numba import njit
 
+#: Whether every access to a table of the world is checked, which numba's own NUMBA_BOUNDSCHECK doesn't do for them. Such
+#: kernels aren't kept: the errors that they raise have values of their own, which numba can't write to the disk.
+CHECKS_BOUNDS = os.environ.get("OJP_SIZING_BOUNDSCHECK") == "1"
+
 _PACKAGE = Path(__file__).parent.parent
 
 
@@ -51,7 +55,7 @@ def has_kernels() -> bool:
 
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile without the GIL, and keep the result in the cache directory where there is one."""
-    directory = cache_directory()
+    directory = None if CHECKS_BOUNDS else cache_directory()
     if directory is None:
         return njit(nogil=True)(function)  # type: ignore[no-any-return]
     before = numba.config.CACHE_DIR

@@ -104,7 +104,7 @@ class Outcomes:
     changes: tuple[PodChange, ...]
     window_s: tuple[float, float] | None
     well_s: float
-    attempts: NDArray[np.int16]
+    attempts: NDArray[np.int32]
     hazards: tuple[Hazard, ...]
     events: int
 

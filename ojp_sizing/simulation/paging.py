@@ -18,14 +18,17 @@ from numpy.typing import NDArray
 
 from ojp_sizing.behaviour.world import LAYOUTS, NOBODY, OK, UNFINISHED
 from ojp_sizing.demand.trace import Trace
+from ojp_sizing.errors import InputError
 from ojp_sizing.simulation.building import Records
 from ojp_sizing.simulation.outcomes import LONG_THINK_S, counts_at
 
 #: What is kept of a unit, by column.
 KEPT: dict[str, type[np.generic]] = {
-    "arrival_s": np.float64, "began_s": np.float64, "latency_s": np.float64, "thought_s": np.float64, "attempts": np.int16,
-    "pod": np.int16, "outcome": np.int8, "slow": np.bool_,
+    "arrival_s": np.float64, "began_s": np.float64, "latency_s": np.float64, "thought_s": np.float64, "attempts": np.int32,
+    "pod": np.int32, "outcome": np.int8, "slow": np.bool_,
 }  # fmt: skip
+#: The highest number of an attempt, in the narrow fields of a caller and of a unit.
+MOST_ATTEMPTS = int(np.iinfo(LAYOUTS["units"]["number"]).max)
 Kept = dict[str, NDArray[Any]]
 
 
@@ -110,6 +113,12 @@ class Paging:
         if piece.xa.any() and not self._head.has_xa:
             raise ValueError("a trace with XA units must say so")
         units, number = len(piece.arrival_s), len(self._kept)
+        if (self.loaded + units) * self._attempts > MOST_ATTEMPTS:
+            raise InputError(
+                "the run",
+                f"it has more than {MOST_ATTEMPTS:,} attempts at units of work",
+                "make it shorter, or let fewer retries be made",
+            )
         page = _Page(
             number,
             self.loaded,

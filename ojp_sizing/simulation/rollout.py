@@ -81,12 +81,8 @@ def lose_pod(plane: Plane, loss: PodLoss) -> Process:
             plane.stop(loss.pod)
             yield drained | env.timeout(loss.grace_s)
         plane.kill(loss.pod)
-    yield env.timeout(loss.absent_s)
-    plane.started(loss.pod)
-    yield env.timeout(loss.ready_s)
-    plane.ready(loss.pod)
+    yield from _start(plane, loss.pod, loss.absent_s, loss.ready_s, loss.endpoint_s)
     plane.disruption_ends()
-    yield from _join_service(plane, loss.pod, loss.endpoint_s)
 
 
 def rolling_update(plane: Plane, update: RollingUpdate) -> Process:
@@ -103,11 +99,8 @@ def rolling_update(plane: Plane, update: RollingUpdate) -> Process:
         plane.stop(pod)
         yield drained | env.timeout(update.grace_s)
         plane.kill(pod)
-        yield env.timeout(max(0.0, min(update.restart_s[pod], back_by_s - update.ready_s[pod] - env.now)))
-        plane.started(pod)
-        yield env.timeout(update.ready_s[pod])
-        plane.ready(pod)
-        env.process(_join_service(plane, pod, update.endpoint_s))
+        restart_s = max(0.0, min(update.restart_s[pod], back_by_s - update.ready_s[pod] - env.now))
+        yield from _start(plane, pod, restart_s, update.ready_s[pod], update.endpoint_s)
     plane.disruption_ends()
 
 
@@ -151,10 +144,23 @@ def restart_container(plane: Plane, pod: int, restart: ContainerRestart) -> Proc
             step(pod)
 
 
-def _join_service(plane: Plane, pod: int, after_s: float) -> Process:
-    """Endpoints follow readiness a little later; meanwhile the next pod may have been stopped already."""
+def _start(plane: Plane, pod: int, absent_s: float, ready_s: float, endpoint_s: float) -> Process:
+    """A new process comes up and is Ready; its endpoint follows a little later, when other pods may be stopping already.
+
+    If the pod is replaced again meanwhile, its next process is somebody else's work.
+    """
+    replaced = plane.replaced(pod)
+    for wait_s, step in ((absent_s, plane.started), (ready_s, plane.ready)):
+        yield plane.env.timeout(wait_s)
+        if not replaced.triggered:
+            step(pod)
+    plane.env.process(_join_service(plane, pod, endpoint_s, replaced))
+
+
+def _join_service(plane: Plane, pod: int, after_s: float, replaced: Event) -> Process:
     yield plane.env.timeout(after_s)
-    plane.reachable(pod)
+    if not replaced.triggered:
+        plane.reachable(pod)
 
 
 def watch(plane: Plane, every_s: float) -> Process:

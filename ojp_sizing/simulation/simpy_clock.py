@@ -9,7 +9,7 @@ import numpy as np
 from simpy import Event
 
 from ojp_sizing.behaviour.agenda import happen, settle_all
-from ojp_sizing.behaviour.database import database_fills, database_slows
+from ojp_sizing.behaviour.database import database_fills, database_slows, most_jobs
 from ojp_sizing.behaviour.pod import pod_dies, pod_listens, pod_stops, pod_vanishes
 from ojp_sizing.behaviour.world import LAYOUTS, NOBODY, World
 from ojp_sizing.simulation.building import Records, as_objects, fill
@@ -54,6 +54,8 @@ class SimpyClock(Clock):
         state = self.world.state[0]
         if self.env.now < state.now:
             raise InvariantError(f"at {state.now!r} s: the clock goes back to {self.env.now!r} s")
+        if self.world.stations[-1].count > most_jobs(self.world):
+            self._make_room_for_jobs()
         state.now = self.env.now
         happen(self.world, event.kind, event.subject)
         self.events += 1
@@ -66,6 +68,7 @@ class SimpyClock(Clock):
 
     def _put_posts(self) -> None:
         state, posts = self.world.state[0], self.world.posts
+        self._refuse_overrun(state.overrun)
         for index in range(state.posted):
             entry = posts[index]
             self.env.schedule_at(Happening(self, entry.kind, entry.subject), entry.time, REQUESTS)

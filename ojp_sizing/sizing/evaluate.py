@@ -152,7 +152,7 @@ def run_task(task: Task) -> Replication:
     deployment = task.deployment
     if deployment.memory_limit_bytes == inf:
         deployment = replace(deployment, memory_limit_bytes=memory_of(task.workload, deployment).limit)
-    key = (list(Situation).index(task.situation), task.replication)
+    key = (task.situation.seed_key, task.replication)
     trace_seed = SeedSequence(task.seed, spawn_key=(*key, 0))
     early = early_units(task.workload)
     rng = default_rng(SeedSequence(task.seed, spawn_key=(*key, 1)))
