@@ -328,23 +328,12 @@ def _progress() -> Iterator[Listener]:
 
     columns = (SpinnerColumn(), TimeElapsedColumn(), BarColumn(bar_width=24), TextColumn("{task.description}"))
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(_first_words(), total=None)
+        task = bar.add_task("screening candidates", total=None)
 
         def listen(what: str, tried: int, total: int) -> None:
             bar.update(task, description=f"candidate {max(1, tried)} of {total}: {what}", completed=tried, total=total)
 
         yield listen
-
-
-def _first_words() -> str:
-    from ojp_sizing.behaviour.transition import COMPILER
-
-    if COMPILER:
-        from ojp_sizing.simulation.kernel_cache import has_kernels
-
-        if not has_kernels():
-            return "compiling the simulation (once after an install, about 15 s)"
-    return "screening candidates"
 
 
 def main() -> None:
