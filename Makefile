@@ -46,8 +46,7 @@ helm: .venv/test.stamp
 	$(PYTHON) -m venv .venv
 
 .venv/run.stamp: pyproject.toml | .venv/bin/python
-	$(BIN)/python -m pip install --quiet --editable '.[fast]'
-	$(BIN)/python scripts/compile_kernels.py
+	$(BIN)/python -m pip install --quiet --editable .
 	touch $@
 
 .venv/test.stamp: pyproject.toml | .venv/bin/python

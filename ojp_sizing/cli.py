@@ -13,13 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ojp_sizing.errors import (
-    EXIT_BAD_INPUT,
-    EXIT_INTERRUPTED,
-    EXIT_NOT_MET,
-    EXIT_UNDECIDED,
-    InputError,
-)
+from ojp_sizing.ending import claim_the_end, heed_signals, interrupted, interruptible, leave, writing
+from ojp_sizing.errors import EXIT_BAD_INPUT, EXIT_NOT_MET, EXIT_UNDECIDED, InputError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -179,10 +174,13 @@ if TYPE_CHECKING:
 def command(**options: Any) -> None:
     """Size an OJP (Open J Proxy) deployment by simulation, and write the Helm values.
 
-    Exit codes: 0 met (or met by the model), 2 bad input, 3 not met (none of the deployments tried holds), 4 undecided,
-    130 interrupted.
+    Exit codes: 0 met (or met by the model), 2 bad input, 3 not met (none of the deployments tried holds), 4 undecided;
+    ended by a signal: 130 by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP.
     """
-    sys.exit(_run(options))
+    try:
+        sys.exit(_run(options))
+    except KeyboardInterrupt:  # click would add an empty line
+        interrupted()
 
 
 def _run(options: dict[str, Any]) -> int:
@@ -323,10 +321,13 @@ def _size(options: dict[str, Any], question: Question, execution: Execution) -> 
     from ojp_sizing.report.terminal import print_answer
     from ojp_sizing.sizing.recommendation import size
 
-    with _progress() as listener:
+    with _progress() as listener, interruptible():
         answer = size(question, execution, listener)
     release = release_of(answer, **names) if answer.resources and not answer.interrupted else None
-    written = write_files(directory, files_of(answer, release), options["force"]) if release else []
+    written = []
+    if release:
+        with writing():
+            written = write_files(directory, files_of(answer, release), options["force"])
     if options["as_json"]:
         click.echo(json_text(record(answer, release)), nl=False)
     else:
@@ -393,7 +394,7 @@ def _progress() -> Iterator[Listener]:
 
     columns = (SpinnerColumn(), TimeElapsedColumn(), BarColumn(bar_width=24), TextColumn("{task.description}"))
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(_first_words(), total=None)
+        task = bar.add_task("screening candidates", total=None)
 
         def listen(what: str, tried: int, total: int) -> None:
             bar.update(task, description=f"deployment {max(1, tried)}: {what}", completed=tried, total=total or None)
@@ -401,52 +402,32 @@ def _progress() -> Iterator[Listener]:
         yield listen
 
 
-def _first_words() -> str:
-    from ojp_sizing.behaviour.transition import COMPILER
-
-    if COMPILER:
-        from ojp_sizing.simulation.kernel_cache import has_kernels
-
-        if not has_kernels():
-            return "compiling the simulation (once after an install, about 15 s)"
-    return "screening candidates"
-
-
 def main() -> None:
-    """Entry point: every error of the user's is one line and exit 2, an interruption exit 130."""
+    """Every error of the user's is one line and exit 2; a signal is one line too, and 128 with its number."""
+    heed_signals()
     _guarded(lambda: command.main(standalone_mode=False))
 
 
 def _guarded(run: Callable[[], Any]) -> None:
+    # Not by the interpreter's own end, which takes its time and gives a signal back to the system.
     try:
         run()
+        leave("", 0)
+    except SystemExit as ended:
+        leave("", int(ended.code or 0))
     except InputError as error:
-        _leave(f"ojp-size: {error}", EXIT_BAD_INPUT)
+        leave(str(error), EXIT_BAD_INPUT)
     except click.exceptions.Abort:
-        _leave("ojp-size: interrupted; no file was written", EXIT_INTERRUPTED)
-    except KeyboardInterrupt:
-        _leave("ojp-size: interrupted; no file was written", EXIT_INTERRUPTED)
+        interrupted()
     except click.ClickException as error:
-        _leave(f"ojp-size: {error.format_message()} Try 'ojp-size --help'.", EXIT_BAD_INPUT)
+        leave(f"{error.format_message()} Try 'ojp-size --help'.", EXIT_BAD_INPUT)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        os._exit(0)
-
-
-def _leave(line: str, code: int) -> None:
-    click.echo(" ".join(line.split()), err=True)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    from multiprocessing import active_children
-    from multiprocessing.util import _run_finalizers  # type: ignore[attr-defined]
-
-    # Worker processes would outlive this one, and keep its output open.
-    for child in active_children():
-        child.terminate()
-    # What is shared with them is given back by finalizers, and the way out below skips those.
-    _run_finalizers(0)
-    # Not sys.exit: simulations under way in other threads would be waited for.
-    os._exit(code)
+        leave("", 0)
+    except Exception:
+        # Workers that a signal has ended are no error to tell of.
+        claim_the_end()
+        raise
 
 
 if __name__ == "__main__":

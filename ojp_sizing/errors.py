@@ -1,11 +1,10 @@
-"""The one error that a user can cause, and the exit codes of ``ojp-size``."""
+"""The one error that a user can cause, and the exit codes of ``ojp-size`` that aren't a signal's."""
 
 from __future__ import annotations
 
 EXIT_BAD_INPUT = 2
 EXIT_NOT_MET = 3
 EXIT_UNDECIDED = 4
-EXIT_INTERRUPTED = 130
 
 
 class InputError(ValueError):

@@ -285,7 +285,7 @@ def _connects_words(recommendation: Recommendation | Judged) -> str:
 
 _ENGINES = {
     "compiled": "compiled clock (numba)",
-    "simpy": "SimPy clock: the same results as the compiled one, far slower; pip install 'ojp-sizing[fast]' brings that",
+    "simpy": "SimPy clock: the same results as the compiled one, far slower; pip install numba brings that",
 }
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from functools import cache
+from multiprocessing import parent_process
 from typing import Literal
 
 from ojp_sizing.behaviour.transition import COMPILER
@@ -14,19 +17,46 @@ from ojp_sizing.simulation.outcomes import Outcomes
 from ojp_sizing.simulation.simpy_clock import SimpyClock
 
 Engine = Literal["auto", "simpy", "compiled"]
+#: Time of a run on SimPy's clock over that on the compiled one, as measured (docs/performance.md).
+PLAIN_OVER_COMPILED = 60
 
 
 def clock_class(engine: Engine) -> type[Clock]:
-    """The clock of this name; ``auto`` is the compiled one where numba is installed."""
-    if engine == "simpy" or (engine == "auto" and not COMPILER):
+    """The clock of this name; ``auto`` is the compiled one where numba is there.
+
+    What will take time is said first, once, in a line on standard error.
+    """
+    if engine == "simpy":
+        return SimpyClock
+    if engine == "auto" and not COMPILER:
+        _say(
+            f"numba isn't there: the plain clock takes some {PLAIN_OVER_COMPILED} times as long (docs/performance.md);"
+            " pip install numba"
+        )
         return SimpyClock
     if not COMPILER:
         raise InputError(
-            "--engine", "the compiled clock needs numba", "install 'ojp-sizing[fast]' or use --engine simpy"
+            "--engine", "the compiled clock needs numba, which isn't there", "pip install numba, or use --engine simpy"
         )
-    from ojp_sizing.simulation.compiled_clock import CompiledClock  # noqa: PLC0415 - numba is heavy and optional
+    from ojp_sizing.simulation.compiled_clock import CompiledClock  # noqa: PLC0415 - numba is heavy
 
+    _say_what_is_compiled()
     return CompiledClock
+
+
+@cache
+def _say_what_is_compiled() -> None:
+    from ojp_sizing.simulation.kernel_cache import has_kernels  # noqa: PLC0415
+
+    if sys.stderr.isatty() and not has_kernels():
+        _say("compiling the simulation, once after an install: 20 s or more")
+
+
+@cache
+def _say(line: str) -> None:
+    # Workers are processes of somebody who has said it.
+    if parent_process() is None:
+        print(f"ojp-sizing: {line}", file=sys.stderr, flush=True)  # noqa: T201
 
 
 def simulate(

@@ -5,12 +5,15 @@ Every task is complete in itself, and results come in the order asked: they are 
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 from warnings import catch_warnings
 
+from ojp_sizing.ending import deaf_to_ctrl_c, end_with
 from ojp_sizing.errors import InputError
 from ojp_sizing.simulation.simulate import Engine, clock_class
 
@@ -44,11 +47,14 @@ class Cores:
     backend: Literal["threading", "loky"]
 
     def map(self, do: Callable[[T], R], tasks: Sequence[T]) -> Iterator[R]:
+        return self._by_threads(do, tasks) if self.backend == "threading" else self._by_processes(do, tasks)
+
+    def _by_threads(self, do: Callable[[T], R], tasks: Sequence[T]) -> Iterator[R]:
         from joblib import Parallel, delayed  # noqa: PLC0415 - only where there is work to share
 
-        # max_nbytes: tasks are pickled, not put into files for the workers to map.
-        parallel = Parallel(self.count, self.backend, return_as="generator", batch_size=1, max_nbytes=None)
-        results = parallel(delayed(do)(task) for task in tasks)
+        results = Parallel(self.count, "threading", return_as="generator", batch_size=1)(
+            delayed(do)(task) for task in tasks
+        )
         try:
             for result in results:  # noqa: UP028 - "yield from" would close them before the warning is caught
                 yield result
@@ -57,6 +63,39 @@ class Cores:
             with catch_warnings(action="ignore"):
                 results.close()
             raise
+
+    def _by_processes(self, do: Callable[[T], R], tasks: Sequence[T]) -> Iterator[R]:
+        from joblib.externals.loky import get_reusable_executor  # noqa: PLC0415
+
+        _start_trackers()
+        # By themselves they end with this process, which may be killed at any instant.
+        executor = get_reusable_executor(self.count, timeout=300, initializer=end_with, initargs=(os.getpid(),))
+        with deaf_to_ctrl_c():
+            futures = [executor.submit(do, task) for task in tasks]
+        try:
+            for future in futures:
+                yield future.result()
+        finally:
+            # Nobody waits for the rest.
+            if not all(future.done() for future in futures):
+                _end(executor)
+
+
+def _start_trackers() -> None:
+    """multiprocessing's helpers, which remove semaphores that are left behind; where something was killed, in silence.
+
+    Not amid the start of the workers: there they would let Ctrl-C through to them.
+    """
+    from multiprocessing import resource_tracker  # noqa: PLC0415
+
+    from joblib.externals.loky.backend import resource_tracker as lokys  # noqa: PLC0415
+
+    sys.warnoptions.append("ignore")  # goes along on their command lines
+    try:
+        resource_tracker.ensure_running()
+        lokys.ensure_running()
+    finally:
+        sys.warnoptions.remove("ignore")
 
 
 @contextmanager
@@ -89,11 +128,18 @@ def workers_for(engine: Engine, count: int | None = None, scheduler: str | None 
 
 @contextmanager
 def _ended_processes() -> Iterator[None]:
-    """joblib keeps its processes for the next work; after an error there is none, and they must not outlive the caller."""
+    """Processes are kept for the next work; after an error there is none, and they must not outlive the caller."""
     try:
         yield
     except BaseException:
         from joblib.externals.loky import get_reusable_executor  # noqa: PLC0415
 
-        get_reusable_executor().shutdown(wait=True, kill_workers=True)
+        _end(get_reusable_executor(reuse=True))
         raise
+
+
+def _end(executor: Any) -> None:
+    """With its processes, amid their work. Its own way of doing so stumbles over what has only just been submitted."""
+    for process in list((executor._processes or {}).values()):
+        process.terminate()
+    executor.shutdown(wait=True)

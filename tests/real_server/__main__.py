@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from functools import partial
 
-from ojp_sizing.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, InputError
+from ojp_sizing.ending import BY_SIGNAL
+from ojp_sizing.errors import EXIT_BAD_INPUT, InputError
 from tests.real_server.experiments import EXPERIMENTS, PARTS, SERVERS, Experiment
 from tests.real_server.processes import interrupts_unwind
 
@@ -35,7 +37,7 @@ def main() -> int:
         print(problem, file=sys.stderr)
         return EXIT_BAD_INPUT
     except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
+        return BY_SIGNAL + signal.SIGINT
     return 0
 
 
