@@ -6,8 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from math import isnan
+from typing import Annotated
 
+from ojp_sizing.bounds import SHARE, Checked, Number
 from ojp_sizing.measurement.intervals import Estimate
+from ojp_sizing.quantities import MOST_SECONDS
 
 
 class Verdict(StrEnum):
@@ -32,19 +35,19 @@ class Situation(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Objectives:
+class Objectives(Checked):
     """Upper limits. Latency is that of the unit of work as the application sees it, less client think time.
 
     In a disruption the percentiles may be ``disruption_factor`` times as large over its whole window, and the steady
-    limits must hold again ``recovery_s`` after its end.
+    limits must hold again ``recovery_s`` after its end: that is judged within half of it, over up to 20 s.
     """
 
-    fast_p99_s: float = 0.050
-    slow_p99_s: float = 2.0
-    failed_share: float = 0.001
-    disruption_factor: float = 2.0
-    disruption_failed_share: float = 0.01
-    recovery_s: float = 60.0
+    fast_p99_s: Annotated[float, Number(0.0, MOST_SECONDS, "s")] = 0.050
+    slow_p99_s: Annotated[float, Number(0.0, MOST_SECONDS, "s")] = 2.0
+    failed_share: Annotated[float, SHARE] = 0.001
+    disruption_factor: Annotated[float, Number(1.0, 1000.0)] = 2.0
+    disruption_failed_share: Annotated[float, SHARE] = 0.01
+    recovery_s: Annotated[float, Number(45.0, MOST_SECONDS, "s")] = 60.0
 
 
 @dataclass(frozen=True, slots=True)

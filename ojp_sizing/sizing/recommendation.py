@@ -8,13 +8,14 @@ from math import ceil, inf
 
 from ojp_sizing.demand.reading import read_workload
 from ojp_sizing.demand.workload import Lane, Workload
-from ojp_sizing.deployment.constants import Constants, default_constants
+from ojp_sizing.deployment.constants import Constants, check_constants, default_constants
 from ojp_sizing.deployment.deployment import DEFAULT_VERSION, Database, Deployment, describe
 from ojp_sizing.deployment.ledger import connections_at_most
 from ojp_sizing.deployment.rules import Finding, Subject, check_version, warnings_of
 from ojp_sizing.errors import InputError
 from ojp_sizing.measurement.objectives import Objectives, Situation, Verdict
 from ojp_sizing.simulation.simulate import Engine, clock_class
+from ojp_sizing.sizing.arguments import checked
 from ojp_sizing.sizing.candidates import MOST_REPLICAS, Demand, candidates, constants_of, cost_cores
 from ojp_sizing.sizing.evaluate import Bench, Evaluation, evaluations, situations_with
 from ojp_sizing.sizing.resources import Resources, memory_of, request_cores
@@ -253,6 +254,14 @@ def size(
     time, and for a server version that isn't modelled.
     """
     work = read_workload(workload) if isinstance(workload, str) else workload
+    (
+        work, peak_rps, database, objectives, seed, engine, least_replicas, most_replicas, constants, warm_pools, budget_s,
+        also, workers, scheduler,
+    ) = checked(
+        workload=work, peak_rps=peak_rps, database=database, objectives=objectives, seed=seed, engine=engine,
+        least_replicas=least_replicas, most_replicas=most_replicas, constants=constants, warm_pools=warm_pools,
+        budget_s=budget_s, also=also, workers=workers, scheduler=scheduler,
+    )  # fmt: skip
     constants = constants or constants_of(work)
     check_version(version, most_replicas)
     objectives = objectives or Objectives()
@@ -308,6 +317,11 @@ def check(
     rule refuses it, and for limits below the bare service time.
     """
     work = read_workload(workload) if isinstance(workload, str) else workload
+    work, peak_rps, deployment, objectives, seed, engine, also, workers, scheduler = checked(
+        workload=work, peak_rps=peak_rps, deployment=deployment, objectives=objectives, seed=seed, engine=engine,
+        also=also, workers=workers, scheduler=scheduler,
+    )  # fmt: skip
+    check_constants(deployment.constants, "deployment.constants")
     objectives = objectives or Objectives()
     if warnings is None:
         warnings = warnings_of(Subject(deployment))

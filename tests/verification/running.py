@@ -144,7 +144,7 @@ def run_customers(
         rows=queue.station is Station.CPU,
         texts=queue.station is Station.SLOTS,
     )
-    outcomes = simulate(trace, deployment_for(queue), engine=engine, sample_every_s=1e12)
+    outcomes = simulate(trace, deployment_for(queue), engine=engine, sample_every_s=1e12, tail_s=0.0)
     return Customers(arrival_s, service_s, outcomes.latency_s, outcomes.outcome, slow)
 
 
