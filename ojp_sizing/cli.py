@@ -21,6 +21,9 @@ from ojp_sizing.errors import (
     InputError,
 )
 
+#: What was typed is repeated up to so many characters.
+MOST_SAID = 400
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -358,10 +361,17 @@ def _guarded(run: Callable[[], Any]) -> None:
     except KeyboardInterrupt:
         _leave("ojp-size: interrupted; no file was written", EXIT_INTERRUPTED)
     except click.ClickException as error:
-        _leave(f"ojp-size: {error.format_message()} Try 'ojp-size --help'.", EXIT_BAD_INPUT)
+        _leave(f"ojp-size: {told(error)}", EXIT_BAD_INPUT)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         os._exit(0)
+
+
+def told(error: click.ClickException) -> str:
+    """A refusal of click's in one line, which can't steer the terminal whatever was typed."""
+    message = " ".join(error.format_message()[:MOST_SAID].split())
+    plain = "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in message)
+    return f"{plain} Try 'ojp-size --help'."
 
 
 def _leave(line: str, code: int) -> None:

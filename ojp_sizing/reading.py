@@ -44,6 +44,8 @@ MOST_FILE_BYTES = 2**20
 MOST_DEPTH = 20
 MOST_NODES = 50_000
 MOST_ENTRIES = 1000
+#: Longer paths are told shortened.
+MOST_PATH = 500
 
 # --- files -> text ---------------------------------------------------------------------------------------------------
 
@@ -52,7 +54,7 @@ def read_text(
     path: Path, mend_missing: str = "check the path", most_bytes: int = MOST_FILE_BYTES, encoding: str = "utf-8-sig"
 ) -> tuple[str, str]:
     """The text of a regular UTF-8 file, and how to name it in messages; a file above the limit is refused unread."""
-    place = str(path) if str(path).isprintable() else shown(str(path))
+    place = str(path) if str(path).isprintable() and len(str(path)) <= MOST_PATH else shown(str(path))
     try:
         if path.is_dir():
             raise InputError(place, "is a directory", "name a file")

@@ -114,7 +114,7 @@ class Database(Checked):
     """Cores at which statements run without sharing, and the connections that may be open (inf: not stated)."""
 
     cores: Annotated[float, Number(0.0, MOST_CORES, "cores", above=True, infinite=True)] = inf
-    max_connections: Annotated[float, Number(1, 1_000_000, "connections", infinite=True)] = inf
+    max_connections: Annotated[float, Number(0, 1_000_000, "connections", infinite=True)] = inf
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,13 +33,18 @@ def _error(directory: Path, error: OSError) -> InputError:
 
 def check_target(directory: Path) -> None:
     """The directory, or the nearest one above it that exists, must be one that we may write into."""
-    for existing in (directory, *directory.parents):
-        if existing.is_dir():
-            if not os.access(existing, os.W_OK | os.X_OK):
-                raise InputError(_PLACE, f"{shown(str(existing))} is not writable", "choose another directory")
-            return
-        if os.path.lexists(existing):
-            raise InputError(_PLACE, f"{shown(str(existing))} is not a directory", "choose another directory")
+    if "\0" in str(directory):
+        raise InputError(_PLACE, f"{shown(str(directory))} is not the name of a directory", "choose another directory")
+    try:
+        for existing in (directory, *directory.parents):
+            if existing.is_dir():
+                if not os.access(existing, os.W_OK | os.X_OK):
+                    raise InputError(_PLACE, f"{shown(str(existing))} is not writable", "choose another directory")
+                return
+            if os.path.lexists(existing):
+                raise InputError(_PLACE, f"{shown(str(existing))} is not a directory", "choose another directory")
+    except OSError as error:  # a name that is too long, for one
+        raise _error(directory, error) from error
 
 
 def _planned(path: Path, content: bytes) -> Written:
