@@ -22,7 +22,6 @@
 # before you rely on the answer.
 
 # %%
-import numpy as np
 import pandas as pd
 import plotly.io
 
@@ -161,9 +160,8 @@ latency_against_demand(points, answer.objectives, sized_rate=UNITS_PER_S)
 # This is one run with a chance of its own, not the mean over runs that was judged above.
 
 # %%
-seed = np.random.SeedSequence(SEED)
-update = ojp.sample_rolling_update(deployment, 10.0, np.random.default_rng(seed))
-trace = ojp.sample_trace(workload, UNITS_PER_S, 60.0 * deployment.replicas, seed)
+update = ojp.sample_rolling_update(deployment, 10.0, SEED)
+trace = ojp.sample_trace(workload, UNITS_PER_S, 60.0 * deployment.replicas, SEED)
 run = ojp.simulate(trace, deployment, update, recovery_s=30.0)
 rolling_update_over_time(run, deployment, update, objectives=answer.objectives)
 

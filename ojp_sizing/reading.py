@@ -11,8 +11,9 @@ import difflib
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, PlainValidator, ValidationError, model_validator
 from ruamel.yaml import YAML
@@ -26,6 +27,7 @@ from ruamel.yaml.events import (
     ScalarEvent,
 )
 
+from ojp_sizing.bounds import LINE, MOST_NAME, MOST_TIME_S, NAME, bound_of, told_as
 from ojp_sizing.deployment.constants import WORKLOAD_FIELDS, constant_table, parse_constant
 from ojp_sizing.errors import InputError
 from ojp_sizing.quantities import (
@@ -42,9 +44,8 @@ MOST_FILE_BYTES = 2**20
 MOST_DEPTH = 20
 MOST_NODES = 50_000
 MOST_ENTRIES = 1000
-MOST_NAME = 64
-MOST_LINE = 1000
-MOST_TIME_S = 3600.0
+#: Longer paths are told shortened.
+MOST_PATH = 500
 
 # --- files -> text ---------------------------------------------------------------------------------------------------
 
@@ -53,7 +54,7 @@ def read_text(
     path: Path, mend_missing: str = "check the path", most_bytes: int = MOST_FILE_BYTES, encoding: str = "utf-8-sig"
 ) -> tuple[str, str]:
     """The text of a regular UTF-8 file, and how to name it in messages; a file above the limit is refused unread."""
-    place = str(path) if str(path).isprintable() else shown(str(path))
+    place = str(path) if str(path).isprintable() and len(str(path)) <= MOST_PATH else shown(str(path))
     try:
         if path.is_dir():
             raise InputError(place, "is a directory", "name a file")
@@ -187,22 +188,12 @@ def text_of(value: object) -> str:
 
 def name_of(value: object) -> str:
     """1 to 64 printable characters."""
-    text = text_of(value)
-    if not (1 <= len(text) <= MOST_NAME and text.isprintable() and text == text.strip()):
-        raise InputError(
-            "",
-            f"{shown(text)} is not a name",
-            f"write 1 to {MOST_NAME} printable characters without a blank at either end",
-        )
-    return text
+    return NAME.take(text_of(value), "")
 
 
 def line_of(value: object) -> str:
     """One line of printable text; line breaks count as blanks."""
-    text = re.sub(r"\s*\n\s*", " ", text_of(value).strip())
-    if len(text) > MOST_LINE or not text.isprintable():
-        raise InputError("", f"{shown(text)} is not a line of text", f"write up to {MOST_LINE} printable characters")
-    return text
+    return LINE.take(re.sub(r"\s*\n\s*", " ", text_of(value).strip()), "")
 
 
 def flag_of(value: object) -> bool:
@@ -228,9 +219,17 @@ def whole_number(least: int, most: int) -> PlainValidator:
     return PlainValidator(lambda value: parse_whole(text_of(value), "", least, most))
 
 
-def plain_number(most: float) -> PlainValidator:
-    """Reads a number from 0 to ``most``."""
-    return PlainValidator(lambda value: parse_number(text_of(value), "", most))
+def number_of(kind: type, name: str) -> PlainValidator:
+    """Reads a number by the bound that is declared beside this field; times have a unit, shares may be in %."""
+    bound = bound_of(kind, name)
+    if bound.whole:
+        return whole_number(bound.least, bound.most)
+    if bound.unit == "share":
+        return PlainValidator(fraction_of)
+    parse = parse_duration if bound.unit == "s" else parse_number
+    return PlainValidator(
+        lambda value: parse(text_of(value), "", min(bound.most, MOST_TIME_S if bound.unit == "s" else inf))
+    )
 
 
 def constants_of(value: object) -> tuple[tuple[str, float], ...]:
@@ -272,6 +271,16 @@ class Edge(BaseModel):
             if key not in known:
                 raise InputError(join_path("", key), "unknown key", did_you_mean(key, known))
         return {key: value for key, value in data.items() if value is not None}
+
+    @model_validator(mode="after")
+    def _can_be_made(self) -> Self:
+        """The bounds are those of the value that the mapping stands for; the keys are its fields without their unit."""
+        with told_as(lambda field: field.removesuffix("_s")):
+            self.made()
+        return self
+
+    def made(self) -> object:
+        """The value that it stands for, if it is one of its own. Raises InputError at ``Class.field``."""
 
 
 def did_you_mean(word: str, known: Sequence[str]) -> str:

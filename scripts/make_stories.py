@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.random import SeedSequence, default_rng
 from numpy.typing import NDArray
 
 import ojp_sizing as ojp
@@ -17,7 +16,7 @@ from ojp_sizing.deployment.disruption import DatabaseTrouble
 from tests.verification.page import COLOURS, Drawing, table
 
 ROOT = Path(__file__).resolve().parent.parent
-SEED = SeedSequence(1)
+SEED = 1
 #: When the trouble of every story begins (s).
 BEGIN_S = 10.0
 
@@ -66,7 +65,9 @@ def convoy() -> list[Run]:
     for threads in (200, 500):
         server = ojp.ServerSettings(thread_pool_size=threads, segregation=False)
         deployment = ojp.Deployment(1, 4.0, ojp.ClientPool(20, 20), server, ojp.Database(cores=32))
-        runs.append(Run(f"threadPoolSize {threads}", ojp.simulate(trace, deployment, trouble, recovery_s=1e6)))
+        runs.append(
+            Run(f"threadPoolSize {threads}", ojp.simulate(trace, deployment, trouble, recovery_s=1e6, tail_s=0.0))
+        )
     return runs
 
 
@@ -82,7 +83,7 @@ def classifier() -> list[Run]:
     }
     deployment = ojp.Deployment(1, 4.0, ojp.ClientPool(7, 7), database=ojp.Database(cores=32))
     return [
-        Run(name, ojp.simulate(trace, replace(deployment, server=server), trouble, recovery_s=1e6))
+        Run(name, ojp.simulate(trace, replace(deployment, server=server), trouble, recovery_s=1e6, tail_s=0.0))
         for name, server in variants.items()
     ]
 
@@ -97,8 +98,8 @@ def rolling() -> list[Run]:
         deployment = ojp.Deployment(
             replicas, cores, ojp.ClientPool(pool, 5), server, ojp.Database(cores=32), warm_pools=warm
         )
-        update = ojp.sample_rolling_update(deployment, BEGIN_S, default_rng(SEED))
-        outcomes = ojp.simulate(trace, deployment, update, recovery_s=30)
+        update = ojp.sample_rolling_update(deployment, BEGIN_S, SEED)
+        outcomes = ojp.simulate(trace, deployment, update, recovery_s=30, tail_s=0.0)
         runs.append(Run(f"{replicas} replicas, maximumPoolSize {pool}{', warm pools' * warm}", outcomes))
     return runs
 

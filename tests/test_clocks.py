@@ -66,7 +66,8 @@ def some_workload(rng: Generator) -> Workload:
         UnitOfWork("framework", 0.5, ("mark", "keyed"), calls=2),
         *([UnitOfWork("distributed", 1, ("point", "mark"), xa=True)] if rng.random() < 0.5 else []),
     )
-    clients = Clients(int(rng.integers(1, 4)), int(rng.integers(4, 40)), int(rng.choice([1, 1, 2])))
+    jvms = int(rng.integers(1, 4))
+    clients = Clients(jvms, int(rng.integers(4, 40)), min(jvms, int(rng.choice([1, 1, 2]))))
     network = Network(float(rng.choice([0.0, 0.00025, 0.003])), 0.5)
     return Workload("some", statements, units, clients=clients, network=network)
 

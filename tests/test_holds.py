@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.random import SeedSequence, default_rng
+from ojp_sizing.sizing.candidates import Demand, candidates
+from ojp_sizing.sizing.search import Rejection
 from rich.console import Console
 from scipy import integrate, stats
 from worlds import Unit, deployment_of, lost, no_cost, select, trace_of, update
@@ -27,10 +29,8 @@ from ojp_sizing.report.terminal import print_judged
 from ojp_sizing.report.words import finding
 from ojp_sizing.simulation.outcomes import LONG_THINK_S
 from ojp_sizing.simulation.simulate import Engine, simulate
-from ojp_sizing.sizing.candidates import Demand, candidates
 from ojp_sizing.sizing.evaluate import Evaluation, SituationResult, Task, run_task
 from ojp_sizing.sizing.recommendation import Judged, check, size
-from ojp_sizing.sizing.search import Rejection
 from ojp_sizing.theory.offered import (
     LEAD_S,
     MOST_LEAD_S,

@@ -39,7 +39,8 @@ def workloads(draw: st.DrawFn) -> Workload:
         )
         for i, kind in enumerate(draw(st.lists(st.sampled_from(["plain", "transaction", "xa"]), min_size=1, max_size=3)))
     )  # fmt: skip
-    clients = Clients(draw(st.integers(1, 4)), draw(st.integers(1, 30)), draw(st.integers(1, 3)))
+    jvms = draw(st.integers(1, 4))
+    clients = Clients(jvms, draw(st.integers(1, 30)), draw(st.integers(1, min(jvms, 3))))
     return Workload("w", statements, units, clients=clients, network=Network(draw(st.sampled_from([0.0, 0.001])), 0.5))
 
 

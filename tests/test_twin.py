@@ -30,7 +30,7 @@ def told(request: pytest.FixtureRequest) -> tuple[Scenario, Cluster]:
 def test_clocks_agree_with_idiomatic_simpy(told: tuple[Scenario, Cluster], engine: Engine) -> None:
     _, twin = told
     # Each sample brings the sharing of CPU to the present, which rounds once more.
-    outcomes = simulate(twin.trace, twin.deployment, engine=engine, sample_every_s=10 * DURATION_S)
+    outcomes = simulate(twin.trace, twin.deployment, engine=engine, sample_every_s=10 * DURATION_S, tail_s=0.0)
     np.testing.assert_array_equal(outcomes.outcome, twin.outcome)
     np.testing.assert_array_equal(outcomes.latency_s, twin.latency_s)
 

@@ -14,7 +14,6 @@ from numpy.random import SeedSequence
 
 from ojp_sizing.demand.arrivals import Bursts, Closed, DailyProfile, Poisson, Replay
 from ojp_sizing.demand.reading import (
-    normalised_sql,
     parse_workload,
     preset_names,
     read_workload,
@@ -30,6 +29,7 @@ from ojp_sizing.demand.workload import (
     StatementClass,
     UnitOfWork,
     Workload,
+    normalised_sql,
 )
 from ojp_sizing.errors import InputError
 
@@ -154,7 +154,10 @@ def test_the_arrivals_of_the_manual(tmp_path: Path) -> None:
     read = [parse_workload(base + snippet, "docs/workload.md", tmp_path) for snippet in snippets]
     kinds = [type(workload.arrivals) for workload in read]
     assert kinds == [Bursts, DailyProfile, Replay, Closed, Poisson]
-    assert read[2].arrivals == Replay("monday.csv", pytest.approx((0.0, 0.081, 0.167), abs=1e-6), (0, 1, 0), (0, 3, 1))
+    replay = read[2].arrivals
+    assert isinstance(replay, Replay)
+    assert replay.at_s == pytest.approx((0.0, 0.081, 0.167), abs=1e-6)
+    assert (replay.file, replay.units, replay.jvms) == ("monday.csv", (0, 1, 0), (0, 3, 1))
     assert read[-1].patience == Patience(5.0, 2, 0.1, 2.0)
     for workload in (read[0], read[1], read[3]):
         trace = sample_trace(workload, 500.0, 30.0, SeedSequence(1))

@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import ceil, floor, sqrt
+from typing import Annotated
 
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from ojp_sizing.bounds import LINE, SHARE, TIME, Checked, Number
 from ojp_sizing.errors import InputError
 from ojp_sizing.quantities import format_duration, format_rate
 
@@ -31,16 +33,24 @@ class Poisson:
 
 
 @dataclass(frozen=True, slots=True)
-class Bursts:
+class Bursts(Checked):
     """A two-state Markov-modulated Poisson process: calm and burst, each lasting an exponential time.
 
     A burst lasts ``mean_s`` in the mean and bursts take up ``share`` of the time (0 to 1, both exclusive). ``dispersion``
     is the limiting index of dispersion of counts, Var N(t) / E N(t) for large t: 1 for Poisson. The rate is the mean.
     """
 
-    dispersion: float
-    mean_s: float
-    share: float
+    dispersion: Annotated[float, Number(0.0, 1e6)]
+    mean_s: Annotated[float, TIME]
+    share: Annotated[float, SHARE]
+
+    def agree(self) -> None:
+        if self.dispersion < 1:
+            raise self.refuse("dispersion", "below 1 nothing bursts", "write 1 (Poisson) or more")
+        if self.mean_s == 0:
+            raise self.refuse("mean_s", "a mean of 0", "write 1us or more")
+        if not 0 < self.share < 1:
+            raise self.refuse("share", "bursts never or always", "write more than 0 and less than 1")
 
     def rates(self, rate: float) -> tuple[float, float]:
         """``(in a burst, in calm)`` for this mean rate. Raises InputError where calm would need a rate below 0.
@@ -64,14 +74,24 @@ class Bursts:
 
 
 @dataclass(frozen=True, slots=True)
-class DailyProfile:
+class DailyProfile(Checked):
     """Poisson arrivals at a rate that changes over the day, linearly between ``points``: (seconds of the day, factor).
 
     Points are in order; the day is a circle. The highest factor is 1, and the rate is that of the peak. A run is a
     window of the day around the first of its highest points.
     """
 
-    points: tuple[tuple[float, float], ...]
+    points: tuple[tuple[Annotated[float, Number(0.0, DAY_S, "s")], Annotated[float, SHARE]], ...]
+
+    def agree(self) -> None:
+        if not self.points or any(a[0] >= b[0] for a, b in zip(self.points, self.points[1:], strict=False)):
+            mend = "write (seconds of the day, factor) in the order of the day, each time once"
+            raise self.refuse("points", "no points, or not in order", mend)
+        if self.points[-1][0] >= DAY_S:
+            raise self.refuse("points", "a day ends before 86,400 s", "write 0 for midnight")
+        highest = max(factor for _, factor in self.points)
+        if highest != 1:
+            raise self.refuse("points", f"the highest factor is {highest:.7g}, not 1", "divide each factor by it")
 
     def factor(self, time_s: Times) -> Times:
         """The part of the peak rate at these seconds of the day."""
@@ -97,6 +117,26 @@ class Replay:
     units: tuple[int, ...] = field(default=(), repr=False)
     jvms: tuple[int, ...] = field(default=(), repr=False)
 
+    def __post_init__(self) -> None:
+        """Its columns are long, and are looked at as arrays."""
+        LINE.take(self.file, "Replay.file")
+        times = _column(self.at_s, "at_s", np.float64)
+        if (
+            len(times) < 2
+            or times[0] < 0
+            or not np.isfinite(times).all()
+            or (np.diff(times) < 0).any()
+            or times[0] == times[-1]
+        ):
+            mend = "write seconds since the first arrival, ascending"
+            raise InputError("Replay.at_s", "not the instants of a recording", mend)
+        for name in ("units", "jvms"):
+            numbers = _column(getattr(self, name), name, np.int64)
+            if len(numbers) and (len(numbers) != len(times) or numbers.min() < 0):
+                raise InputError(
+                    f"Replay.{name}", "not a number for each arrival", f"write {len(times):,} from 0 on, or none"
+                )
+
     @property
     def peak(self) -> float:
         """Arrivals per second of the busiest minute, or of the whole if that is shorter."""
@@ -105,14 +145,19 @@ class Replay:
 
 
 @dataclass(frozen=True, slots=True)
-class Closed:
+class Closed(Checked):
     """A finite number of clients, each with one unit under way at most and an exponential pause before the next.
 
     The rate is what they would send if answers took no time: clients / mean pause. Without ``pause_s`` all the workload's
     client threads take part, and the pause follows; with it, as many threads of each JVM as the rate then takes.
     """
 
-    pause_s: float | None = None
+    pause_s: Annotated[float, TIME] | None = None
+
+    def agree(self) -> None:
+        if self.pause_s == 0:
+            mend = "write 1us or more, or leave it out: it then follows from the clients and the rate"
+            raise self.refuse("pause_s", "clients without a pause have no rate", mend)
 
     def population(self, rate: float, jvms: int, threads: int) -> tuple[int, float]:
         """``(threads of each JVM, mean pause in s)``. Raises InputError where there are too few threads.
@@ -131,6 +176,17 @@ class Closed:
                 )
             threads = max(1, -(-wanted // jvms))
         return threads, jvms * threads / rate
+
+
+def _column(values: tuple[float, ...], name: str, kind: type[np.generic]) -> NDArray[np.generic]:
+    """A column of a recording as an array. Raises InputError where it holds something else."""
+    try:
+        column = np.array(values)
+    except (ValueError, TypeError, OverflowError):
+        column = np.array("")
+    if not isinstance(values, tuple) or column.ndim != 1 or not (column.size == 0 or np.can_cast(column.dtype, kind)):
+        raise InputError(f"Replay.{name}", "not a tuple of numbers", "write one for each arrival")
+    return column.astype(kind)
 
 
 Arrivals = Poisson | Bursts | DailyProfile | Replay | Closed

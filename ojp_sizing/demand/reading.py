@@ -4,17 +4,31 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, PlainValidator, ValidationError, model_validator
 
+from ojp_sizing.bounds import take_path, told_as
 from ojp_sizing.data_files import data_path
 from ojp_sizing.demand.arrivals import Arrivals, Bursts, Closed, DailyProfile, Poisson, Replay
 from ojp_sizing.demand.recording import MOST_RECORDING_BYTES, parse_recording
-from ojp_sizing.demand.workload import Clients, Duration, Lane, Network, Patience, StatementClass, UnitOfWork, Workload
+from ojp_sizing.demand.workload import (
+    MOST_STEPS,
+    SQL,
+    STEPS,
+    Clients,
+    Duration,
+    Lane,
+    Network,
+    Patience,
+    StatementClass,
+    UnitOfWork,
+    Workload,
+    check_whole,
+)
 from ojp_sizing.deployment.constants import constant_table
 from ojp_sizing.errors import InputError
 from ojp_sizing.quantities import format_duration, format_number, parse_fraction, parse_whole, shown
@@ -24,55 +38,43 @@ from ojp_sizing.reading import Fraction as _Fraction
 from ojp_sizing.reading import Line as _Line
 from ojp_sizing.reading import Name as _Name
 from ojp_sizing.reading import Time as _Time
-from ojp_sizing.reading import at as _at
 from ojp_sizing.reading import did_you_mean as _did_you_mean
 from ojp_sizing.reading import flag_of as _flag
 from ojp_sizing.reading import input_error as _input_error
 from ojp_sizing.reading import join_path as _join
 from ojp_sizing.reading import line_of as _line
 from ojp_sizing.reading import name_of as _name
-from ojp_sizing.reading import plain_number as _number
+from ojp_sizing.reading import number_of as _number_of
 from ojp_sizing.reading import text_of as _text
-from ojp_sizing.reading import whole_number as _whole
 from ojp_sizing.reading import yaml_text as _yaml_text
-
-MOST_SQL_BYTES = 64 * 1024
-SHARE_TOLERANCE = 1e-6
 
 # --- mappings and text -> checked values ----------------------------------------------------------------------------
 
 
 def _sql(value: object) -> str:
-    text = _text(value)
-    if not text.strip():
-        raise InputError("", "the SQL text is empty", "write the statement as the application sends it")
-    try:
-        size = len(text.encode())
-    except UnicodeEncodeError as error:
-        raise InputError("", "the SQL text is not Unicode", "remove the lone surrogate") from error
-    if size > MOST_SQL_BYTES:
-        raise InputError("", f"the SQL text has {size:,} bytes", f"shorten it to {MOST_SQL_BYTES:,} at most")
-    return text
+    return SQL.take(_text(value), "")
 
 
 def _steps(value: object) -> tuple[str, ...] | int:
-    """The statements of a unit: a number to draw, or the names in order."""
     if not isinstance(value, list):
-        return parse_whole(_text(value), "", least=1, most=MOST_ENTRIES)
-    if not 1 <= len(value) <= MOST_ENTRIES:
-        raise InputError("", f"a list of {len(value)} statements", f"name 1 to {MOST_ENTRIES}")
+        return parse_whole(_text(value), "", least=1, most=MOST_STEPS)
+    if len(value) > MOST_STEPS:
+        return STEPS.take(value, "")
     return tuple(_name(item) for item in value)
 
 
 class _Duration(_Edge):
     mean: _Time
-    cv: Annotated[float, _number(100.0)] = 1.0
+    cv: Annotated[float, _number_of(Duration, "cv")] = 1.0
     family: Literal["lognormal", "exponential", "constant"] | None = None
 
     @model_validator(mode="before")
     @classmethod
     def _short_form(cls, data: object) -> object:
         return {"mean": data} if isinstance(data, str) else data
+
+    def made(self) -> Duration:
+        return self.duration("lognormal")
 
     def duration(self, family: Literal["lognormal", "exponential"]) -> Duration:
         return Duration(self.mean, self.cv, self.family or (family if self.mean else "constant"))
@@ -84,14 +86,14 @@ class _Statement(_Edge):
     kind: Literal["read", "write", "batch", "call"]
     database_time: _Duration
     share: _Fraction = 0.0
-    rows: Annotated[int, _whole(0, 1_000_000)] = 1
+    rows: Annotated[int, _number_of(StatementClass, "rows")] = 1
     lane: Lane | None = None
     error_share: _Fraction = 0.0
     session: Annotated[bool, PlainValidator(_flag)] = False
-    additions: Annotated[int, _whole(0, 1000)] = 0
-    fetches: Annotated[int, _whole(0, 10_000)] = 0
+    additions: Annotated[int, _number_of(StatementClass, "additions")] = 0
+    fetches: Annotated[int, _number_of(StatementClass, "fetches")] = 0
 
-    def statement(self) -> StatementClass:
+    def made(self) -> StatementClass:
         return StatementClass(
             self.name,
             self.sql,
@@ -113,10 +115,10 @@ class _Unit(_Edge):
     statements: Annotated[tuple[str, ...] | int, PlainValidator(_steps)] = 1
     transaction: Annotated[bool, PlainValidator(_flag)] = False
     think: _Duration = _Duration(mean=format_duration(constant_table()["think_s"].value))  # type: ignore[arg-type]  # text
-    calls: Annotated[int, _whole(0, 1000)] = 0
+    calls: Annotated[int, _number_of(UnitOfWork, "calls")] = 0
     xa: Annotated[bool, PlainValidator(_flag)] = False
 
-    def unit(self) -> UnitOfWork:
+    def made(self) -> UnitOfWork:
         think = self.think.duration("exponential")
         return UnitOfWork(self.name, self.share, self.statements, self.transaction, think, self.calls, self.xa)
 
@@ -136,10 +138,8 @@ def _profile(value: object) -> tuple[tuple[float, float], ...]:
         if not isinstance(factor, str):
             raise InputError(_join("", key), "empty or not a single value", "write a factor from 0 to 1")
         points.append((60.0 * (60 * int(key[:2]) + int(key[3:])), parse_fraction(factor, _join("", key))))
-    highest = max(factor for _, factor in points)
-    if highest != 1:
-        raise InputError("", f"the highest factor is {highest:.7g}, not 1", "divide each factor by it")
-    return tuple(sorted(points))
+    with told_as(lambda field: ""):
+        return DailyProfile(tuple(sorted(points))).points
 
 
 def _file(value: object) -> str:
@@ -150,13 +150,19 @@ def _file(value: object) -> str:
 
 
 class _Bursts(_Edge):
-    dispersion: Annotated[float, _number(1e6)]
+    dispersion: Annotated[float, _number_of(Bursts, "dispersion")]
     mean: _Time
     share: _Fraction
+
+    def made(self) -> Bursts:
+        return Bursts(self.dispersion, self.mean, self.share)
 
 
 class _Closed(_Edge):
     pause: _Time | None = None
+
+    def made(self) -> Closed:
+        return Closed(self.pause)
 
 
 class _Poisson(_Edge):
@@ -184,22 +190,22 @@ class _Arrivals(_Edge):
             raise InputError("", "not one kind of arrivals", "write bursts, profile, replay or closed, with its value")
         return data
 
-    def arrivals(self) -> Arrivals:
+    def made(self) -> Arrivals:
         if self.bursts is not None:
-            return Bursts(self.bursts.dispersion, self.bursts.mean, self.bursts.share)
+            return self.bursts.made()
         if self.closed is not None:
-            return Closed(self.closed.pause)
+            return self.closed.made()
         return Poisson() if self.profile is None else DailyProfile(self.profile)
 
 
 class _Clients(_Edge):
-    jvms: Annotated[int, _whole(1, 10_000)] = Clients().jvms
-    threads: Annotated[int, _whole(1, 100_000)] = Clients().threads
-    pools: Annotated[int, _whole(1, 100)] = Clients().pools
+    jvms: Annotated[int, _number_of(Clients, "jvms")] = Clients().jvms
+    threads: Annotated[int, _number_of(Clients, "threads")] = Clients().threads
+    pools: Annotated[int, _number_of(Clients, "pools")] = Clients().pools
     timeout: _Time | None = None
-    retries: Annotated[int, _whole(0, 10)] = Patience().retries
+    retries: Annotated[int, _number_of(Patience, "retries")] = Patience().retries
     back_off: _Time = Patience().back_off_s
-    factor: Annotated[float, _number(10.0)] = Patience().factor
+    factor: Annotated[float, _number_of(Patience, "factor")] = Patience().factor
 
     @model_validator(mode="after")
     def _used(self) -> Self:
@@ -208,14 +214,20 @@ class _Clients(_Edge):
                 raise InputError(key, "without retries it does nothing", "write for example 'retries: 2', or remove it")
         return self
 
-    def patience(self) -> Patience:
+    def made(self) -> tuple[Clients, Patience]:
         timeout_s = math.inf if self.timeout is None else self.timeout
-        return Patience(timeout_s, self.retries, self.back_off, self.factor)
+        return (
+            Clients(self.jvms, self.threads, self.pools),
+            Patience(timeout_s, self.retries, self.back_off, self.factor),
+        )
 
 
 class _Network(_Edge):
     one_way: _Time = Network().one_way_s
-    sigma: Annotated[float, _number(5.0)] = Network().sigma
+    sigma: Annotated[float, _number_of(Network, "sigma")] = Network().sigma
+
+    def made(self) -> Network:
+        return Network(self.one_way, self.sigma)
 
 
 class _Workload(_Edge):
@@ -229,125 +241,23 @@ class _Workload(_Edge):
     network: _Network = _Network()
     constants: SetConstants = ()
 
-    def workload(self) -> Workload:
+    def made(self) -> Workload:
         """All but a recording of arrivals."""
-        return Workload(
+        clients, patience = self.clients.made()
+        workload = Workload(
             name=self.name,
-            statements=tuple(s.statement() for s in self.statements),
-            units=tuple(u.unit() for u in self.units),
+            statements=tuple(s.made() for s in self.statements),
+            units=tuple(u.made() for u in self.units),
             description=self.description,
             source=self.source,
-            arrivals=self.arrivals.arrivals(),
-            clients=Clients(self.clients.jvms, self.clients.threads, self.clients.pools),
-            network=Network(self.network.one_way, self.network.sigma),
-            patience=self.clients.patience(),
+            arrivals=self.arrivals.made(),
+            clients=clients,
+            network=self.network.made(),
+            patience=patience,
             constants=self.constants,
         )
-
-
-# --- checks across fields -------------------------------------------------------------------------------------------
-
-
-def normalised_sql(sql: str) -> str:
-    """The text that OJP hashes: lower case, trimmed, white space collapsed (reference section 3.1)."""
-    # Java's trim() takes off every character up to the blank, its \s matches these six.
-    trimmed = sql.lower().strip("".join(map(chr, range(0x21))))
-    return re.sub(r"[ \t\n\v\f\r]+", " ", trimmed)
-
-
-def _check_unlike(values: Iterable[str], path: Callable[[int], str], place: str, what: str, mend: str) -> None:
-    first: dict[str, int] = {}
-    for index, value in enumerate(values):
-        if value in first:
-            raise InputError(_at(place, path(index)), f"the same {what} as {path(first[value])}", mend)
-        first[value] = index
-
-
-def _check_sum(shares: Iterable[float], place: str, path: str) -> None:
-    total = math.fsum(shares)
-    if abs(total - 1) > SHARE_TOLERANCE:
-        raise InputError(_at(place, path), f"the shares add up to {total:.7g}, not 1", "divide each share by that sum")
-
-
-def _check(workload: Workload, place: str) -> None:
-    statements, units = workload.statements, workload.units
-    rename = "give each its own name"
-    _check_unlike((s.name for s in statements), "statements[{}].name".format, place, "name", rename)
-    _check_unlike((u.name for u in units), "units[{}].name".format, place, "name", rename)
-    merge = "merge the two: OJP tells statements apart by this text alone, whatever its case and white space"
-    _check_unlike((normalised_sql(s.sql) for s in statements), "statements[{}].sql".format, place, "SQL text", merge)
-    for index, statement in enumerate(statements):
-        _check_time(statement.database_time, _at(place, f"statements[{index}].database_time"), least="1us")
-        _check_kind(statement, _at(place, f"statements[{index}]"))
-    for index, unit in enumerate(units):
-        _check_time(unit.think, _at(place, f"units[{index}].think"))
-        if unit.xa and unit.transaction:
-            mend = "an XA unit is a transaction already: remove 'transaction'"
-            raise InputError(_at(place, f"units[{index}].xa"), "xa and transaction exclude each other", mend)
-    _check_sum((u.share for u in units), place, "units[].share")
-    _check_steps(workload, place)
-    _check_arrivals(workload.arrivals, _at(place, "arrivals"))
-    _check_clients(workload, _at(place, "clients"))
-
-
-def _check_kind(statement: StatementClass, place: str) -> None:
-    """What only one kind of statement has."""
-    if statement.kind == "batch" and not statement.additions:
-        raise InputError(f"{place}.additions", "a batch of 0 additions", "write 1 to 1000")
-    for key, kind in (("additions", "batch"), ("session", "write"), ("fetches", "read")):
-        if getattr(statement, key) and statement.kind != kind:
-            raise InputError(f"{place}.{key}", f"a {statement.kind} has none", f"remove it, or write 'kind: {kind}'")
-
-
-def _check_arrivals(arrivals: Arrivals, place: str) -> None:
-    if isinstance(arrivals, Bursts):
-        if arrivals.dispersion < 1:
-            mend = "write 1 (Poisson) or more"
-            raise InputError(f"{place}.bursts.dispersion", "below 1 nothing bursts", mend)
-        if arrivals.mean_s == 0:
-            raise InputError(f"{place}.bursts.mean", "a mean of 0", "write 1us or more")
-        if not 0 < arrivals.share < 1:
-            raise InputError(f"{place}.bursts.share", "bursts never or always", "write more than 0 and less than 1")
-    if isinstance(arrivals, Closed) and arrivals.pause_s == 0:
-        mend = "write 1us or more, or leave it out: it then follows from the clients and the rate"
-        raise InputError(f"{place}.closed.pause", "clients without a pause have no rate", mend)
-
-
-def _check_clients(workload: Workload, place: str) -> None:
-    clients, patience = workload.clients, workload.patience
-    if clients.pools > clients.jvms:
-        raise InputError(f"{place}.pools", f"more kinds than the {clients.jvms} JVMs", f"write at most {clients.jvms}")
-    if patience.timeout_s == 0:
-        raise InputError(f"{place}.timeout", "a timeout of 0", "write 1us or more, or leave it out to wait for ever")
-    if patience.factor < 1:
-        raise InputError(f"{place}.factor", "the pauses between attempts shrink", "write 1 or more")
-
-
-def _check_time(time: Duration, place: str, least: str = "") -> None:
-    if time.mean_s == 0 and least:
-        raise InputError(place, "a mean of 0", f"write {least} or more")
-    if time.mean_s == 0 and time.family != "constant":
-        raise InputError(place, f"a mean of 0 has no {time.family} distribution", "write 'family: constant'")
-
-
-def _check_steps(workload: Workload, place: str) -> None:
-    known = [s.name for s in workload.statements]
-    run = set[str]()
-    for index, unit in enumerate(workload.units):
-        if isinstance(unit.statements, int):
-            _check_sum((s.share for s in workload.statements), place, "statements[].share")
-            run.update(s.name for s in workload.statements if s.share > 0)
-            continue
-        for step, name in enumerate(unit.statements):
-            if name not in known:
-                path = f"units[{index}].statements[{step}]"
-                raise InputError(_at(place, path), f"no statement {shown(name)}", _did_you_mean(name, known))
-        run.update(unit.statements)
-    for index, name in enumerate(known):
-        if name not in run:
-            # It would still count in the mean of means by which OJP tells slow from fast.
-            mend = "name it in a unit, give it a share that a unit draws from, or remove it"
-            raise InputError(_at(place, f"statements[{index}]"), f"no unit runs {shown(name)}", mend)
+        check_whole(workload)
+        return workload
 
 
 # --- the doors ------------------------------------------------------------------------------------------------------
@@ -359,8 +269,7 @@ def workload_from_tree(tree: dict[str, object], place: str, folder: Path = Path(
         edge = _Workload.model_validate(tree)
     except ValidationError as error:
         raise _input_error(error, place) from error
-    workload = edge.workload()
-    _check(workload, place)
+    workload = edge.made()
     return workload if edge.arrivals.replay is None else _with_recording(workload, edge.arrivals.replay, folder)
 
 
@@ -382,6 +291,7 @@ def preset_names() -> list[str]:
 
 def read_workload(path_or_preset: str | Path) -> Workload:
     """A workload from a YAML file, or a preset by its name."""
+    take_path(path_or_preset, "workload")
     if isinstance(path_or_preset, str) and path_or_preset in preset_names():
         path_or_preset = data_path("workloads", f"{path_or_preset}.yaml")
     path = Path(path_or_preset)

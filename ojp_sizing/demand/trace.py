@@ -16,6 +16,7 @@ import numpy as np
 from numpy.random import Generator, SeedSequence, default_rng
 from numpy.typing import NDArray
 
+from ojp_sizing.bounds import RATE, SEED, Number, Take, said, take_for, taken
 from ojp_sizing.demand.arrivals import (
     BLOCK,
     Closed,
@@ -27,6 +28,7 @@ from ojp_sizing.demand.arrivals import (
     until,
 )
 from ojp_sizing.demand.workload import Duration, Patience, Workload
+from ojp_sizing.errors import InputError
 
 #: Draws of the network latency that all messages share; a power of two, so that an index needs no division.
 LATENCY_DRAWS = 65536
@@ -146,9 +148,28 @@ def _draw(duration: Duration, rng: Generator, size: int) -> NDArray[np.float64]:
     return rng.lognormal(log(duration.mean_s) - variance / 2.0, sqrt(variance), size)
 
 
-def sample_trace(workload: Workload, rate: float, duration_s: float, seed: SeedSequence) -> Trace:
+def _take_seed(value: Any, place: str) -> SeedSequence:
+    if isinstance(value, SeedSequence):
+        return value
+    try:
+        return SeedSequence(SEED.take(value, place))
+    except InputError as error:
+        mend = "write a whole number of 0 or more, or a numpy SeedSequence"
+        raise InputError(place, f"{said(value)} is no seed", mend) from error
+
+
+_ARGUMENTS: dict[str, Take] = {
+    "workload": take_for(Workload),
+    "rate": RATE.take,
+    "duration_s": Number(unit="s", above=True).take,
+    "seed": _take_seed,
+}
+
+
+def sample_trace(workload: Workload, rate: float, duration_s: float, seed: SeedSequence | int) -> Trace:
     """Sample ``duration_s`` of the workload at ``rate`` units of work per second; see ``arrivals`` for what the rate is.
 
+    ``seed`` is a plain number, or a SeedSequence: that of the number gives the same draws.
     Raises InputError where the workload's arrivals can't have this rate, or a recording is shorter than the run.
     """
     stream = stream_of(workload, rate, duration_s, seed)
@@ -159,7 +180,7 @@ def stream_of(
     workload: Workload,
     rate: float,
     duration_s: float,
-    seed: SeedSequence,
+    seed: SeedSequence | int,
     *,
     goes_on: bool = False,
     early: Early = Early(),
@@ -170,6 +191,7 @@ def stream_of(
     of a day or of a recording it begins with. ``early``: what comes at first. Raises InputError as ``sample_trace`` does, for
     bursts with the first piece.
     """
+    workload, rate, duration_s, root = taken(_ARGUMENTS, workload=workload, rate=rate, duration_s=duration_s, seed=seed)
     arrivals, clients, threads = workload.arrivals, workload.clients, workload.clients.threads
     end_s, most_units = inf if goes_on else duration_s, inf
     mean_gap_s, recorded_s, recorded = 0.0, np.zeros(0), 0
@@ -179,14 +201,14 @@ def stream_of(
     elif isinstance(arrivals, Replay):
         recorded_s, recorded = replayed(arrivals, rate, duration_s)
         end_s = float(recorded_s[-1]) if goes_on else duration_s
-    head_draws = _Draws(workload, seed)
+    head_draws = _Draws(workload, root)
     head = _head(workload, rate, end_s, threads, head_draws)
     if early.kinds:
         # Few units come at first: they would all go to the first pod.
         head = replace(head, turns=head_draws.early.integers(1 << 16, size=clients.jvms, dtype=np.int32))
 
     def pieces(size: int) -> Iterator[Trace]:
-        draws, done = _Draws(workload, seed), 0
+        draws, done = _Draws(workload, root), 0
         rows = np.arange(0)
         if isinstance(arrivals, Closed):
             blocks = closed_gaps(mean_gap_s, draws.arrivals)

@@ -6,12 +6,18 @@ One request of ``--peak-rps`` is one unit of work. All times are seconds; names 
 
 from __future__ import annotations
 
+import difflib
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from math import inf
-from typing import Literal
+from math import fsum, inf
+from typing import Annotated, Any, Literal
 
-from ojp_sizing.demand.arrivals import Arrivals, Poisson
-from ojp_sizing.deployment.constants import constant_table
+from ojp_sizing.bounds import LINE, NAME, SHARE, TIME, Checked, Number, said
+from ojp_sizing.demand.arrivals import Arrivals, Poisson, Replay
+from ojp_sizing.deployment.constants import check_constant, constant_table
+from ojp_sizing.errors import InputError
+from ojp_sizing.quantities import shown
 
 Lane = Literal["fast", "slow"]
 #: A class is slow where its mean is at least this many times the mean of all class means
@@ -19,22 +25,66 @@ Lane = Literal["fast", "slow"]
 SLOW_RATIO = 2.0
 #: Below this mean of means OJP never segregates (reference section 3.1).
 SEGREGATION_FLOOR_S = 0.001
+#: Bounds of this tool: beyond them a figure is a slip of the pen.
+MOST_SQL_BYTES = 64 * 1024
+MOST_STEPS = 1000
+SHARE_TOLERANCE = 1e-6
+
+
+def normalised_sql(sql: str) -> str:
+    """The text that OJP hashes: lower case, trimmed, white space collapsed (reference section 3.1)."""
+    # Java's trim() takes off every character up to the blank, its \s matches these six.
+    trimmed = sql.lower().strip("".join(map(chr, range(0x21))))
+    return re.sub(r"[ \t\n\v\f\r]+", " ", trimmed)
+
+
+class _Sql:
+    """Any text of Unicode that isn't blank, 64 KiB at most."""
+
+    def take(self, value: Any, place: str) -> str:
+        if not isinstance(value, str):
+            raise InputError(place, f"{said(value)} is not text", "write the statement as the application sends it")
+        if not value.strip():
+            raise InputError(place, "the SQL text is empty", "write the statement as the application sends it")
+        try:
+            size = len(value.encode())
+        except UnicodeEncodeError as error:
+            raise InputError(place, "the SQL text is not Unicode", "remove the lone surrogate") from error
+        if size > MOST_SQL_BYTES:
+            raise InputError(place, f"the SQL text has {size:,} bytes", f"shorten it to {MOST_SQL_BYTES:,} at most")
+        return value
+
+
+class _Steps:
+    """The statements of a unit: a number to draw, or the names in order."""
+
+    def take(self, value: Any, place: str) -> tuple[str, ...] | int:
+        if not isinstance(value, (tuple, list)):
+            return int(Number(0, MOST_STEPS, whole=True).take(value, place))
+        if len(value) > MOST_STEPS:
+            raise InputError(place, f"a list of {len(value)} statements", f"name 1 to {MOST_STEPS}")
+        return tuple(NAME.take(name, f"{place}[{step}]") for step, name in enumerate(value))
+
+
+SQL, STEPS = _Sql(), _Steps()
+#: Of the whole in a file; for a simulation alone any weights do.
+WEIGHT = Number(0.0, 1e9, "share")
 
 
 @dataclass(frozen=True, slots=True)
-class Duration:
+class Duration(Checked):
     """A distribution of times: its family, mean (s) and coefficient of variation (ignored for ``constant``).
 
     ``exponential`` has a coefficient of variation of 1 whatever ``cv`` says.
     """
 
-    mean_s: float
-    cv: float = 1.0
+    mean_s: Annotated[float, TIME]
+    cv: Annotated[float, Number(0.0, 100.0)] = 1.0
     family: Literal["lognormal", "exponential", "constant"] = "lognormal"
 
 
 @dataclass(frozen=True, slots=True)
-class StatementClass:
+class StatementClass(Checked):
     """One SQL text. OJP's breaker and classifier know it by the hash of this text (reference sections 3 and 4).
 
     ``share`` weighs the class where a unit of work draws its statements; ``lane`` overrides the side on which
@@ -47,17 +97,24 @@ class StatementClass:
     ``fetches`` are further RPCs for the result of a read, on the session's connection: LOBs, rows one by one.
     """
 
-    name: str
-    sql: str
+    name: Annotated[str, NAME]
+    sql: Annotated[str, SQL]
     kind: Literal["read", "write", "batch", "call"]
     database_time: Duration
-    share: float = 0.0
-    rows: int = 1
+    share: Annotated[float, WEIGHT] = 0.0
+    rows: Annotated[int, Number(0, 1_000_000, whole=True)] = 1
     lane: Lane | None = None
-    error_share: float = 0.0
+    error_share: Annotated[float, SHARE] = 0.0
     session: bool = False
-    additions: int = 0
-    fetches: int = 0
+    additions: Annotated[int, Number(0, 1000, whole=True)] = 0
+    fetches: Annotated[int, Number(0, 10_000, whole=True)] = 0
+
+    def agree(self) -> None:
+        if self.kind == "batch" and not self.additions:
+            raise self.refuse("additions", "a batch of 0 additions", "write 1 to 1000")
+        for name, kind in (("additions", "batch"), ("session", "write"), ("fetches", "read")):
+            if getattr(self, name) and self.kind != kind:
+                raise self.refuse(name, f"a {self.kind} has none", f"remove it, or write 'kind: {kind}'")
 
     @property
     def makes_session(self) -> bool:
@@ -66,7 +123,7 @@ class StatementClass:
 
 
 @dataclass(frozen=True, slots=True)
-class UnitOfWork:
+class UnitOfWork(Checked):
     """Open a connection, run the statements in order, close.
 
     ``statements`` is either the names in order, or a number of statements drawn by the classes' shares.
@@ -75,64 +132,131 @@ class UnitOfWork:
     distributed transaction over an XA connection, which replaces ``transaction``.
     """
 
-    name: str
-    share: float
-    statements: tuple[str, ...] | int = 1
+    name: Annotated[str, NAME]
+    share: Annotated[float, WEIGHT]
+    statements: Annotated[tuple[str, ...] | int, STEPS] = 1
     transaction: bool = False
     think: Duration = Duration(constant_table()["think_s"].value, 1.0, "exponential")
-    calls: int = 0
+    calls: Annotated[int, Number(0, 1000, whole=True)] = 0
     xa: bool = False
+
+    def agree(self) -> None:
+        if self.xa and self.transaction:
+            mend = "an XA unit is a transaction already: remove 'transaction'"
+            raise self.refuse("xa", "xa and transaction exclude each other", mend)
 
 
 @dataclass(frozen=True, slots=True)
-class Clients:
+class Clients(Checked):
     """The application side: ``jvms`` processes with ``threads`` blocking worker threads each.
 
     ``pools``: into how many kinds the JVMs fall that differ in URL order, credentials, datasource or JDBC parameters; each
     kind has a pool of full size on every pod (reference 5, CODE). JVM j is of kind ``j % pools``.
     """
 
-    jvms: int = 16
-    threads: int = 200
-    pools: int = 1
+    jvms: Annotated[int, Number(1, 10_000, whole=True)] = 16
+    threads: Annotated[int, Number(1, 100_000, whole=True)] = 200
+    pools: Annotated[int, Number(1, 100, whole=True)] = 1
+
+    def agree(self) -> None:
+        if self.pools > self.jvms:
+            raise self.refuse("pools", f"more kinds than the {self.jvms} JVMs", f"write at most {self.jvms}")
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class Patience(Checked):
     """What users do when they wait too long: each attempt is given up after ``timeout_s``, and tried again up to
     ``retries`` times, ``back_off_s * factor**k`` (with a jitter of half to all of it) after the k-th failure.
 
     The driver has no deadline (reference 1.1): the abandoned attempt goes on and holds what it holds.
     """
 
-    timeout_s: float = inf
-    retries: int = 0
-    back_off_s: float = constant_table()["retry_back_off_s"].value
-    factor: float = constant_table()["retry_factor"].value
+    timeout_s: Annotated[float, Number(0.0, 3600.0, "s", infinite=True)] = inf
+    retries: Annotated[int, Number(0, 10, whole=True)] = 0
+    back_off_s: Annotated[float, TIME] = constant_table()["retry_back_off_s"].value
+    factor: Annotated[float, Number(0.0, 10.0)] = constant_table()["retry_factor"].value
+
+    def agree(self) -> None:
+        if self.timeout_s == 0:
+            raise self.refuse("timeout_s", "a timeout of 0", "write 1us or more, or leave it out to wait for ever")
+        if self.factor < 1:
+            raise self.refuse("factor", "the pauses between attempts shrink", "write 1 or more")
 
 
 @dataclass(frozen=True, slots=True)
-class Network:
+class Network(Checked):
     """One-way latency between client and pod: lognormal with this median (s) and log standard deviation."""
 
-    one_way_s: float = constant_table()["network_one_way_s"].value
-    sigma: float = constant_table()["network_sigma"].value
+    one_way_s: Annotated[float, TIME] = constant_table()["network_one_way_s"].value
+    sigma: Annotated[float, Number(0.0, 5.0)] = constant_table()["network_sigma"].value
 
 
 @dataclass(frozen=True, slots=True)
-class Workload:
-    """Everything about demand except its rate. ``constants``: rows of ``data/constants.csv`` that its file sets."""
+class Workload(Checked):
+    """Everything about demand except its rate. ``constants``: rows of ``data/constants.csv`` that its file sets.
 
-    name: str
+    A simulation takes shares as weights. What is to be sized must be whole besides, as in a file (``check_whole``).
+    """
+
+    name: Annotated[str, NAME]
     statements: tuple[StatementClass, ...]
     units: tuple[UnitOfWork, ...]
-    description: str = ""
-    source: str = ""
+    description: Annotated[str, LINE] = ""
+    source: Annotated[str, LINE] = ""
     arrivals: Arrivals = field(default_factory=Poisson)
     clients: Clients = field(default_factory=Clients)
     network: Network = field(default_factory=Network)
     patience: Patience = field(default_factory=Patience)
     constants: tuple[tuple[str, float], ...] = ()
+
+    def agree(self) -> None:
+        statements, units = self.statements, self.units
+        for name, entries in (("statements", statements), ("units", units)):
+            if not 1 <= len(entries) <= MOST_STEPS:
+                raise self.refuse(name, f"{len(entries)} entries", f"write 1 to {MOST_STEPS}")
+        rename = "give each its own name"
+        self._are_unlike("statements", "name", (s.name for s in statements), "name", rename)
+        self._are_unlike("units", "name", (u.name for u in units), "name", rename)
+        merge = "merge the two: OJP tells statements apart by this text alone, whatever its case and white space"
+        self._are_unlike("statements", "sql", (normalised_sql(s.sql) for s in statements), "SQL text", merge)
+        self._name_what_is_there()
+        self._fit_a_recording()
+        for name, value in self.constants:
+            check_constant(name, value, f"Workload.constants.{name}")
+
+    def _are_unlike(self, entries: str, key: str, values: Iterable[str], what: str, mend: str) -> None:
+        first: dict[str, int] = {}
+        for index, value in enumerate(values):
+            if value in first:
+                raise self.refuse(
+                    f"{entries}[{index}].{key}", f"the same {what} as {entries}[{first[value]}].{key}", mend
+                )
+            first[value] = index
+
+    def _name_what_is_there(self) -> None:
+        known = [s.name for s in self.statements]
+        for index, unit in enumerate(self.units):
+            if isinstance(unit.statements, int):
+                continue
+            for step, name in enumerate(unit.statements):
+                if name not in known:
+                    path = f"units[{index}].statements[{step}]"
+                    close = difflib.get_close_matches(name, known, 1, cutoff=0.5)
+                    mend = f"did you mean {shown(close[0])}?" if close else f"known: {', '.join(known[:12])}"
+                    raise self.refuse(path, f"no statement {shown(name)}", mend)
+        draws = any(isinstance(unit.statements, int) and unit.statements for unit in self.units)
+        for entries, mine in (("units", self.units), *((("statements", self.statements),) if draws else ())):
+            if not any(one.share for one in mine):
+                raise self.refuse(f"{entries}[].share", "the shares add up to 0, not 1", "write how often each comes")
+
+    def _fit_a_recording(self) -> None:
+        """A recording names units and JVMs by their number."""
+        if isinstance(self.arrivals, Replay):
+            units, jvms = (self.arrivals.units, len(self.units)), (self.arrivals.jvms, self.clients.jvms)
+            for name, (numbers, there) in {"units": units, "jvms": jvms}.items():
+                if numbers and max(numbers) >= there:
+                    problem = f"{max(numbers)} is not one of {there}"
+                    raise self.refuse(f"arrivals.{name}", problem, f"write 0 to {there - 1}")
 
     def lane_of(self, statement: StatementClass) -> Lane:
         """The side on which a statement's latency is judged: its own word, or OJP's rule on the stated means.
@@ -147,3 +271,44 @@ class Workload:
             statement.database_time.mean_s >= SLOW_RATIO * mean_of_means_s
         )
         return "slow" if slow else "fast"
+
+
+def check_whole(workload: Workload) -> None:
+    """What closed forms and the rule of the lanes need besides: shares of 1 in all, and no statement that nobody runs.
+
+    Raises InputError at ``Workload.field``.
+    """
+    for index, statement in enumerate(workload.statements):
+        if statement.database_time.mean_s == 0:
+            raise workload.refuse(f"statements[{index}].database_time", "a mean of 0", "write 1us or more")
+        _check_time(workload, statement.database_time, f"statements[{index}].database_time")
+    for index, unit in enumerate(workload.units):
+        _check_time(workload, unit.think, f"units[{index}].think")
+    _check_sum(workload, "units", (unit.share for unit in workload.units))
+    run = set[str]()
+    for index, unit in enumerate(workload.units):
+        if not unit.statements:
+            mend = f"name 1 to {MOST_STEPS}"
+            raise workload.refuse(f"units[{index}].statements", "a list of 0 statements", mend)
+        if isinstance(unit.statements, int):
+            _check_sum(workload, "statements", (s.share for s in workload.statements))
+            run.update(s.name for s in workload.statements if s.share > 0)
+        else:
+            run.update(unit.statements)
+    for index, statement in enumerate(workload.statements):
+        if statement.name not in run:
+            # It would still count in the mean of means by which OJP tells slow from fast.
+            mend = "name it in a unit, give it a share that a unit draws from, or remove it"
+            raise workload.refuse(f"statements[{index}]", f"no unit runs {shown(statement.name)}", mend)
+
+
+def _check_time(workload: Workload, time: Duration, path: str) -> None:
+    if time.mean_s == 0 and time.family != "constant":
+        raise workload.refuse(path, f"a mean of 0 has no {time.family} distribution", "write the family 'constant'")
+
+
+def _check_sum(workload: Workload, entries: str, shares: Iterable[float]) -> None:
+    total = fsum(shares)
+    if abs(total - 1) > SHARE_TOLERANCE:
+        problem = f"the shares add up to {total:.7g}, not 1"
+        raise workload.refuse(f"{entries}[].share", problem, "divide each share by that sum")

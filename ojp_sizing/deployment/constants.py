@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from types import MappingProxyType
 
+from ojp_sizing.bounds import Number
 from ojp_sizing.data_files import data_path
 from ojp_sizing.errors import InputError
 from ojp_sizing.quantities import MOST_BYTES, MOST_CORES, format_number, parse_bytes, parse_duration, parse_number
@@ -49,6 +50,8 @@ _BOUNDS: Mapping[str, tuple[float, float]] = {
     "connections_most_use": (0.01, 1.0),
     "gib_per_core": (0.01, 1024.0),
 }
+#: Closed forms need some of them; a simulation does without any.
+_MAY_BE_NOTHING = frozenset({"statement_cpu_s", "small_rpc_cpu_s", "connect_cpu_s"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,9 +128,21 @@ class Constants:
     restart_reset_s: float
     set_by: tuple[tuple[str, str], ...] = field(default=(), compare=False)
 
+    def __post_init__(self) -> None:
+        """Each is held to its row's bounds. Raises InputError at ``Constants.row``."""
+        for name in _names():
+            value = getattr(self, name)
+            if value != 0 or name not in _MAY_BE_NOTHING:
+                kept = check_constant(name, value, f"Constants.{name}")
+                if kept is not value:
+                    object.__setattr__(self, name, kept)
+
     def with_values(self, values: Iterable[tuple[str, float]], source: str) -> Constants:
-        """These with other values by row, set by ``source`` (a file); what another file had set is overruled."""
-        changed = dict(values)
+        """These with other values by row, set by ``source`` (a file); what another file had set is overruled.
+
+        Raises InputError where a row isn't there or a value is beyond its bounds.
+        """
+        changed = {name: check_constant(name, value, f"constants.{name}") for name, value in values}
         kept = [pair for pair in self.set_by if pair[0] not in changed]
         return replace(self, **changed, set_by=(*kept, *((name, source) for name in changed)))
 
@@ -157,13 +172,33 @@ def default_constants() -> Constants:
     return Constants(**{name: table[name].value for name in _names()})  # type: ignore[arg-type]
 
 
+@cache
+def _bound(name: str) -> Number:
+    row = constant_table()[name]
+    return Number(*_BOUNDS.get(name, (0.0, _MOST.get(row.unit, _MOST_OTHER))), row.unit)
+
+
+def check_constant(name: str, value: float, place: str) -> float:
+    """The value of a row as it is kept. Raises InputError where there is no such row, or the value is beyond its bounds."""
+    if name not in _names():
+        raise InputError(place, "no such constant", "see data/constants.csv")
+    kept: float = _bound(name).take(value, place)
+    return kept
+
+
+def check_constants(constants: Constants, place: str) -> None:
+    """Raise InputError where a constant can be simulated with, but not sized: closed forms need more than nothing of it."""
+    for name in sorted(_MAY_BE_NOTHING):
+        check_constant(name, getattr(constants, name), f"{place}.{name}")
+
+
 def parse_constant(name: str, text: str, place: str = "") -> float:
     """The value of a row from text: a plain number in the table's unit, or a duration or memory size with a suffix.
 
     Raises InputError where it can't be read or is beyond the row's bounds, KeyError for a row that isn't there.
     """
-    row = constant_table()[name]
-    least, most = _BOUNDS.get(name, (0.0, _MOST.get(row.unit, _MOST_OTHER)))
+    row, bound = constant_table()[name], _bound(name)
+    least, most = bound.least, bound.most
     bare = text.strip(" ")
     if bare[-1:].isalpha() and row.unit in ("s", "core seconds"):
         value = parse_duration(bare, place, most)

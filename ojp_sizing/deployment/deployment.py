@@ -4,63 +4,129 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from math import inf
+from typing import Annotated, Any
 
+from ojp_sizing.bounds import TIME, Checked, Number, said
 from ojp_sizing.deployment.constants import Constants, default_constants
+from ojp_sizing.errors import InputError
+from ojp_sizing.quantities import MOST_BYTES, MOST_CORES
+from ojp_sizing.settings import JAVA_BOUNDS, settings
 
 #: Servers whose behaviour the model follows ("era A" of the reference); whether their driver counts the sessions that it
 #: opened on each pod (0.3.1-beta does so for XA only), and whether it checks the pods' health inside getConnection() or
 #: in a thread of its own (reference section 6, CODE).
 SERVER_VERSIONS = {"0.3.0-beta": (False, True), "0.3.1-beta": (False, True), "0.3.2-snapshot": (True, False)}
 DEFAULT_VERSION = "0.3.1-beta"
+LANES = "ojp.server.slowQuerySegregation"
+POOL = "ojp.connection.pool"
 
 
 @dataclass(frozen=True, slots=True)
-class ServerSettings:
-    """The server's settings that have an effect on capacity; defaults of reference section 9 (CODE)."""
+class Stated:
+    """A field that is a setting of OJP: its key in ``data/ojp_settings.csv``, with the table's bounds.
 
-    thread_pool_size: int = 200
+    ``least`` and ``most`` are this tool's own instead: where OJP takes less, or a figure beyond is a slip of the pen.
+    ``why`` is what OJP does beyond the bounds.
+    """
+
+    key: str
+    least: int | None = None
+    most: int | None = None
+    why: str = ""
+
+    def in_field(self, value: float) -> float:
+        """A value of the setting in the field's own unit: times are s."""
+        unit = settings()[self.key].unit
+        return value / 1000.0 if unit == "ms" else float(value) if unit == "s" else value
+
+    @property
+    def number(self) -> Number:
+        """The bounds in the field's own unit."""
+        setting = settings()[self.key]
+        low = setting.minimum if self.least is None else self.least
+        high = setting.maximum if self.most is None else self.most
+        low, high = (-inf if low is None else self.in_field(low)), (inf if high is None else self.in_field(high))
+        is_time = setting.unit in ("ms", "s")
+        return Number(low, high, "s" if is_time else setting.unit, whole=not is_time)
+
+    def take(self, value: Any, place: str) -> Any:
+        bound = _NUMBERS.get(self.key) or _NUMBERS.setdefault(self.key, self.number)
+        try:
+            return bound.take(value, place)
+        except InputError as error:
+            problem = f"{error.problem}: {self.why}" if self.why else error.problem
+            raise InputError(place, problem, f"{error.mend} ({self.key}, {settings()[self.key].source})") from error
+
+
+#: By key, as they are read from the table.
+_NUMBERS: dict[str, Number] = {}
+#: What OJP takes where it divides slots.
+PERCENTAGE = Stated(f"{LANES}.slowSlotPercentage", why="the first connect fails, and the pool then runs without slots")
+
+
+class _Version:
+    """A server that is modelled."""
+
+    def take(self, value: Any, place: str) -> str:
+        if isinstance(value, str) and value in SERVER_VERSIONS:
+            return value
+        raise InputError(place, f"no server {said(value)} is modelled", f"write one of {', '.join(SERVER_VERSIONS)}")
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings(Checked):
+    """The server's settings that have an effect on capacity; defaults of reference section 9 (CODE).
+
+    Without segregation nothing reads ``slow_slot_percentage``, and it may be any number (a rule warns).
+    """
+
+    thread_pool_size: Annotated[int, Stated("ojp.server.threadPoolSize", most=10_000)] = 200
     segregation: bool = True
-    slow_slot_percentage: int = 20
-    idle_timeout_s: float = 10.0
-    fast_slot_timeout_s: float = 60.0
-    slow_slot_timeout_s: float = 120.0
-    update_global_average_s: float = 300.0
-    breaker_threshold: int = 3
-    breaker_open_s: float = 60.0
+    slow_slot_percentage: Annotated[int, Number(*JAVA_BOUNDS["int"], whole=True)] = 20
+    idle_timeout_s: Annotated[float, Stated(f"{LANES}.idleTimeout")] = 10.0
+    fast_slot_timeout_s: Annotated[float, Stated(f"{LANES}.fastSlotTimeout")] = 60.0
+    slow_slot_timeout_s: Annotated[float, Stated(f"{LANES}.slowSlotTimeout")] = 120.0
+    update_global_average_s: Annotated[float, Stated(f"{LANES}.updateGlobalAvgInterval")] = 300.0
+    breaker_threshold: Annotated[int, Number(*JAVA_BOUNDS["int"], whole=True)] = 3
+    breaker_open_s: Annotated[float, Stated("ojp.server.circuitBreakerTimeout")] = 60.0
+
+    def agree(self) -> None:
+        if self.segregation:
+            PERCENTAGE.take(self.slow_slot_percentage, "ServerSettings.slow_slot_percentage")
 
 
 @dataclass(frozen=True, slots=True)
-class ClientPool:
+class ClientPool(Checked):
     """``ojp.properties`` of the clients; sizes are for the whole cluster and are divided among the pods (reference 5).
 
     XA has no pool in 0.3.x, but ``xa_transactions`` slots; their wait is ``xa_start_timeout_s`` where segregation is off.
     """
 
-    maximum_size: int = 20
-    minimum_idle: int = 5
-    connection_timeout_s: float = 10.0
-    xa_transactions: int = 50
-    xa_start_timeout_s: float = 60.0
+    maximum_size: Annotated[int, Stated(f"{POOL}.maximumPoolSize", most=100_000)] = 20
+    minimum_idle: Annotated[int, Stated(f"{POOL}.minimumIdle", most=100_000)] = 5
+    connection_timeout_s: Annotated[float, Stated(f"{POOL}.connectionTimeout", least=0)] = 10.0
+    xa_transactions: Annotated[int, Stated("ojp.xa.maxTransactions", least=1, most=100_000)] = 50
+    xa_start_timeout_s: Annotated[float, Stated("ojp.xa.startTimeoutMillis", least=0)] = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Database:
+class Database(Checked):
     """Cores at which statements run without sharing, and the connections that may be open (inf: not stated)."""
 
-    cores: float = inf
-    max_connections: float = inf
+    cores: Annotated[float, Number(0.0, MOST_CORES, "cores", above=True, infinite=True)] = inf
+    max_connections: Annotated[float, Number(0, 1_000_000, "connections", infinite=True)] = inf
 
 
 @dataclass(frozen=True, slots=True)
-class GarbageCollection:
+class GarbageCollection(Checked):
     """Stop-the-world collections of one JVM: after each ``young_bytes`` allocated, every handler stands still while one
     core works for ``pause_s`` (longer in the end, where the CPU's quota runs out).
 
     The work of one core is the serial collector's, which the JVM takes below 2 cores (reference 7.1, GENERAL).
     """
 
-    young_bytes: float
-    pause_s: float
+    young_bytes: Annotated[float, Number(0.0, MOST_BYTES, "bytes", above=True)]
+    pause_s: Annotated[float, TIME]
 
 
 def collections_of(heap_bytes: float, constants: Constants) -> GarbageCollection:
@@ -69,7 +135,7 @@ def collections_of(heap_bytes: float, constants: Constants) -> GarbageCollection
 
 
 @dataclass(frozen=True, slots=True)
-class Deployment:
+class Deployment(Checked):
     """A sized OJP cluster. ``limit_cores`` is the CPU limit of one pod, ``memory_limit_bytes`` its memory limit.
 
     Where the memory limit is inf and ``garbage_collection`` None (the defaults), memory isn't simulated. ``warm_pools``: the
@@ -77,14 +143,14 @@ class Deployment:
     itself does nothing of the kind.
     """
 
-    replicas: int
-    limit_cores: float
+    replicas: Annotated[int, Stated("replicaCount", most=1000)]
+    limit_cores: Annotated[float, Number(0.0, MOST_CORES, "cores", above=True)]
     pool: ClientPool = field(default_factory=ClientPool)
     server: ServerSettings = field(default_factory=ServerSettings)
     database: Database = field(default_factory=Database)
-    version: str = DEFAULT_VERSION
+    version: Annotated[str, _Version()] = DEFAULT_VERSION
     constants: Constants = field(default_factory=default_constants)
-    memory_limit_bytes: float = inf
+    memory_limit_bytes: Annotated[float, Number(0.0, MOST_BYTES, "bytes", above=True, infinite=True)] = inf
     garbage_collection: GarbageCollection | None = None
     warm_pools: bool = False
 

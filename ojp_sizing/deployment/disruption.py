@@ -7,16 +7,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from math import inf
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
-from numpy.random import Generator
+from numpy.random import Generator, default_rng
 
+from ojp_sizing.bounds import INSTANT, SEED, Checked, Number, Take, said, take_for, taken
 from ojp_sizing.deployment.deployment import Deployment
+from ojp_sizing.errors import InputError
+
+#: Pods are numbered from 0.
+_POD = Number(0, 999, whole=True)
 
 
 @dataclass(frozen=True, slots=True)
-class PodLoss:
+class PodLoss(Checked):
     """``pod``'s process ends at ``at_s``; a new one listens ``absent_s`` later and is Ready ``ready_s`` after that.
 
     ``killed``: it dies at once and its sockets close. ``stopped``: SIGTERM, and after ``grace_s`` at the latest SIGKILL
@@ -25,17 +30,17 @@ class PodLoss:
     (Kubernetes, GENERAL).
     """
 
-    pod: int
-    at_s: float
-    absent_s: float
-    ready_s: float
-    endpoint_s: float = 1.0
+    pod: Annotated[int, _POD]
+    at_s: Annotated[float, INSTANT]
+    absent_s: Annotated[float, INSTANT]
+    ready_s: Annotated[float, INSTANT]
+    endpoint_s: Annotated[float, INSTANT] = 1.0
     how: Literal["killed", "stopped", "vanished"] = "killed"
-    grace_s: float = 30.0
+    grace_s: Annotated[float, INSTANT] = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class RollingUpdate:
+class RollingUpdate(Checked):
     """A StatefulSet's rolling update that starts at ``at_s`` (reference 7.3).
 
     ``restart_s[p]``: from the end of pod p's process to the new one's listening; ``ready_s[p]``: from there to
@@ -44,13 +49,20 @@ class RollingUpdate:
     away for so long at most, by a shorter restart (``sizing.abridge``); empty: as long as it takes.
     """
 
-    at_s: float
-    restart_s: tuple[float, ...]
-    ready_s: tuple[float, ...]
-    grace_s: float
-    pods: int
-    endpoint_s: float = 1.0
-    most_away_s: tuple[float, ...] = ()
+    at_s: Annotated[float, INSTANT]
+    restart_s: tuple[Annotated[float, INSTANT], ...]
+    ready_s: tuple[Annotated[float, INSTANT], ...]
+    grace_s: Annotated[float, INSTANT]
+    pods: Annotated[int, Number(1, 1000, whole=True)]
+    endpoint_s: Annotated[float, INSTANT] = 1.0
+    most_away_s: tuple[Annotated[float, Number(unit="s", infinite=True)], ...] = ()
+
+    def agree(self) -> None:
+        pods = len(self.restart_s)
+        if len(self.ready_s) != pods or len(self.most_away_s) not in (0, pods):
+            raise self.refuse("", "restart_s, ready_s and most_away_s differ in length", "write a value for each pod")
+        if self.pods > pods:
+            raise self.refuse("pods", f"{self.pods} of {pods} pods", f"write 1 to {pods}")
 
     @property
     def starts_s(self) -> tuple[float, ...]:
@@ -64,17 +76,17 @@ class RollingUpdate:
 
 
 @dataclass(frozen=True, slots=True)
-class DatabaseTrouble:
+class DatabaseTrouble(Checked):
     """From ``at_s`` for ``for_s``: statements that begin take ``slowdown`` times as long; ``full``: no new connection opens."""
 
-    at_s: float
-    for_s: float
-    slowdown: float = 1.0
+    at_s: Annotated[float, INSTANT]
+    for_s: Annotated[float, INSTANT]
+    slowdown: Annotated[float, Number(0.0, 1e6, above=True)] = 1.0
     full: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Several:
+class Several(Checked):
     """More than one disruption in a run; the window is from the first one's begin to the last one's end."""
 
     parts: tuple[PodLoss | RollingUpdate | DatabaseTrouble, ...]
@@ -88,6 +100,17 @@ def parts_of(disruption: Disruption) -> tuple[PodLoss | RollingUpdate | Database
     if disruption is None:
         return ()
     return disruption.parts if isinstance(disruption, Several) else (disruption,)
+
+
+def check_disruption(disruption: Disruption, replicas: int) -> None:
+    """Raise InputError where a disruption is none, or not one of so many pods."""
+    for part in parts_of(take_for(Disruption)(disruption, "disruption")):
+        if isinstance(part, PodLoss) and part.pod >= replicas:
+            problem = f"there is no pod {part.pod} in a deployment of {replicas}"
+            raise part.refuse("pod", problem, f"write 0 to {replicas - 1}")
+        if isinstance(part, RollingUpdate) and len(part.restart_s) != replicas:
+            problem = f"times of {len(part.restart_s)} pods for a deployment of {replicas}"
+            raise part.refuse("restart_s", problem, "write one for each pod")
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,12 +152,26 @@ def _start_s(deployment: Deployment, rng: Generator, size: int) -> np.ndarray[tu
     return median_start_s(deployment) * rng.lognormal(0.0, deployment.constants.pod_start_spread, size)
 
 
-def sample_pod_loss(deployment: Deployment, at_s: float, rng: Generator) -> PodLoss:
-    """A pod (any, equally likely) dies and is rebuilt on another node."""
+def _take_rng(value: Any, place: str) -> Generator:
+    if isinstance(value, Generator):
+        return value
+    try:
+        return default_rng(SEED.take(value, place))
+    except InputError as error:
+        mend = "write a number of 0 or more, or a numpy Generator"
+        raise InputError(place, f"{said(value)} is no seed", mend) from error
+
+
+_ARGUMENTS: dict[str, Take] = {"deployment": take_for(Deployment), "at_s": INSTANT.take, "rng": _take_rng}
+
+
+def sample_pod_loss(deployment: Deployment, at_s: float, rng: Generator | int) -> PodLoss:
+    """A pod (any, equally likely) dies and is rebuilt on another node. ``rng`` may be a plain number, its seed."""
+    deployment, at_s, generator = taken(_ARGUMENTS, deployment=deployment, at_s=at_s, rng=rng)
     constants = deployment.constants
-    pod = int(rng.integers(deployment.replicas))
-    start_s = float(_start_s(deployment, rng, 1)[0])
-    ready_s = float(rng.uniform(0, constants.readiness_period_s))
+    pod = int(generator.integers(deployment.replicas))
+    start_s = float(_start_s(deployment, generator, 1)[0])
+    ready_s = float(generator.uniform(0, constants.readiness_period_s))
     return PodLoss(pod, at_s, constants.schedule_cold_s + start_s, ready_s, constants.endpoint_delay_s)
 
 
@@ -159,11 +196,12 @@ def sample_two_losses(deployment: Deployment, at_s: float, rng: Generator) -> Se
     return Several(tuple(replace(loss, pod=int(pod)) for loss, pod in zip(losses, pods, strict=False)))
 
 
-def sample_rolling_update(deployment: Deployment, at_s: float, rng: Generator) -> RollingUpdate:
-    """Every pod is replaced, on the node where it was."""
+def sample_rolling_update(deployment: Deployment, at_s: float, rng: Generator | int) -> RollingUpdate:
+    """Every pod is replaced, on the node where it was. ``rng`` may be a plain number, its seed."""
+    deployment, at_s, generator = taken(_ARGUMENTS, deployment=deployment, at_s=at_s, rng=rng)
     constants, replicas = deployment.constants, deployment.replicas
-    restart_s = constants.schedule_warm_s + _start_s(deployment, rng, replicas)
-    ready_s = rng.uniform(0, constants.readiness_period_s, replicas)
+    restart_s = constants.schedule_warm_s + _start_s(deployment, generator, replicas)
+    ready_s = generator.uniform(0, constants.readiness_period_s, replicas)
     return RollingUpdate(
         at_s,
         tuple(restart_s.tolist()),

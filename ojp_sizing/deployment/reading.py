@@ -7,17 +7,29 @@ take, is read from the table of settings.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
 from math import inf
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated
+from typing import Annotated, Any, get_args, get_type_hints
 
 from pydantic import PlainValidator, ValidationError
 
+from ojp_sizing.bounds import LINE, take_path, told_as
 from ojp_sizing.deployment.constants import Constants, constant_table, default_constants
-from ojp_sizing.deployment.deployment import DEFAULT_VERSION, ClientPool, Database, Deployment, ServerSettings
+from ojp_sizing.deployment.deployment import (
+    DEFAULT_VERSION,
+    LANES,
+    PERCENTAGE,
+    POOL,
+    ClientPool,
+    Database,
+    Deployment,
+    ServerSettings,
+    Stated,
+)
 from ojp_sizing.deployment.properties import parse_properties
 from ojp_sizing.deployment.rules import (
     CHART_IMAGE_VERSION,
@@ -32,7 +44,6 @@ from ojp_sizing.deployment.rules import (
 from ojp_sizing.errors import InputError
 from ojp_sizing.quantities import format_bytes, format_cores, format_number, parse_bytes, parse_cores, shown
 from ojp_sizing.reading import (
-    MOST_LINE,
     Edge,
     Name,
     SetConstants,
@@ -52,23 +63,8 @@ from ojp_sizing.settings import JAVA_BOUNDS, Setting, Value, by_helm_path, check
 
 GUIDE = "docs/deployment.md"
 PROPERTIES_FILE = "ojp.properties"
-_POOL = "ojp.connection.pool"
-_LANES = "ojp.server.slowQuerySegregation"
 #: Settings with a rule of their own, which says more than the table's bounds.
-_RULED = frozenset(
-    {
-        "ojp.server.threadPoolSize",
-        "ojp.server.circuitBreakerThreshold",
-        "ojp.server.slowQuerySegregation.slowSlotPercentage",
-    }
-)
-#: Bounds of this tool, not of OJP: beyond them a figure is a slip of the pen.
-_MOST = {
-    "replicaCount": 1000,
-    "ojp.server.threadPoolSize": 10_000,
-    f"{_POOL}.maximumPoolSize": 100_000,
-    f"{_POOL}.minimumIdle": 100_000,
-}
+_RULED = frozenset({"ojp.server.circuitBreakerThreshold", PERCENTAGE.key})
 #: Below it Kubernetes' own fields stand, of which the chart hands on whatever there is.
 _RESOURCES = "resources"
 
@@ -125,18 +121,20 @@ class DeploymentFile:
         if self.limit_cores is None:
             mend = "write for example 2: without it nothing says how fast a pod is"
             raise InputError(at(self.source, "resources.limits.cpu"), "missing", mend)
-        stated = Deployment(
+        version = self.version or CHART_IMAGE_VERSION
+        check_version(version, self.replicas, self.source)
+        deployment = Deployment(
             replicas=self.replicas,
             limit_cores=self.limit_cores,
             pool=self._pool(),
             server=self._server(),
             database=database or self.database,
-            version=self.version or CHART_IMAGE_VERSION,
+            version=_modelled(version),
             constants=self.constants_over(constants or default_constants()),
             memory_limit_bytes=inf if self.memory_limit_bytes is None else self.memory_limit_bytes,
         )
-        warnings = warnings_of(Subject(stated, self.settings), self.source)
-        return replace(stated, version=_modelled(stated.version)), (*self._silences(stated.database), *warnings)
+        warnings = warnings_of(Subject(deployment, self.settings, version), self.source)
+        return deployment, (*self._silences(deployment.database), *warnings)
 
     def _silences(self, database: Database) -> Iterator[Finding]:
         """Warnings for what weighs most where the file is silent."""
@@ -149,14 +147,14 @@ class DeploymentFile:
                 "write database: {cores: ...}, or --db-cores",
                 "reference 13 row 4, PREDICTED",
             )
-        if not any(key.startswith(_POOL) for key in self.settings):
-            size = settings()[f"{_POOL}.maximumPoolSize"].default
+        if not any(key.startswith(POOL) for key in self.settings):
+            size = settings()[f"{POOL}.maximumPoolSize"].default
             yield Finding(
                 "no-client",
                 Action.WARN,
                 "client",
                 f"nothing says how large the clients' pool is: OJP's default of {size} for the whole cluster is taken",
-                f"write client: with {_POOL}.maximumPoolSize, or the name of an {PROPERTIES_FILE}",
+                f"write client: with {POOL}.maximumPoolSize, or the name of an {PROPERTIES_FILE}",
                 "reference 5, CODE",
             )
 
@@ -170,24 +168,27 @@ class DeploymentFile:
         return self._whole(key) / 1000.0
 
     def _server(self) -> ServerSettings:
-        return ServerSettings(
-            thread_pool_size=self._whole("ojp.server.threadPoolSize"),
-            segregation=self._value(f"{_LANES}.enabled") is True,
-            slow_slot_percentage=self._whole(f"{_LANES}.slowSlotPercentage"),
-            idle_timeout_s=self._seconds(f"{_LANES}.idleTimeout"),
-            fast_slot_timeout_s=self._seconds(f"{_LANES}.fastSlotTimeout"),
-            slow_slot_timeout_s=self._seconds(f"{_LANES}.slowSlotTimeout"),
-            update_global_average_s=float(self._whole(f"{_LANES}.updateGlobalAvgInterval")),
-            breaker_threshold=self._whole("ojp.server.circuitBreakerThreshold"),
-            breaker_open_s=self._seconds("ojp.server.circuitBreakerTimeout"),
-        )
+        # Each value was looked at where it stands; what they must be together is looked at here.
+        with told_as(lambda _: at(self.source, settings()[PERCENTAGE.key].helm_path)):
+            return ServerSettings(
+                segregation=self._value(f"{LANES}.enabled") is True,
+                slow_slot_percentage=self._whole(PERCENTAGE.key),
+                breaker_threshold=self._whole("ojp.server.circuitBreakerThreshold"),
+                **self._stated(ServerSettings),
+            )
 
     def _pool(self) -> ClientPool:
-        return ClientPool(
-            maximum_size=self._whole(f"{_POOL}.maximumPoolSize"),
-            minimum_idle=self._whole(f"{_POOL}.minimumIdle"),
-            connection_timeout_s=self._seconds(f"{_POOL}.connectionTimeout"),
-        )
+        return ClientPool(**self._stated(ClientPool, ("maximum_size", "minimum_idle", "connection_timeout_s")))
+
+    def _stated(self, kind: type[ServerSettings | ClientPool], names: Sequence[str] = ()) -> dict[str, Any]:
+        """The fields of a class that are settings, with their values in the field's own unit."""
+        hints = get_type_hints(kind, include_extras=True)
+        return {
+            name: bound.in_field(self._whole(bound.key))
+            for name in names or hints
+            for bound in get_args(hints[name])[1:]
+            if isinstance(bound, Stated)
+        }
 
 
 def _modelled(version: str) -> str:
@@ -195,6 +196,15 @@ def _modelled(version: str) -> str:
 
 
 # --- text -> checked values -----------------------------------------------------------------------------------------
+
+
+@cache
+def _most() -> Mapping[str, int]:
+    """The most that makes sense, by key of the settings that are fields of a deployment."""
+    kinds = (Deployment, ServerSettings, ClientPool)
+    hints = (hint for kind in kinds for hint in get_type_hints(kind, include_extras=True).values())
+    stated = (note for hint in hints for note in get_args(hint)[1:] if isinstance(note, Stated))
+    return {bound.key: bound.most for bound in stated if bound.most is not None}
 
 
 def _value_of(setting: Setting, value: object, place: str) -> Value:
@@ -207,8 +217,8 @@ def _value_of(setting: Setting, value: object, place: str) -> Value:
         low, high = JAVA_BOUNDS[setting.type]
         if setting.key not in _RULED or not low <= int(text) <= high:
             check(setting.key, int(text), place)
-        most = _MOST.get(setting.key, int(text))
-        if int(text) > most:
+        most = _most().get(setting.key)
+        if most is not None and int(text) > most:
             raise InputError(place, f"{text} is above the most that makes sense, {most:,}", "write a smaller number")
         return int(text)
     if setting.type == "bool":
@@ -228,11 +238,7 @@ def _value_of(setting: Setting, value: object, place: str) -> Value:
 def _plain(value: object, place: str) -> str:
     if not isinstance(value, str):
         raise InputError(place, "not a single value", "write one value")
-    if len(value) > MOST_LINE or not value.isprintable():
-        raise InputError(
-            place, f"{shown(value)} is not a line of text", f"write up to {MOST_LINE} printable characters"
-        )
-    return value
+    return LINE.take(value, place)
 
 
 def _names_below(path: str) -> list[str]:
@@ -399,7 +405,7 @@ def _read_client(
 
 def read_deployment(path: str | Path) -> DeploymentFile:
     """A deployment file: see ``docs/deployment.md``. Raises InputError in one line."""
-    text, place = read_text(Path(path))
+    text, place = read_text(Path(take_path(path, "deployment")))
     return parse_deployment(text, place, Path(path).parent)
 
 
@@ -427,9 +433,9 @@ def _yaml_lines(deployment: Deployment) -> Iterator[str]:
     yield f"    fastSlotTimeout: {_milliseconds(server.fast_slot_timeout_s)} # ms"
     yield f"    updateGlobalAvgInterval: {round(server.update_global_average_s)} # s"
     yield "client:"
-    yield f"  {_POOL}.maximumPoolSize: {pool.maximum_size} # of the whole cluster"
-    yield f"  {_POOL}.minimumIdle: {pool.minimum_idle} # of the whole cluster"
-    yield f"  {_POOL}.connectionTimeout: {_milliseconds(pool.connection_timeout_s)} # ms"
+    yield f"  {POOL}.maximumPoolSize: {pool.maximum_size} # of the whole cluster"
+    yield f"  {POOL}.minimumIdle: {pool.minimum_idle} # of the whole cluster"
+    yield f"  {POOL}.connectionTimeout: {_milliseconds(pool.connection_timeout_s)} # ms"
     stated = {"cores": database.cores, "max_connections": database.max_connections}
     pairs = [f"{name}: {format_number(value)}" for name, value in stated.items() if value < inf]
     if pairs:

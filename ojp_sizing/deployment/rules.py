@@ -37,10 +37,19 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What the rules look at: a deployment, and the settings stated for it, by key, some of which the model lacks."""
+    """What the rules look at: a deployment, and the settings stated for it, by key, some of which the model lacks.
+
+    ``server``: the version that is stated, which may be none that the model has.
+    """
 
     deployment: Deployment
     stated: Mapping[str, Value] = field(default_factory=dict)
+    server: str = ""
+
+    @property
+    def version(self) -> str:
+        """Which server is meant."""
+        return self.server or self.deployment.version
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,41 +87,36 @@ def _era_b(version: str) -> bool:
 
 
 def _unknown_version(subject: Subject) -> str | None:
-    version = subject.deployment.version
+    version = subject.version
     if version in SERVER_VERSIONS or version in SINGLE_NODE_VERSIONS or _era_b(version):
         return None
     return f"no server {shown(version)} is known"
 
 
 def _era_b_version(subject: Subject) -> str | None:
-    if not _era_b(subject.deployment.version):
+    if not _era_b(subject.version):
         return None
     return (
-        f"server {shown(subject.deployment.version)} is not modelled: from 0.4.0 on admission, sessions that hold slots,"
+        f"server {shown(subject.version)} is not modelled: from 0.4.0 on admission, sessions that hold slots,"
         " the classifier, getConnection() and the stop of a pod are others"
     )
 
 
 def _single_node(subject: Subject) -> str | None:
     deployment = subject.deployment
-    if deployment.version not in SINGLE_NODE_VERSIONS or deployment.replicas < 2:
+    if subject.version not in SINGLE_NODE_VERSIONS or deployment.replicas < 2:
         return None
-    default = ", the chart's image where none is stated," if deployment.version == CHART_IMAGE_VERSION else ""
-    return f"server {deployment.version}{default} has no multinode code: {deployment.replicas} pods open the full pool each"
+    default = ", the chart's image where none is stated," if subject.version == CHART_IMAGE_VERSION else ""
+    return (
+        f"server {subject.version}{default} has no multinode code: {deployment.replicas} pods open the full pool each"
+    )
 
 
 def _old_single_pod(subject: Subject) -> str | None:
     deployment = subject.deployment
-    if deployment.version not in SINGLE_NODE_VERSIONS or deployment.replicas > 1:
+    if subject.version not in SINGLE_NODE_VERSIONS or deployment.replicas > 1:
         return None
-    return f"server {deployment.version} is simulated as one pod of {SINGLE_NODE_MODEL}"
-
-
-def _percentage_outside(subject: Subject) -> str | None:
-    server = subject.deployment.server
-    if not server.segregation or 0 <= server.slow_slot_percentage <= 100:
-        return None
-    return f"{server.slow_slot_percentage} is outside 0 to 100: the first connect fails, and the pool then runs without slots"
+    return f"server {subject.version} is simulated as one pod of {SINGLE_NODE_MODEL}"
 
 
 def _percentage_unused(subject: Subject) -> str | None:
@@ -161,15 +165,10 @@ def _one_slow_slot(subject: Subject) -> str | None:
     )
 
 
-def _no_thread(subject: Subject) -> str | None:
-    threads = subject.deployment.server.thread_pool_size
-    return f"{threads} threads: the server does not start" if threads < 1 else None
-
-
 def _few_threads(subject: Subject) -> str | None:
     deployment = subject.deployment
     threads, connections = deployment.server.thread_pool_size, deployment.pool_per_pod
-    if not 1 <= threads < connections:
+    if threads >= connections:
         return None
     return f"{threads} threads for {connections} connections of a pod: no more statements run than there are threads"
 
@@ -274,10 +273,6 @@ VERSION_RULES: tuple[Rule, ...] = (
 RULES: tuple[Rule, ...] = (
     *VERSION_RULES,
     Rule(
-        "percentage-outside", Action.REFUSE, f"{_LANES}.slowSlotPercentage",
-        "below 0 or above 100, segregation on", _percentage_outside, "write 1 to 99", "reference 9, CODE",
-    ),
-    Rule(
         "percentage-unused", Action.WARN, f"{_LANES}.slowSlotPercentage",
         "below 0 or above 100, segregation off", _percentage_unused, "write 1 to 99", "reference 9, CODE",
     ),
@@ -299,10 +294,6 @@ RULES: tuple[Rule, ...] = (
         "one-slow-slot", Action.WARN, f"{_POOL}.maximumPoolSize",
         f"fewer than {FEW_SLOTS} slots a pod, one of them slow, segregation on", _one_slow_slot,
         f"write {FEW_SLOTS} or more for each pod, or a larger slowSlotPercentage", "reference 2, CODE+RUN",
-    ),
-    Rule(
-        "no-thread", Action.REFUSE, "server.threadPoolSize", "below 1",
-        _no_thread, "write 1 or more; OJP's default is 200", "reference 9, CODE; Java's thread pools, GENERAL",
     ),
     Rule(
         "few-threads", Action.WARN, "server.threadPoolSize", "fewer than a pod has connections",
@@ -369,7 +360,7 @@ def warnings_of(subject: Subject, file: str = "", rules: Iterable[Rule] = RULES)
 
 def check_version(version: str, replicas: int, file: str = "") -> None:
     """Raise InputError unless so many pods of this server can be simulated."""
-    warnings_of(Subject(Deployment(replicas, 1.0, version=version)), file, VERSION_RULES)
+    warnings_of(Subject(Deployment(replicas, 1.0), server=version), file, VERSION_RULES)
 
 
 def table() -> str:

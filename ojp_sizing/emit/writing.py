@@ -51,8 +51,10 @@ def check_target(directory: Path) -> None:
 
     Where a run was killed while it wrote there, the files that were there before are put back.
     """
-    _check_writable(directory)
+    if "\0" in str(directory):
+        raise InputError(_PLACE, f"{shown(str(directory))} is not the name of a directory", "choose another directory")
     try:
+        _check_writable(directory)
         with _alone(directory):
             pass
     except OSError as error:

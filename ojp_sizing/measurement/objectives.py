@@ -6,9 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from math import isnan
-from typing import Self
+from typing import Annotated, Self
 
+from ojp_sizing.bounds import SHARE, Checked, Number
 from ojp_sizing.measurement.intervals import Estimate
+from ojp_sizing.quantities import MOST_SECONDS
 
 
 class Verdict(StrEnum):
@@ -57,24 +59,24 @@ class Situation(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Objectives:
+class Objectives(Checked):
     """Upper limits. Latency is that of the unit of work as the application sees it, less client think time.
 
     A disruption breaks a limit where a percentile over its whole window is above ``disruption_fast_p99_s`` or
     ``disruption_slow_p99_s`` (None: ``disruption_factor`` times the steady one), where more than ``disruption_failed_share`` of
-    its units fail, or where the steady limits don't hold again within ``recovery_s`` after its end. At most ``risk`` of the
-    disruptions may do so.
+    its units fail, or where the steady limits don't hold again within ``recovery_s`` after its end (judged within half of
+    it, over up to 20 s). At most ``risk`` of the disruptions may do so.
     """
 
-    fast_p99_s: float = 0.050
-    slow_p99_s: float = 2.0
-    failed_share: float = 0.001
-    disruption_factor: float = 5.0
-    disruption_failed_share: float = 0.01
-    recovery_s: float = 60.0
-    disruption_fast_p99_s: float | None = None
-    disruption_slow_p99_s: float | None = None
-    risk: float = 0.10
+    fast_p99_s: Annotated[float, Number(0.0, MOST_SECONDS, "s")] = 0.050
+    slow_p99_s: Annotated[float, Number(0.0, MOST_SECONDS, "s")] = 2.0
+    failed_share: Annotated[float, SHARE] = 0.001
+    disruption_factor: Annotated[float, Number(1.0, 1000.0)] = 5.0
+    disruption_failed_share: Annotated[float, SHARE] = 0.01
+    recovery_s: Annotated[float, Number(45.0, MOST_SECONDS, "s")] = 60.0
+    disruption_fast_p99_s: Annotated[float, Number(0.0, MOST_SECONDS, "s")] | None = None
+    disruption_slow_p99_s: Annotated[float, Number(0.0, MOST_SECONDS, "s")] | None = None
+    risk: Annotated[float, Number(0.0, 0.5, "share", above=True)] = 0.10
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,22 +3,48 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from functools import cache
 from multiprocessing import parent_process
-from typing import Literal
+from typing import Any, Literal
 
 from ojp_sizing.behaviour.transition import COMPILER
+from ojp_sizing.bounds import INSTANT, Number, Take, said, take_for, taken
 from ojp_sizing.demand.trace import Stream, Trace
 from ojp_sizing.deployment.deployment import Deployment
-from ojp_sizing.deployment.disruption import Disruption
+from ojp_sizing.deployment.disruption import Disruption, check_disruption
 from ojp_sizing.errors import InputError
 from ojp_sizing.simulation.clock import Clock
 from ojp_sizing.simulation.outcomes import Outcomes
 from ojp_sizing.simulation.simpy_clock import SimpyClock
 
 Engine = Literal["auto", "simpy", "compiled"]
+take_engine = take_for(Engine)
 #: Time of a run on SimPy's clock over that on the compiled one, as measured (docs/performance.md).
 PLAIN_OVER_COMPILED = 60
+#: Units that are due just before a trace ends have so long to end, where the caller doesn't say.
+MOST_TAIL_S = 60.0
+
+
+def _take_pair(value: Any, place: str) -> tuple[float, float]:
+    first_s, last_s = take_for(tuple[float, float])(value, place)
+    if not 0 <= first_s <= last_s:
+        raise InputError(
+            place, f"{said(first_s)} to {said(last_s)} s is no span", "write two times, the earlier one first"
+        )
+    return first_s, last_s
+
+
+_FOR_EVER = Number(unit="s", infinite=True)
+_ARGUMENTS: dict[str, Take] = {
+    "trace": take_for(Trace | Stream),
+    "deployment": take_for(Deployment),
+    "sample_every_s": Number(unit="s", above=True, infinite=True).take,
+    "recovery_s": _FOR_EVER.take,
+    "well_within_s": _take_pair,
+    "warm": take_for(bool),
+    "checked": take_for(bool | None),
+}
 
 
 def clock_class(engine: Engine) -> type[Clock]:
@@ -26,6 +52,7 @@ def clock_class(engine: Engine) -> type[Clock]:
 
     What will take time is said first, once, in a line on standard error.
     """
+    take_engine(engine, "engine")
     if engine == "simpy":
         return SimpyClock
     if engine == "auto" and not COMPILER:
@@ -67,7 +94,7 @@ def simulate(
     engine: Engine = "auto",
     sample_every_s: float = 1.0,
     recovery_s: float = 60.0,
-    tail_s: float = 0.0,
+    tail_s: float | None = None,
     well_within_s: tuple[float, float] = (0.0, 0.0),
     warm: bool = True,
     checked: bool | None = None,
@@ -76,10 +103,26 @@ def simulate(
 
     The run ends with its demand, or ``recovery_s`` and ``tail_s`` after all may be well if that is earlier: the first of
     ``well_within_s`` after the disruption's end, or later while a breaker is open, at most the second. Of the last
-    ``tail_s`` only as much is run as the units that were due before need. ``warm`` starts
+    ``tail_s`` only as much is run as the units that were due before need; None: the run goes on after the end of its demand
+    until they have ended, for a minute at most (clients that take their units in turn never end: for them it is 0).
+    ``warm`` starts
     with pools open and classifiers that have learned (see ``build_world``). ``checked`` holds the model's own laws against
     the run as it goes (``invariants``), and raises InvariantError where one is broken.
     """
+    trace, deployment, sample_every_s, recovery_s, well_within_s, warm, checked = taken(
+        _ARGUMENTS, trace=trace, deployment=deployment, sample_every_s=sample_every_s, recovery_s=recovery_s,
+        well_within_s=well_within_s, warm=warm, checked=checked,
+    )  # fmt: skip
+    check_disruption(disruption, deployment.replicas)
+    if tail_s is None:
+        tail_s = 0.0 if trace.head.closed else MOST_TAIL_S
+        trace = _longer(trace, tail_s)
     return clock_class(engine)(trace, deployment, warm=warm, checked=checked).run(
-        disruption, sample_every_s, recovery_s, tail_s, well_within_s
+        disruption, sample_every_s, recovery_s, INSTANT.take(tail_s, "tail_s"), well_within_s
     )
+
+
+def _longer(demand: Trace | Stream, seconds: float) -> Trace | Stream:
+    """The same demand, and so many seconds after it in which nothing arrives."""
+    head = replace(demand.head, duration_s=demand.head.duration_s + seconds)
+    return head if isinstance(demand, Trace) else replace(demand, head=head)

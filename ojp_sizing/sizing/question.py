@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from math import inf
-from typing import Literal
+from typing import Annotated, Literal
 
+from ojp_sizing.bounds import RATE, SEED, Checked, Number
 from ojp_sizing.demand.reading import read_workload
-from ojp_sizing.demand.workload import Workload
-from ojp_sizing.deployment.constants import Constants, default_constants
+from ojp_sizing.demand.workload import Workload, check_whole
+from ojp_sizing.deployment.constants import Constants, check_constants, default_constants
 from ojp_sizing.deployment.deployment import DEFAULT_VERSION, Database, Deployment
 from ojp_sizing.deployment.ledger import connections_at_most
-from ojp_sizing.errors import InputError
 from ojp_sizing.measurement.objectives import Objectives, Situation
+from ojp_sizing.quantities import MOST_SECONDS
 from ojp_sizing.simulation.simulate import Engine
 from ojp_sizing.sizing.resources import memory_of
 from ojp_sizing.theory.offered import UnitLoad, mean_load
@@ -24,26 +25,24 @@ MOST_REPLICAS = 100
 #: In what every deployment is judged; the longest first, so that workers end together.
 SITUATIONS = (Situation.ROLLING_UPDATE, Situation.POD_LOST, Situation.STEADY)
 
+REPLICAS = Number(1, 1000, whole=True)
+#: What a month of something may cost.
+PRICE = Number(0.0, 1e12)
+
 #: Whether something is to be so, is not to be so, or may be either.
 Choice = Literal["either", "on", "off"]
 
 
 @dataclass(frozen=True, slots=True)
-class Prices:
+class Prices(Checked):
     """What a core, a GiB and a database connection cost for a month; None: as the constants table trades them for a core.
 
     Without any, costs are in *core equivalents*: a core is 1.
     """
 
-    core: float | None = None
-    gib: float | None = None
-    connection: float | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("core", "gib", "connection"):
-            price = getattr(self, name)
-            if price is not None and not 0 <= price < inf:
-                raise InputError(f"--price-{name}", f"{price:g} is no price", "write 0 or more, for example 25")
+    core: Annotated[float, PRICE] | None = None
+    gib: Annotated[float, PRICE] | None = None
+    connection: Annotated[float, PRICE] | None = None
 
     @property
     def in_money(self) -> bool:
@@ -59,7 +58,7 @@ class Prices:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class Question(Checked):
     """A demand (``rate``: units of work per second), what is given, what is to hold, and what may vary at which price.
 
     ``workload`` may be a preset's name. ``warm_pools``: whether a pod that comes back has its pools built before clients reach
@@ -69,12 +68,12 @@ class Question:
     """
 
     workload: Workload
-    rate: float
+    rate: Annotated[float, RATE]
     database: Database = field(default_factory=Database)
     objectives: Objectives = field(default_factory=Objectives)
     version: str = DEFAULT_VERSION
-    least_replicas: int = LEAST_REPLICAS
-    most_replicas: int = MOST_REPLICAS
+    least_replicas: Annotated[int, REPLICAS] = LEAST_REPLICAS
+    most_replicas: Annotated[int, REPLICAS] = MOST_REPLICAS
     segregation: Choice = "either"
     warm_pools: Choice = "either"
     also: tuple[Situation, ...] = ()
@@ -84,14 +83,17 @@ class Question:
     def __post_init__(self) -> None:
         if isinstance(self.workload, str):
             object.__setattr__(self, "workload", read_workload(self.workload))
+        Checked.__post_init__(self)
         if self.constants is None:
             object.__setattr__(self, "constants", constants_of(self.workload))
+
+    def agree(self) -> None:
+        check_whole(self.workload)
+        if self.constants is not None:
+            check_constants(self.constants, "Question.constants")
         if self.least_replicas > self.most_replicas:
-            raise InputError(
-                "--min-replicas",
-                f"{self.least_replicas} is above --max-replicas, {self.most_replicas}: no deployment is left",
-                "lower it",
-            )
+            problem = f"{self.least_replicas} is above most_replicas, {self.most_replicas}: no deployment is left"
+            raise self.refuse("least_replicas", problem, f"write 1 to {self.most_replicas}")
 
     @property
     def known(self) -> Constants:
@@ -121,7 +123,7 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class Execution:
+class Execution(Checked):
     """How a run is carried out. The answer depends on ``seed``, ``looks`` and, where it is used up, ``budget_s`` only.
 
     ``workers`` None: one per core; ``scheduler``: that of a Dask cluster, ``tcp://host:port``. ``looks``: after how many
@@ -129,12 +131,12 @@ class Execution:
     prices of the knobs and what the folk formulas would deploy, too.
     """
 
-    seed: int = 1
+    seed: Annotated[int, SEED] = 1
     engine: Engine = "auto"
-    workers: int | None = None
+    workers: Annotated[int, Number(1, 1024, whole=True)] | None = None
     scheduler: str | None = None
-    budget_s: float = inf
-    looks: tuple[int, ...] = (5, 10)
+    budget_s: Annotated[float, Number(0.0, MOST_SECONDS, "s", infinite=True)] = inf
+    looks: tuple[Annotated[int, Number(2, 1000, whole=True)], ...] = (5, 10)
     explain: bool = False
 
 

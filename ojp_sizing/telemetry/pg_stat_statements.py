@@ -25,8 +25,8 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ojp_sizing.demand.reading import normalised_sql, workload_from_tree, workload_yaml
-from ojp_sizing.demand.workload import Workload
+from ojp_sizing.demand.reading import workload_from_tree, workload_yaml
+from ojp_sizing.demand.workload import Workload, normalised_sql
 from ojp_sizing.errors import EXIT_BAD_INPUT, InputError
 from ojp_sizing.quantities import format_duration, parse_whole, shown
 from ojp_sizing.reading import load_tree, read_text

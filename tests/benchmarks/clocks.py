@@ -26,7 +26,7 @@ def _same(scenario: Scenario) -> None:
     trace = scenario.trace(4.0)
     twin = Cluster(trace, scenario.deployment).run()
     for engine in ("simpy", "compiled"):
-        outcomes = simulate(trace, scenario.deployment, engine=engine, sample_every_s=inf)
+        outcomes = simulate(trace, scenario.deployment, engine=engine, sample_every_s=inf, tail_s=0.0)
         assert np.array_equal(outcomes.latency_s, twin.latency_s)
         assert np.array_equal(outcomes.outcome, twin.outcome)
 
@@ -37,7 +37,7 @@ def rows() -> Iterator[Row]:
         trace, deployment = scenario.trace(SHORT_S), scenario.deployment
 
         def clock(engine: Engine) -> Work:
-            return lambda: simulate(trace, deployment, engine=engine, sample_every_s=inf)  # noqa: B023
+            return lambda: simulate(trace, deployment, engine=engine, sample_every_s=inf, tail_s=0.0)  # noqa: B023
 
         idiomatic_s, simpy_s, compiled_s = take_turns(
             (lambda: Cluster(trace, deployment).run(), clock("simpy"), clock("compiled")),  # noqa: B023
@@ -57,12 +57,12 @@ def c_rows() -> Iterator[Row]:
         for scenario in SCENARIOS:
             trace, deployment = scenario.trace(LONG_S), scenario.deployment
             latency_s, outcome, events = kernel(trace, deployment)
-            outcomes = simulate(trace, deployment, engine="compiled", sample_every_s=inf)
+            outcomes = simulate(trace, deployment, engine="compiled", sample_every_s=inf, tail_s=0.0)
             assert np.array_equal(outcomes.latency_s, latency_s)
             assert np.array_equal(outcomes.outcome, outcome)
             compiled_s, c_s = take_turns(
                 (
-                    lambda: simulate(trace, deployment, engine="compiled", sample_every_s=inf),  # noqa: B023
+                    lambda: simulate(trace, deployment, engine="compiled", sample_every_s=inf, tail_s=0.0),  # noqa: B023
                     lambda: kernel(trace, deployment),  # noqa: B023
                 ),
                 FAST_TURNS,

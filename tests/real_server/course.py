@@ -132,7 +132,7 @@ def told(course: Course, number: int, **changes: float) -> dict[str, Any]:
         raise RuntimeError("the recorded arrivals are not those that are drawn now")
     constants = replace(course.constants(), **changes)
     deployment = Deployment(1, course.limit_cores, course.pool, course.server, constants=constants)
-    outcomes = simulate(trace, deployment, recovery_s=1e6)
+    outcomes = simulate(trace, deployment, recovery_s=1e6, tail_s=0.0)
     ok = outcomes.outcome == OK
     endings = {name: int((outcomes.outcome == code).sum()) for code, name in enumerate(ENDINGS) if code != OK}
     endings["unfinished"] = int((outcomes.outcome < 0).sum())

@@ -85,7 +85,12 @@ def measured_recovery(name: str) -> Recovery:
 def modelled_recovery(experiment: Experiment, trace: Trace) -> Recovery:
     """What the model says of one trace."""
     outcomes = simulate(
-        trace, deployment_of(experiment), disruption_of(experiment), sample_every_s=SAMPLE_S, recovery_s=1e6
+        trace,
+        deployment_of(experiment),
+        disruption_of(experiment),
+        sample_every_s=SAMPLE_S,
+        recovery_s=1e6,
+        tail_s=0.0,
     )
     listens_s, pools_s = [], []
     for change in outcomes.changes:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from tests.fuzz.record import read_record, section
+
 from .cases import (
     DE_SMIT_INSIDE,
     DE_SMIT_NO_WAIT,
@@ -212,6 +214,8 @@ service time; *mean wait* is then of those who are served. The last column but o
 passes, and the number of values.
 
 {tables}
+
+{section(read_record())}
 
 ## What this doesn't show
 

@@ -107,7 +107,7 @@ def deployment_for(queue: Queue) -> Deployment:
         1.0 * queue.servers if station is Station.CPU else 1.0,
         ClientPool(pool, 0, FOREVER_S if queue.patience is None else queue.patience * SERVICE_S),
         ServerSettings(
-            PLENTY,
+            PLENTY // 2,  # the most that is taken
             segregation=lanes,
             slow_slot_percentage=round(100 * queue.slow_servers / slots),
             idle_timeout_s=FOREVER_S,
@@ -144,7 +144,7 @@ def run_customers(
         rows=queue.station is Station.CPU,
         texts=queue.station is Station.SLOTS,
     )
-    outcomes = simulate(trace, deployment_for(queue), engine=engine, sample_every_s=1e12)
+    outcomes = simulate(trace, deployment_for(queue), engine=engine, sample_every_s=1e12, tail_s=0.0)
     return Customers(arrival_s, service_s, outcomes.latency_s, outcomes.outcome, slow)
 
 

@@ -1,0 +1,1 @@
+"""Odd input for every door of the tool: see ``__main__``."""
