@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import inf, nan
+from math import floor, inf, nan, sqrt
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,14 @@ from numpy.typing import NDArray
 
 from ojp_sizing.behaviour.world import ENDINGS, FAST, OK, SLOW, UNFINISHED
 from ojp_sizing.deployment.deployment import Deployment
-from ojp_sizing.measurement.intervals import CONFIDENCE, Count, Estimate, mean_estimate, share_estimate
+from ojp_sizing.measurement.intervals import (
+    CONFIDENCE,
+    Count,
+    Estimate,
+    clopper_pearson,
+    mean_estimate,
+    share_estimate,
+)
 from ojp_sizing.measurement.objectives import Objectives, Situation
 from ojp_sizing.measurement.warmup import warm_up_s
 from ojp_sizing.simulation.outcomes import Hazard, Outcomes
@@ -60,6 +67,14 @@ class Replication:
     failures: Mapping[str, int]
     hazards: tuple[Hazard, ...]
 
+    def least(self, name: str) -> float:
+        """What this run shows a measure to be at least. After a disruption its units are a sample of a state that lasts, so that
+        this is the lower end of a 97.5 % interval; else it is the value."""
+        if name in self.counts and name.startswith("recovered_"):
+            count = self.counts[name]
+            return clopper_pearson(count.hits, count.total)[0] if count.total else nan
+        return self.values.get(name.replace("_p99_s", "_p99_least_s"), self.value(name))
+
     def value(self, name: str) -> float:
         """A measure, or the share behind a count, of this run alone; NaN where there is none."""
         found = self.counts.get(name)
@@ -78,6 +93,16 @@ def _percentiles(latency_s: NDArray[np.float64], weights: NDArray[np.float64], n
     wanted = np.array(PERCENTILES) / 100 * weight[-1] * (1 - 1e-12)
     found = latency_s[order[np.searchsorted(weight, wanted)]]
     return {f"{name}_p{p}_s": float(value) for p, value in zip(PERCENTILES, found, strict=True)}
+
+
+def _least_p99_s(latency_s: NDArray[np.float64]) -> float:
+    """The lower end of a 97.5 % interval of the p99 of which these are a sample: an order statistic, its rank by the normal
+    approximation of the binomial distribution (Hahn and Meeker 1991, 5.2)."""
+    size = len(latency_s)
+    if size == 0:
+        return nan
+    rank = floor(0.99 * size - 1.96 * sqrt(size * 0.99 * 0.01))
+    return float(np.partition(latency_s, max(0, rank - 1))[max(0, rank - 1)])
 
 
 def _window(outcomes: Outcomes, begin_s: float, end_s: float) -> NDArray[np.intp]:
@@ -207,8 +232,19 @@ def measure_disruption(
     values |= {"window_s": sum(part.stands_for_s for part in parts), "simulated_window_s": ready_s - begin_s}
     if recovered is not None:
         after, counts["recovered_failed_share"] = _of_units(outcomes, (recovered,), "recovered_")
-        values |= after
+        values |= after | _least_after(outcomes, recovered)
     return Replication(values, counts, outcomes.arrived, _failures(outcomes, begin_s, ready_s), outcomes.hazards)
+
+
+def _least_after(outcomes: Outcomes, part: Part) -> dict[str, float]:
+    """What the p99s after a disruption are at least: its units are a sample of a state that lasts."""
+    window = _window(outcomes, part.begin_s, part.end_s)
+    outcome, slow, latency_s = outcomes.outcome[window], outcomes.slow[window], outcomes.latency_s[window]
+    kept = (outcome == OK) | (outcome == UNFINISHED)
+    return {
+        "recovered_fast_p99_least_s": _least_p99_s(latency_s[kept & ~slow]),
+        "recovered_slow_p99_least_s": _least_p99_s(latency_s[kept & slow]),
+    }
 
 
 def measure(replications: Sequence[Replication], confidence: float = CONFIDENCE) -> dict[str, Estimate]:

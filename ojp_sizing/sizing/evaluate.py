@@ -69,9 +69,11 @@ OF_PERCENTILE = round(100 / (100 - max(PERCENTILES)))
 #: Units in a run of steady peak that can show 0.1 % of failures not to be reached, with five runs in which none fails.
 ENOUGH_UNITS = 1000
 STEADY_SPAN = Span(6 * OF_PERCENTILE, 5.0, 120.0, ENOUGH_UNITS)
-#: The quiet rest of an absence, and the time after a disruption in which all is to be well again. One run's percentile is the
-#: noisier the shorter it is, which breaks limits rather than keeps them.
-QUIET_SPAN = RECOVERED_SPAN = Span(OF_PERCENTILE // 2, 2.0, 10.0)
+#: The quiet rest of an absence. One run's percentile is the noisier the shorter it is, which breaks limits rather than keeps
+#: them.
+QUIET_SPAN = Span(OF_PERCENTILE // 2, 1.0, 10.0)
+#: The time after a disruption in which all is to be well again.
+RECOVERED_SPAN = Span(OF_PERCENTILE // 2, 2.0, 20.0, ENOUGH_UNITS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +198,7 @@ def _is_within(replication: Replication, task: Task, prefixes: tuple[str, ...]) 
     """Whether what this one run says of measures that begin so is within their limits, the model's known error in it."""
     factors = dict(task.factors)
     return all(
-        not replication.value(objective.measure) * factors.get(objective.measure, 1.0) > objective.limit
+        not replication.least(objective.measure) * factors.get(objective.measure, 1.0) > objective.limit
         for objective in objectives_of(task.objectives, task.situation)
         if objective.measure.startswith(prefixes)
     )

@@ -182,11 +182,11 @@ class Bench:
 
 
 def broken_by(bench: Bench, deployment: Deployment, situation: Situation, run: Replication) -> tuple[Judgement, ...]:
-    """The limits that this one run breaks, the model's known error in it."""
+    """The limits that this one run breaks, the model's known error in it; after a disruption beyond chance."""
     factors = bench.factors(situation, deployment)
     found: list[Judgement] = []
     for objective in bench.objectives(situation):
-        value = run.value(objective.measure)
+        value = run.least(objective.measure)
         widened = value * factors.get(objective.measure, 1.0)
         if widened > objective.limit:
             estimate = Estimate(value, value, value, 1)
@@ -197,7 +197,7 @@ def broken_by(bench: Bench, deployment: Deployment, situation: Situation, run: R
 def _is_near(bench: Bench, deployment: Deployment, runs: Runs) -> bool:
     """Whether some run came near to a limit of a disruption."""
     return any(
-        run.value(objective.measure) * bench.factors(situation, deployment).get(objective.measure, 1.0)
+        run.least(objective.measure) * bench.factors(situation, deployment).get(objective.measure, 1.0)
         > NEAR * objective.limit
         for situation, found in runs.items()
         if situation is not Situation.STEADY

@@ -1,10 +1,10 @@
 """What to simulate next: the cheapest that may do, until one is shown to do.
 
-Shapes of every number of pods wait in a queue by their cost with the least CPU limit that may do. The cheapest is explored. Where
-it breaks a limit and its pods were short of CPU, a generous limit is tried, and from there the way down by halves; where more CPU
-would not help, the shape is done with. A family of shapes that comes no nearer to the limits with more pods is given up. What an
-exploration passes is a contestant, and gets a verdict by fresh runs; the first that is met is the answer: whatever is cheaper has
-been seen to break a limit.
+Shapes of every number of pods wait in a queue by their cost with the least CPU limit that may do. The cheapest is explored.
+Where it breaks a limit and its pods were short of CPU, a generous limit is tried, and from there the way down by halves; where
+more CPU would not help, the shape is done with, and its family isn't asked that again. A family that comes no nearer to the
+limits with more pods is given up. What an exploration passes is a contestant, and gets a verdict by fresh runs; the first that is
+met is the answer: what is cheaper was seen to break a limit, or was passed over by these rules (``make audit`` looks at those).
 """
 
 from __future__ import annotations
@@ -23,11 +23,13 @@ from ojp_sizing.sizing.space import LIMITS_CORES, Shape, Space
 
 #: A family is given up after so many shapes in a row that came no nearer to the limits than the best of it.
 PATIENCE = 3
+#: A shape that broke a limit by so many times tells that one more pod won't do.
+FAR = 1.5
 #: So many contestants at most get a verdict; by then their error is spent.
 MOST_CONTESTANTS = 6
 
 #: Why a search ended.
-SHOWN = "a deployment was shown to do, and each cheaper one that was tried was seen to break a limit"
+SHOWN = "a deployment was shown to do, and each cheaper one that was tried broke a limit"
 ALL_TRIED = "everything that the closed forms leave over was tried, or given up"
 NOTHING_POSSIBLE = "the closed forms leave nothing over"
 OUT_OF_TIME = "the time budget of {:g} s was used up"
@@ -108,7 +110,7 @@ class Search:
                 return None
             _, _, shape, index = heappop(queue)
             family = families.setdefault(shape.family, _Family())
-            if family.given_up:
+            if family.passes_over(shape.replicas):
                 continue
             deployment = self.space.deployment(shape, LIMITS_CORES[index])
             outcome = self.try_out(deployment)
@@ -120,14 +122,18 @@ class Search:
                 if self.attempts >= MOST_CONTESTANTS:
                     self.stopped = SPENT.format(self.attempts)
                     return None
-                # A little more of everything: its next limit, and whatever else waits.
-                if index + 1 < len(LIMITS_CORES):
+                # Whatever else waits, and where CPU was short now and then, its next limit.
+                if _was_throttled(outcome) and index + 1 < len(LIMITS_CORES):
                     self._push(queue, shape, index + 1)
                 continue
-            if "CPU" in outcome.short and (above := self._enough_cpu(shape, index)) is not None:
+            above = None
+            if "CPU" in outcome.short and family.wants_cpu:
+                above = self._enough_cpu(shape, index)
+                family.wants_cpu = above is not None
+            if above is not None:
                 self._push(queue, shape, above)
-            elif "CPU" not in outcome.short or above is None:
-                family.failed(outcome.excess)
+            else:
+                family.failed(shape.replicas, outcome.excess)
         return None
 
     def _push(self, queue: list[tuple[float, int, Shape, int]], shape: Shape, index: int) -> None:
@@ -150,20 +156,30 @@ class Search:
         return enough
 
 
+def _was_throttled(evaluation: Evaluation) -> bool:
+    return any(result.measures["cpu_throttled_share"].value > 0.0 for result in evaluation.results.values())
+
+
 @dataclass(slots=True)
 class _Family:
-    """How near the shapes of a family have come to the limits."""
+    """What has been learned of the shapes of a family."""
 
     best: float = inf
+    """How near one came to the limits: the least of their largest ratios."""
     worse: int = 0
+    """How many came no nearer since."""
+    far: int = 0
+    """The next number of pods after one that was far from the limits."""
+    wants_cpu: bool = True
+    """Whether more CPU helped the last one that seemed to be short of it."""
 
-    def failed(self, excess: float) -> None:
+    def failed(self, replicas: int, excess: float) -> None:
         self.worse = 0 if excess < 0.98 * self.best else self.worse + 1
         self.best = min(self.best, excess)
+        self.far = replicas + 1 if excess > FAR else 0
 
-    @property
-    def given_up(self) -> bool:
-        return self.worse >= PATIENCE
+    def passes_over(self, replicas: int) -> bool:
+        return self.worse >= PATIENCE or replicas == self.far
 
 
 def shapes_of(question: Question, *, segregation: bool, warm_pools: bool) -> list[Shape]:
