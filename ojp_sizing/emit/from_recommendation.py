@@ -34,6 +34,7 @@ from ojp_sizing.quantities import format_bytes, format_rate
 from ojp_sizing.report.bands import against, restart_bands
 from ojp_sizing.report.words import by_model_words, held_back, risk_words, shown_number, when_back
 from ojp_sizing.sizing.evidence import Evaluation, Rejection, busiest_of
+from ojp_sizing.sizing.knobs import PAIRS, Knob
 from ojp_sizing.sizing.recommendation import Judged, Neighbour, Recommendation
 
 RECORD_FILE = "recommendation.json"
@@ -208,6 +209,19 @@ def _neighbour(neighbour: Neighbour) -> dict[str, Any]:
     }
 
 
+def _knob(knob: Knob) -> dict[str, Any]:
+    changes = {name: getattr(knob, name) for name in ("steady_fast_s", "steady_slow_s", "update_fast_s")}
+    return {
+        "change": knob.change,
+        "deployment": describe(knob.deployment),
+        "cost": knob.cost,
+        "p99_change": _estimates(changes),
+        "broken": knob.broken,
+        "broken_before": knob.broken_before,
+        "pairs": PAIRS,
+    }
+
+
 def _steady_p99(evaluation: Evaluation) -> dict[str, Any] | None:
     steady = evaluation.results.get(Situation.STEADY)
     return _estimates({"fast_p99_s": steady.measures["fast_p99_s"]})["fast_p99_s"] if steady else None
@@ -350,7 +364,7 @@ def record(recommendation: Recommendation, release: Release | None) -> dict[str,
             "jdbc_url": jdbc_url(release).strip(),
             "situations": _situations(evaluation),
             "smaller": [_neighbour(one) for one in recommendation.smaller],
-            "larger": [_neighbour(one) for one in recommendation.larger],
+            "knobs": [_knob(one) for one in recommendation.knobs],
             "others": [_neighbour(one) for one in recommendation.others],
             "frontier": [_neighbour(one) for one in recommendation.frontier],
         }

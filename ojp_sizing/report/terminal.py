@@ -24,6 +24,7 @@ from ojp_sizing.report.words import (
     by_model_words,
     finding,
     held_back,
+    knob_words,
     risk_words,
     shown_number,
     when_back,
@@ -402,15 +403,9 @@ def _other_words(recommendation: Recommendation, one: Neighbour) -> str:
     return f"{describe(one.deployment)}, {cost}: {held_back(one)}{_p99_words(one)}"
 
 
-def larger_table(recommendation: Recommendation) -> Table:
-    """What the next step of each knob costs, and buys."""
-    assert recommendation.cost is not None  # noqa: S101
-    return _pairs(
-        [
-            (one.change, f"{one.cost - recommendation.cost:+.3g}: {held_back(one)}{_p99_words(one)}")
-            for one in recommendation.larger
-        ]
-    )
+def knobs_table(recommendation: Recommendation) -> Table:
+    """What one more of each thing costs and buys: changes of p99 by pairs of runs."""
+    return _pairs([(knob.change, knob_words(knob)) for knob in recommendation.knobs])
 
 
 def folk_table(recommendation: Recommendation) -> Table:
@@ -451,7 +446,7 @@ def print_answer(
         *_warnings(recommendation.warnings),
         ("Cost", cost_table(recommendation)),
         ("Why not smaller", smaller_table(recommendation)),
-        *([("What more would buy", larger_table(recommendation))] if recommendation.larger else []),
+        *([("What more would buy", knobs_table(recommendation))] if recommendation.knobs else []),
         ("Slow slots, and the warm-up", others_table(recommendation)),
         ("How to read it", notes(recommendation)),
         ("Formulas in use today would say", folk_table(recommendation)),

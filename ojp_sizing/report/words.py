@@ -8,6 +8,7 @@ from ojp_sizing.deployment.deployment import Deployment
 from ojp_sizing.measurement.intervals import Estimate
 from ojp_sizing.measurement.objectives import Judgement, Situation, Verdict
 from ojp_sizing.sizing.evidence import FIRST_LOOK, Evaluation, Rejection, SituationResult
+from ojp_sizing.sizing.knobs import PAIRS, Knob
 from ojp_sizing.sizing.recommendation import Neighbour
 
 #: Shown name, factor and unit of each measure that an objective can be about.
@@ -110,6 +111,19 @@ def risk_words(result: SituationResult) -> str:
     if risk.verdict is Verdict.NOT_MET:
         return f"{counted}: more than {most} do ({sure})"
     return f"{counted}: too few runs to say whether at most {most} do"
+
+
+def knob_words(knob: Knob) -> str:
+    """What one step of a setting costs, and what it changes."""
+    sides = (
+        ("steady peak, fast", knob.steady_fast_s),
+        ("slow", knob.steady_slow_s),
+        ("over an update, fast", knob.update_fast_s),
+    )
+    changes = ", ".join(f"{name} {with_interval(change, 1e3)}" for name, change in sides if not isnan(change.value))
+    broken = f"; {knob.broken} of {PAIRS} updates break a limit, {knob.broken_before} without"
+    cost = f"costs {knob.cost:+.3g}" if abs(knob.cost) >= 0.0005 else "costs nothing"
+    return f"{cost}; change of p99 in ms: {changes}{broken if knob.broken or knob.broken_before else ''}"
 
 
 def by_model_words(evaluation: Evaluation) -> str:

@@ -8,17 +8,18 @@ from math import ceil, inf, isfinite
 
 from ojp_sizing.demand.workload import Lane, UnitOfWork, Workload
 from ojp_sizing.deployment.constants import Constants
-from ojp_sizing.deployment.deployment import ClientPool, Deployment, describe
+from ojp_sizing.deployment.deployment import Deployment, describe
 from ojp_sizing.deployment.ledger import connections_at_most
 from ojp_sizing.deployment.rules import Finding, Subject, check_version, warnings_of
 from ojp_sizing.errors import InputError
 from ojp_sizing.measurement.objectives import Objectives, Situation, Verdict
 from ojp_sizing.simulation.simulate import clock_class
 from ojp_sizing.sizing.evidence import Bench, Evaluation, Rejection, verdicts
+from ojp_sizing.sizing.knobs import Knob, best_percentage, cut, knobs
 from ojp_sizing.sizing.question import Execution, Question, cold
 from ojp_sizing.sizing.resources import Resources, memory_of, request_milli
 from ojp_sizing.sizing.screen import LEAST_POOL_PER_POD, pod_cpu_cores, undivided_pool
-from ojp_sizing.sizing.space import Space, limit_above, limit_below, with_segregation
+from ojp_sizing.sizing.space import Space, limit_below, with_segregation
 from ojp_sizing.sizing.strategy import INTERRUPTED, SHOWN, Listener, Search, shapes_of, stopwatch, unheard
 from ojp_sizing.sizing.workers import Workers, workers_for
 from ojp_sizing.theory.offered import bare_latency_s, statements_of
@@ -72,7 +73,7 @@ class Recommendation:
     """A sized deployment with its evidence; ``evaluation``, ``resources`` and ``database`` are None without an answer.
 
     Of an interrupted search ``evaluation`` may be what was known of a deployment, without the rest. ``smaller`` are neighbours
-    that cost less, ``larger`` those that cost more, ``others`` the same with segregation the other way and with cold pools.
+    that cost less, ``knobs`` what one more of each thing buys, ``others`` the same with segregation the other way and cold pools.
     ``frontier``: all that passed, by cost, as long as each is better in p99 or in connections than the cheaper ones.
     """
 
@@ -85,7 +86,7 @@ class Recommendation:
     database: DatabaseNeed | None
     cost: float | None
     smaller: tuple[Neighbour, ...]
-    larger: tuple[Neighbour, ...]
+    knobs: tuple[Knob, ...]
     others: tuple[Neighbour, ...]
     frontier: tuple[Neighbour, ...]
     rejections: tuple[Rejection, ...]
@@ -198,12 +199,6 @@ def resources_of(workload: Workload, evaluation: Evaluation) -> Resources:
 # Beside the answer ---------------------------------------------------------------------------------------------------
 
 
-def _cut(deployment: Deployment, replicas: int, per_pod: int) -> ClientPool:
-    """A pool with this share of a pod, undivided where the deployment's is and it can be."""
-    size = (undivided_pool(per_pod, replicas) if deployment.stays_undivided else None) or per_pod * replicas
-    return replace(deployment.pool, maximum_size=size)
-
-
 def smaller_neighbours(question: Question, deployment: Deployment) -> Iterator[tuple[str, Deployment, str]]:
     """One step down in each respect: what changes, the deployment, and the rule that forbids it ("" where none does)."""
     replicas, constants = deployment.replicas, deployment.constants
@@ -212,7 +207,7 @@ def smaller_neighbours(question: Question, deployment: Deployment) -> Iterator[t
         shares = [share for share in range((replicas - 2) // 2, 0, -1) if undivided_pool(share, replicas - 1)]
         if deployment.stays_undivided and shares:
             per_pod = shares[0]
-        fewer = replace(deployment, replicas=replicas - 1, pool=_cut(deployment, replicas - 1, per_pod))
+        fewer = replace(deployment, replicas=replicas - 1, pool=cut(deployment, replicas - 1, per_pod))
         least = question.least_replicas
         rule = f"fewer than {least} replicas (--min-replicas)" if replicas <= least else ""
         yield f"replicaCount {replicas - 1}", fewer, rule
@@ -228,27 +223,8 @@ def smaller_neighbours(question: Question, deployment: Deployment) -> Iterator[t
         yield f"CPU limit {below:g}", replace(deployment, limit_cores=below), rule
     per_pod = deployment.pool_per_pod - 1
     if per_pod >= LEAST_POOL_PER_POD:
-        pool = _cut(deployment, replicas, per_pod)
+        pool = cut(deployment, replicas, per_pod)
         yield f"maximumPoolSize {pool.maximum_size}", replace(deployment, pool=pool), ""
-
-
-def larger_neighbours(question: Question, deployment: Deployment) -> Iterator[tuple[str, Deployment]]:
-    """One step up in each respect: what the next replica, core, connection, thread or percent buys."""
-    replicas = deployment.replicas
-    more = replace(deployment, replicas=replicas + 1, pool=_cut(deployment, replicas + 1, deployment.pool_per_pod))
-    yield f"replicaCount {replicas + 1}", more
-    above = limit_above(deployment.limit_cores)
-    if above < inf:
-        yield f"CPU limit {above:g}", replace(deployment, limit_cores=above)
-    pool = _cut(deployment, replicas, deployment.pool_per_pod + 1)
-    if Space(question).fits(pool.maximum_size, replicas):
-        yield f"maximumPoolSize {pool.maximum_size}", replace(deployment, pool=pool)
-    server = deployment.server
-    threads = replace(server, thread_pool_size=server.thread_pool_size * 2)
-    yield f"threadPoolSize {threads.thread_pool_size}", replace(deployment, server=threads)
-    if server.segregation and server.slow_slot_percentage <= 85:
-        percent = replace(server, slow_slot_percentage=server.slow_slot_percentage + 5)
-        yield f"slowSlotPercentage {percent.slow_slot_percentage}", replace(deployment, server=percent)
 
 
 def _segregated(question: Question, deployment: Deployment) -> Iterator[Deployment]:
@@ -293,6 +269,21 @@ class _Sizing:
                 break
         return tried
 
+    def own_best(self, answer: Evaluation) -> list[Neighbour]:
+        """The cheapest of all, few runs each, with segregation on and with cold pools, where the answer has neither."""
+        question, found = self.question, []
+        if question.segregation == "either" and not answer.deployment.server.segregation:
+            shapes = shapes_of(question, segregation=True, warm_pools=answer.deployment.warm_pools)
+            found.append(("slowQuerySegregation on, its own best", self.search.cheapest_explored(shapes)))
+        if question.warm_pools == "either" and answer.deployment.warm_pools:
+            shapes = shapes_of(question, segregation=answer.deployment.server.segregation, warm_pools=False)
+            found.append(("without the warm-up, its own best", self.search.cheapest_explored(shapes)))
+        return [
+            Neighbour(change, one.deployment, question.cost(one.deployment), one)
+            for change, one in found
+            if one is not None
+        ]
+
     def with_cold_pools(self, answer: Evaluation) -> Neighbour | None:
         """The same without anybody who builds a pod's pools before clients reach it."""
         if self.question.warm_pools == "on" or not answer.deployment.warm_pools:
@@ -323,17 +314,18 @@ def _size(question: Question, execution: Execution, pool: Workers, listener: Lis
     sizing = _Sizing(question, execution, search)
     answer: Evaluation | None = None
     smaller: list[Neighbour] = []
-    larger: list[Neighbour] = []
+    prices: tuple[Knob, ...] = ()
     others: list[Neighbour] = []
     nearest = ""
     try:
         answer = sizing.answer()
         stopped = search.stopped
         if answer is not None:
-            answer, others = _alternatives(sizing, answer)
+            answer, others, prices = _alternatives(sizing, answer)
             smaller = [sizing.neighbour(*one) for one in smaller_neighbours(question, answer.deployment)]
             if execution.explain:
-                larger = [sizing.neighbour(*one) for one in larger_neighbours(question, answer.deployment)]
+                others += sizing.own_best(answer)
+                prices = knobs(search.bench, answer.deployment)
         else:
             nearest = _nearest(sizing)
     except KeyboardInterrupt:
@@ -349,7 +341,7 @@ def _size(question: Question, execution: Execution, pool: Workers, listener: Lis
         database=database_need(question, shown) if shown else None,
         cost=question.cost(answer.deployment) if answer else None,
         smaller=tuple(smaller),
-        larger=tuple(larger),
+        knobs=prices,
         others=tuple(others),
         frontier=frontier(question, [*search.explored.values(), *([shown] if shown else [])]),
         rejections=tuple(search.rejections),
@@ -362,8 +354,8 @@ def _size(question: Question, execution: Execution, pool: Workers, listener: Lis
     )
 
 
-def _alternatives(sizing: _Sizing, answer: Evaluation) -> tuple[Evaluation, list[Neighbour]]:
-    """The answer with segregation and cold pools as they suit it best, and what was looked at for that."""
+def _alternatives(sizing: _Sizing, answer: Evaluation) -> tuple[Evaluation, list[Neighbour], tuple[Knob, ...]]:
+    """The answer with segregation, its slow slots and cold pools as they suit it best, and what was looked at for that."""
     question, search = sizing.question, sizing.search
     others: list[Neighbour] = []
     on = sizing.segregated(answer)
@@ -377,7 +369,12 @@ def _alternatives(sizing: _Sizing, answer: Evaluation) -> tuple[Evaluation, list
         others.append(without)
         if without.passes:
             answer = search.verdict_on(without.deployment) or answer
-    return answer, others
+    percentages: tuple[Knob, ...] = ()
+    if answer.deployment.server.segregation:
+        better, percentages = best_percentage(search.bench, answer.deployment)
+        if better != answer.deployment:
+            answer = search.verdict_on(better) or answer
+    return answer, others, percentages
 
 
 def _verdict_without(search: Search) -> Verdict:

@@ -95,6 +95,20 @@ class Search:
 
     def cheapest(self, shapes: list[Shape]) -> Evaluation | None:
         """The cheapest deployment of these shapes that is shown to do; None with ``stopped`` where there is none."""
+        return self._first(shapes, self.verdict_on)
+
+    def cheapest_explored(self, shapes: list[Shape]) -> Evaluation | None:
+        """The cheapest of these shapes whose few runs break nothing: no verdict."""
+        before = self.stopped
+        found = self._first(
+            shapes,
+            lambda deployment: explored if isinstance(explored := self.try_out(deployment), Evaluation) else None,
+        )
+        self.stopped = before
+        return found
+
+    def _first(self, shapes: list[Shape], judge: Callable[[Deployment], Evaluation | None]) -> Evaluation | None:
+        """The cheapest that passes its exploration and is judged to do."""
         queue: list[tuple[float, int, Shape, int]] = []
         for shape in shapes:
             index = self.space.least_limit(shape)
@@ -116,7 +130,7 @@ class Search:
             outcome = self.try_out(deployment)
             if isinstance(outcome, Evaluation):
                 self.say(f"a first look at few runs is passed by {describe(deployment)}; now for its evidence")
-                if (found := self.verdict_on(deployment)) is not None:
+                if (found := judge(deployment)) is not None:
                     self.stopped = SHOWN
                     return found
                 if self.attempts >= MOST_CONTESTANTS:
