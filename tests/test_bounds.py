@@ -324,7 +324,7 @@ def test_units_that_are_due_at_the_end_of_a_plain_trace_end(engine: Any) -> None
 
 
 def test_a_plain_run_that_never_ends_is_bounded_and_a_closed_one_ends_with_its_trace() -> None:
-    hang = ojp.simulate(TRACE, replace(TWO, pool=ojp.ClientPool(2, 0, 1e6)), DatabaseTrouble(0.0, 1e6, slowdown=1e6))
+    hang = ojp.simulate(TRACE, replace(TWO, database=ojp.Database(1e-6)))
     assert hang.end_s == TRACE.duration_s + MOST_TAIL_S
     closed = ojp.sample_trace(replace(WEB, arrivals=ojp.Closed()), 20.0, 2.0, 1)
     assert ojp.simulate(closed, TWO).end_s == 2.0

@@ -177,7 +177,7 @@ def test_memory_grows_with_what_it_holds(answer: Recommendation) -> None:
         memory.base + memory.connections + memory.requests + memory.results
     )
     assert memory.limit >= memory.heap + memory.native
-    threads = replace(deployment, server=replace(deployment.server, thread_pool_size=100_000))
+    threads = replace(deployment, server=replace(deployment.server, thread_pool_size=10_000))
     assert memory_of(WEB, threads).heap > memory.heap
 
 

@@ -103,11 +103,10 @@ def simulate(
 
     The run ends with its demand, or ``recovery_s`` and ``tail_s`` after all may be well if that is earlier: the first of
     ``well_within_s`` after the disruption's end, or later while a breaker is open, at most the second. Of the last
-    ``tail_s`` only as much is run as the units that were due before need; None: the run goes on after the end of its demand
-    until they have ended, for a minute at most (clients that take their units in turn never end: for them it is 0).
-    ``warm`` starts
-    with pools open and classifiers that have learned (see ``build_world``). ``checked`` holds the model's own laws against
-    the run as it goes (``invariants``), and raises InvariantError where one is broken.
+    ``tail_s`` only as much is run as the units that were due before need. None: without a disruption the run goes on after
+    the end of its demand until all units have ended, for a minute at most; with one, and with clients that take their units
+    in turn, it is 0. ``warm`` starts with pools open and classifiers that have learned (see ``build_world``). ``checked``
+    holds the model's own laws against the run as it goes (``invariants``), and raises InvariantError where one is broken.
     """
     trace, deployment, sample_every_s, recovery_s, well_within_s, warm, checked = taken(
         _ARGUMENTS, trace=trace, deployment=deployment, sample_every_s=sample_every_s, recovery_s=recovery_s,
@@ -115,7 +114,7 @@ def simulate(
     )  # fmt: skip
     check_disruption(disruption, deployment.replicas)
     if tail_s is None:
-        tail_s = 0.0 if trace.head.closed else MOST_TAIL_S
+        tail_s = 0.0 if trace.head.closed or disruption is not None else MOST_TAIL_S
         trace = _longer(trace, tail_s)
     return clock_class(engine)(trace, deployment, warm=warm, checked=checked).run(
         disruption, sample_every_s, recovery_s, INSTANT.take(tail_s, "tail_s"), well_within_s

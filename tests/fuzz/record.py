@@ -48,13 +48,15 @@ def section(record: Record) -> str:
 
 {record.inputs:,} inputs, made from good ones by a seeded generator (bytes, lines, numbers, values, flags and encodings changed),
 went through every door of the tool. Each has to end as taken, or refused in one line of printable text that names the place
-and the mend, with nothing written; {ended}. What is taken and written back has to read back as the same. The
-search behind a good input is left out but for one in some tens, which is simulated for a moment with the model's laws held
-against it. Through real processes go some, whole: exit 0, 2, 3 or 4, no traceback, and all files or none.
+and the mend; {ended}. What is taken and written back has to read back as the same. The search behind a good
+input is left out but for one in some tens, which is simulated for a moment with the model's laws held against it. Some go
+through real processes, whole, with a second to search in: exit 0, 2, 3 or 4, no traceback, and files only with exit 0. Whole
+answers are not the matter of this: that files are written all or none has its own tests.
 
 {table_of(record)}
 
-Seed {record.seed}, {record.date}; {versions}. To repeat it, to run one input alone, and the page from what was found:
+Seed {record.seed}, {record.date}; {versions}.
+To repeat it, to run one input alone, and to make the page from what was found:
 
     python -m tests.fuzz --inputs {record.inputs} --seed {record.seed} --record
     python -m tests.fuzz --seed {record.seed} --only 4711
