@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.random import SeedSequence, default_rng
-from ojp_sizing.sizing.arguments import ARGUMENTS
 
 import ojp_sizing as ojp
 from ojp_sizing.bounds import Checked, taken
@@ -50,6 +49,9 @@ GOOD: list[Any] = [
     WEB.units[0],
     WEB,
     default_constants(),
+    ojp.Question(WEB, 5.0),
+    ojp.Execution(),
+    ojp.Prices(),
     GarbageCollection(1e6, 0.01),
     DatabaseTrouble(1.0, 1.0),
     Several((ojp.PodLoss(0, 1.0, 1.0, 1.0),)),
@@ -182,25 +184,29 @@ def test_what_a_file_could_not_say_python_does_not_take(make: Callable[[], objec
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        *(({"peak_rps": odd}, "peak_rps: ") for odd in (nan, inf, 0, -5, "5k", True, 1e9, None)),
-        *(({"seed": odd}, "seed: ") for odd in (-1, 1.5, True, "1", 2**63, None)),
-        *(({"workers": odd}, "workers: ") for odd in (0, -1, 1.5, "two", 1025)),
-        ({"least_replicas": 5, "most_replicas": 4}, "least_replicas: 5 is above most_replicas, 4; write 1 to 4"),
-        ({"least_replicas": 0}, "least_replicas: 0 is below 1"),
-        ({"most_replicas": 5000}, "most_replicas: 5000 is above 1,000"),
-        ({"budget_s": -1}, "budget_s: -1 is below 0"),
-        ({"budget_s": nan}, "budget_s: nan is not a number"),
-        ({"engine": "warp"}, "engine: 'warp' is not known here; write one of 'auto', 'simpy', 'compiled'"),
-        ({"also": "node-lost"}, "also: 'node-lost' is not a list of situations; write for example [Situation.NODE_LOST]"),
-        ({"also": ["node-lost"]}, "also[0]: 'node-lost' is no situation; write one of Situation.STEADY"),
-        ({"objectives": 5}, "objectives: 5 is not of type Objectives"),
-        ({"database": "pg"}, "database: 'pg' is not of type Database"),
-        ({"constants": {}}, "constants: a value of type dict is not of type Constants"),
-        ({"constants": replace(default_constants(), connect_cpu_s=0.0)}, "constants.connect_cpu_s: 0.0 is below 0.000001"),
-        ({"warm_pools": "no"}, "warm_pools: 'no' is neither True nor False"),
-        ({"scheduler": 5}, "scheduler: 5 is no address"),
+        *(({"rate": odd}, "Question.rate: ") for odd in (nan, inf, 0, -5, "5k", True, 1e9, None)),
+        *(({"seed": odd}, "Execution.seed: ") for odd in (-1, 1.5, True, "1", 2**63, None)),
+        *(({"workers": odd}, "Execution.workers: ") for odd in (0, -1, 1.5, "two", 1025)),
+        ({"least_replicas": 5, "most_replicas": 4}, "Question.least_replicas: 5 is above most_replicas, 4"),
+        ({"least_replicas": 0}, "Question.least_replicas: 0 is below 1"),
+        ({"most_replicas": 5000}, "Question.most_replicas: 5000 is above 1,000"),
+        ({"budget_s": -1}, "Execution.budget_s: -1 is below 0"),
+        ({"budget_s": nan}, "Execution.budget_s: nan is not a number"),
+        ({"engine": "warp"}, "Execution.engine: 'warp' is not known here; write one of 'auto', 'simpy', 'compiled'"),
+        ({"looks": (1,)}, "Execution.looks[0]: 1 is below 2"),
+        ({"segregation": True}, "Question.segregation: True is not known here; write one of 'either', 'on', 'off'"),
+        ({"also": "node-lost"}, "Question.also: 'node-lost' is not a tuple"),
+        ({"also": ["node-lost"]}, "Question.also[0]: 'node-lost' is not of type Situation"),
+        ({"objectives": 5}, "Question.objectives: 5 is not of type Objectives"),
+        ({"database": "pg"}, "Question.database: 'pg' is not of type Database"),
+        ({"constants": {}}, "Question.constants: a value of type dict is not of type Constants"),
+        (
+            {"constants": replace(default_constants(), connect_cpu_s=0.0)},
+            "Question.constants.connect_cpu_s: 0.0 is below 0.000001",
+        ),
+        ({"scheduler": 5}, "Execution.scheduler: 5 is not text"),
         ({"version": "0.3.1"}, "version: no server '0.3.1' is known"),
-        ({"workload": 5}, "workload: "),
+        ({"workload": 5}, "Question.workload: "),
         ({"workload": "web-olpt"}, "web-olpt: no such file; did you mean 'web-oltp'?"),
         (
             {"workload": replace(WEB, units=tuple(replace(unit, share=2 * unit.share) for unit in WEB.units))},
@@ -209,25 +215,19 @@ def test_what_a_file_could_not_say_python_does_not_take(make: Callable[[], objec
     ],
 )  # fmt: skip
 def test_size_refuses_before_it_works(arguments: dict[str, Any], words: str) -> None:
-    whole = {"workload": "web-oltp", "peak_rps": 20.0} | arguments
-    assert refused(lambda: ojp.size(**whole)).startswith(words)
-    if set(arguments) <= {"peak_rps", "seed", "workers", "engine", "also", "objectives", "scheduler", "workload"}:
-        assert refused(lambda: ojp.check(deployment=TWO, **whole)).startswith(words)
+    named = {field.name for field in fields(ojp.Execution)}
+    asked = {"workload": "web-oltp", "rate": 20.0} | {k: v for k, v in arguments.items() if k not in named}
+    how = {k: v for k, v in arguments.items() if k in named}
+    assert refused(lambda: ojp.size(ojp.Question(**asked), ojp.Execution(**how))).startswith(words)
 
 
 def test_check_takes_a_deployment_that_can_be_sized() -> None:
-    assert refused(lambda: ojp.check("web-oltp", 5.0, "values.yaml")).startswith("deployment: ")  # type: ignore[arg-type]
+    question = ojp.Question("web-oltp", 5.0)  # type: ignore[arg-type]
+    assert refused(lambda: ojp.check(question, "values.yaml")).startswith("deployment: ")  # type: ignore[arg-type]
+    assert refused(lambda: ojp.check(5.0, TWO)).startswith("question: 5.0 is not of type Question")  # type: ignore[arg-type]
+    assert refused(lambda: ojp.size(question, "fast")).startswith("execution: ")  # type: ignore[arg-type]
     free = replace(TWO, constants=replace(default_constants(), statement_cpu_s=0.0))
-    assert refused(lambda: ojp.check("web-oltp", 5.0, free)).startswith(
-        "deployment.constants.statement_cpu_s: 0.0 is below"
-    )
-
-
-def test_every_argument_of_size_and_check_has_its_bound() -> None:
-    from inspect import signature
-
-    free = {"listener", "warnings", "files", "version"}
-    assert set(ARGUMENTS) == (set(signature(ojp.size).parameters) | set(signature(ojp.check).parameters)) - free
+    assert refused(lambda: ojp.check(question, free)).startswith("Question.constants.statement_cpu_s: 0.0 is below")
 
 
 def test_what_numpy_gives_is_kept_as_pythons_own() -> None:

@@ -255,7 +255,7 @@ def explore(bench: Bench, deployment: Deployment, *, look_first: bool = True) ->
         if not _is_near(bench, deployment, runs):
             break
     results = {
-        situation: _result(bench, deployment, situation, found, _steady_use(deployment, runs))
+        situation: result_of(bench, deployment, situation, found, _steady_use(deployment, runs))
         for situation, found in runs.items()
     }
     return Evaluation(deployment, situations, results, explored=True)
@@ -309,7 +309,7 @@ def verdicts(
                 continue
             if situation is Situation.STEADY:
                 confidence = 1.0 - 2.0 * level / len(looks)
-                results[situation] = _result(bench, deployment, situation, found, use, confidence)
+                results[situation] = result_of(bench, deployment, situation, found, use, confidence)
                 continue
             verdict, count = test.decide(list(map(bool, broken[situation])))
             breaking = Counter(
@@ -326,7 +326,7 @@ def verdicts(
                 tuple(breaking.most_common()),
             )
             first = next(filter(None, broken[situation]), ())
-            results[situation] = _result(bench, deployment, situation, found, use, CONFIDENCE, risk, first)
+            results[situation] = result_of(bench, deployment, situation, found, use, CONFIDENCE, risk, first)
         yield Evaluation(deployment, situations, dict(results))
         if any(result.verdict is Verdict.NOT_MET for result in results.values()):
             return
@@ -347,7 +347,7 @@ def busiest_of(evaluation: Evaluation | None) -> Use | None:
     return busiest(steady.measures, evaluation.deployment.server.segregation)
 
 
-def _result(
+def result_of(
     bench: Bench,
     deployment: Deployment,
     situation: Situation,
@@ -357,6 +357,7 @@ def _result(
     risk: Risk | None = None,
     broken: tuple[Judgement, ...] = (),
 ) -> SituationResult:
+    """What these runs say of a situation; ``risk`` and what broke first where it is a disruption with a verdict."""
     measures = measure(replications, confidence)
     factors = bench.factors(situation, deployment)
     judgements = tuple(

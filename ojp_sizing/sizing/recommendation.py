@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import ceil, inf, isfinite
 
+from ojp_sizing.bounds import take_for
 from ojp_sizing.demand.workload import Lane, UnitOfWork, Workload
 from ojp_sizing.deployment.constants import Constants
 from ojp_sizing.deployment.deployment import Deployment, describe
@@ -19,11 +20,13 @@ from ojp_sizing.sizing.knobs import Knob, best_percentage, cut, knobs
 from ojp_sizing.sizing.question import Execution, Question, cold
 from ojp_sizing.sizing.resources import Resources, memory_of, request_milli
 from ojp_sizing.sizing.screen import LEAST_POOL_PER_POD, pod_cpu_cores, undivided_pool
-from ojp_sizing.sizing.space import Space, limit_below, with_segregation
+from ojp_sizing.sizing.space import Space, check_space, limit_below, with_segregation
 from ojp_sizing.sizing.strategy import INTERRUPTED, SHOWN, Listener, Search, shapes_of, stopwatch, unheard
 from ojp_sizing.sizing.workers import Workers, workers_for
 from ojp_sizing.theory.offered import bare_latency_s, statements_of
 
+_TAKE_QUESTION, _TAKE_EXECUTION = take_for(Question), take_for(Execution | None)
+_TAKE_DEPLOYMENT = take_for(Deployment)
 #: More cores of each pod than this for connects alone are worth a word where nothing is left.
 CONNECTS_CORES = 4.0
 #: Segregation that costs at most so much more is taken where it can't lock: it is OJP's default.
@@ -204,7 +207,8 @@ def smaller_neighbours(question: Question, deployment: Deployment) -> Iterator[t
     replicas, constants = deployment.replicas, deployment.constants
     if replicas > 1:
         per_pod = deployment.pool_per_pod
-        shares = [share for share in range((replicas - 2) // 2, 0, -1) if undivided_pool(share, replicas - 1)]
+        most = (replicas - 2) // 2
+        shares = [share for share in range(most, LEAST_POOL_PER_POD - 1, -1) if undivided_pool(share, replicas - 1)]
         if deployment.stays_undivided and shares:
             per_pod = shares[0]
         fewer = replace(deployment, replicas=replicas - 1, pool=cut(deployment, replicas - 1, per_pod))
@@ -297,8 +301,10 @@ def size(question: Question, execution: Execution | None = None, listener: Liste
     The answer is the same whoever works. An interruption (KeyboardInterrupt) ends it with what there is. Raises InputError for
     limits below the bare service time, for a server version that isn't modelled, and for a space that admits nothing.
     """
-    execution = execution or Execution()
+    _TAKE_QUESTION(question, "question")
+    execution = _TAKE_EXECUTION(execution, "execution") or Execution()
     check_version(question.version, question.most_replicas)
+    check_space(question)
     check_objectives(question.workload, question.objectives, question.least_replicas, question.known)
     with workers_for(execution.engine, execution.workers, execution.scheduler) as pool:
         return _size(question, execution, pool, listener)
@@ -499,7 +505,9 @@ def check(
     ``warnings`` are those that reading its file gave; None: the rules look at the deployment. Raises InputError where a
     rule refuses it, and for limits below the bare service time.
     """
-    execution = execution or Execution()
+    _TAKE_QUESTION(question, "question")
+    _TAKE_DEPLOYMENT(deployment, "deployment")
+    execution = _TAKE_EXECUTION(execution, "execution") or Execution()
     if warnings is None:
         warnings = warnings_of(Subject(deployment))
     question = replace(question, constants=deployment.constants)

@@ -23,19 +23,20 @@ from unittest.mock import patch
 
 import click
 from numpy.random import Generator
-from ojp_sizing.sizing.candidates import Demand, first_guess
 
 from ojp_sizing.cli import command
 from ojp_sizing.demand.reading import parse_workload, read_workload, workload_yaml
 from ojp_sizing.demand.trace import sample_trace
 from ojp_sizing.demand.workload import Workload
 from ojp_sizing.deployment.constants import default_constants
-from ojp_sizing.deployment.deployment import Database, Deployment
+from ojp_sizing.deployment.deployment import Deployment
 from ojp_sizing.deployment.reading import deployment_yaml, parse_deployment
 from ojp_sizing.errors import InputError
 from ojp_sizing.simulation.clock import Clock
 from ojp_sizing.simulation.simulate import simulate
 from ojp_sizing.sizing import recommendation
+from ojp_sizing.sizing.question import Question
+from ojp_sizing.sizing.space import first_guess
 from ojp_sizing.telemetry import pg_stat_statements
 
 from .mutation import mutated, pick, word
@@ -79,7 +80,7 @@ def _without_the_search() -> Iterator[None]:
     def begin(*_: object, **__: object) -> None:
         raise _Good
 
-    with patch.object(recommendation, "search", begin), patch.object(recommendation, "workers_for", begin):
+    with patch.object(recommendation, "workers_for", begin):
         yield
 
 
@@ -215,7 +216,7 @@ def workload_file(rng: Generator, directory: Path) -> str:
         if replace(again, arrivals=workload.arrivals) != workload:
             raise Fault("reads back as another workload")
         if _is_simulated(rng):
-            first_guess(Demand(workload, 20.0, Database()), default_constants(), 3, 12)
+            first_guess(Question(workload, 20.0, most_replicas=12, constants=default_constants()))
             _try_out(workload, Deployment(2, 1.0))
     return ending
 
@@ -265,7 +266,7 @@ def export_file(rng: Generator, directory: Path) -> str:
         raise Fault(f"exit {code}: {err.getvalue()}")
     workload = parse_workload(out.getvalue())
     if _is_simulated(rng):
-        first_guess(Demand(workload, 20.0, Database()), default_constants(), 3, 12)
+        first_guess(Question(workload, 20.0, most_replicas=12, constants=default_constants()))
         _try_out(workload, Deployment(2, 1.0))
     return TAKEN
 
