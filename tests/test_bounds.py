@@ -14,7 +14,7 @@ import pytest
 from numpy.random import SeedSequence, default_rng
 
 import ojp_sizing as ojp
-from ojp_sizing.bounds import Checked, taken
+from ojp_sizing.bounds import Checked
 from ojp_sizing.demand.trace import stream_of
 from ojp_sizing.demand.workload import check_whole
 from ojp_sizing.deployment.constants import default_constants
@@ -83,7 +83,9 @@ def test_an_odd_value_in_a_field_is_taken_or_refused_in_one_line(good: Any) -> N
             try:
                 changed = replace(good, **{field.name: odd})
             except ojp.InputError as error:
-                assert error.place.startswith(kind), (field.name, odd)
+                # A text in the place of a workload is the name of one.
+                named = kind == "Question" and field.name == "workload" and isinstance(odd, str)
+                assert error.place.startswith(kind) or named, (field.name, odd)
                 assert error.mend
                 assert str(error).isprintable()
             else:
@@ -235,8 +237,7 @@ def test_what_numpy_gives_is_kept_as_pythons_own() -> None:
     assert pool == ojp.ClientPool(30, 5, 0.5)
     assert {type(getattr(pool, field.name)) for field in fields(pool)} == {int, float}
     assert type(ojp.ServerSettings(segregation=np.bool_(False)).segregation) is bool  # type: ignore[arg-type]
-    (kept,) = taken(ARGUMENTS, seed=np.uint8(3))
-    assert type(kept) is int
+    assert type(ojp.Execution(seed=np.uint8(3)).seed) is int  # type: ignore[arg-type]
 
 
 def test_lists_are_kept_as_tuples() -> None:

@@ -398,4 +398,5 @@ def test_a_pool_for_long_holds_has_room_for_their_number() -> None:
 def test_a_deployment_is_found_for_long_transactions() -> None:
     answer = size(Question(shop(constant(10.0)), RATE, Database(16.0, 300)))
     assert answer.verdict.is_met
-    assert answer.deployment.pool.maximum_size < 100
+    # A few pods, whose connections are mostly held by clients that think.
+    assert answer.deployment.replicas <= 6

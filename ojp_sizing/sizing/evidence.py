@@ -272,8 +272,10 @@ def verdicts(
     ``attempt``: which contestant of an answer it is. ``until_broken``: give up at the first run that breaks a limit, where
     others are waiting; otherwise the tests go on until they decide, or end undecided.
     """
-    level = level_of(attempt)
-    test = risk_test(bench.question.objectives.risk, level)
+    risk = bench.question.objectives.risk
+    # Every contestant of a search has passed its exploration.
+    level = level_of(attempt, (1.0 - risk) ** EXPLORED if until_broken else 1.0)
+    test = risk_test(risk, level)
     situations, looks = bench.question.situations, bench.execution.looks
     runs: dict[Situation, list[Replication]] = {situation: [] for situation in situations}
     broken: dict[Situation, list[tuple[Judgement, ...]]] = {situation: [] for situation in situations}
@@ -308,7 +310,7 @@ def verdicts(
             if not found:
                 continue
             if situation is Situation.STEADY:
-                confidence = 1.0 - 2.0 * level / len(looks)
+                confidence = 1.0 - 2.0 * level_of(attempt) / len(looks)
                 results[situation] = result_of(bench, deployment, situation, found, use, confidence)
                 continue
             verdict, count = test.decide(list(map(bool, broken[situation])))
@@ -317,7 +319,7 @@ def verdicts(
                 for some in broken[situation][:count]
                 for measure_name in dict.fromkeys(j.objective.measure for j in some)
             )
-            risk = Risk(
+            found_risk = Risk(
                 sum(map(bool, broken[situation][:count])),
                 count,
                 test.risk,
@@ -326,7 +328,7 @@ def verdicts(
                 tuple(breaking.most_common()),
             )
             first = next(filter(None, broken[situation]), ())
-            results[situation] = result_of(bench, deployment, situation, found, use, CONFIDENCE, risk, first)
+            results[situation] = result_of(bench, deployment, situation, found, use, CONFIDENCE, found_risk, first)
         yield Evaluation(deployment, situations, dict(results))
         if any(result.verdict is Verdict.NOT_MET for result in results.values()):
             return

@@ -200,7 +200,15 @@ def _variance(duration: Duration) -> float:
     return (duration.mean_s * cv) ** 2
 
 
-def stay_of(workload: Workload, unit: UnitOfWork) -> Duration:
+@dataclass(frozen=True, slots=True)
+class Stay:
+    """How long units stay: mean (s) and coefficient of variation of a lognormal time."""
+
+    mean_s: float
+    cv: float
+
+
+def stay_of(workload: Workload, unit: UnitOfWork) -> Stay:
     """How long such a unit is under way by its client's thinking and the database's work alone.
 
     A sum of independent times, taken for lognormal by its mean and variance (Fenton 1960): exact where all are constant or
@@ -218,10 +226,10 @@ def stay_of(workload: Workload, unit: UnitOfWork) -> Duration:
         ]
         drawn_s = sum(share * each_s for share, each_s in shares)
         variance += unit.statements * sum(share * (each_s - drawn_s) ** 2 for share, each_s in shares)
-    return Duration(mean_s, sqrt(variance) / mean_s if mean_s > 0 else 0.0)
+    return Stay(mean_s, sqrt(variance) / mean_s if mean_s > 0 else 0.0)
 
 
-def missing_share(stay: Duration, after_s: float) -> float:
+def missing_share(stay: Stay, after_s: float) -> float:
     """Of the units that stay so long (lognormal), which part of those under way in the long run isn't there yet so long after
     the first could come: ``E max(0, stay - t) / E stay``, by Little's law for an infinite-server queue that starts empty.
     """
