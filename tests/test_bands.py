@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 
 from ojp_sizing.deployment.deployment import ClientPool, Deployment, ServerSettings
 from ojp_sizing.measurement.intervals import Estimate
-from ojp_sizing.measurement.objectives import Situation
-from ojp_sizing.report.bands import (
+from ojp_sizing.measurement.known_error import (
     FIGURES,
     RESTARTS,
     STEADY,
@@ -24,14 +23,12 @@ from ojp_sizing.report.bands import (
     Band,
     Error,
     Use,
-    against,
     bands,
-    busiest,
     nearest,
-    restart_words,
-    steady_words,
 )
-from ojp_sizing.sizing.evaluate import Evaluation, SituationResult
+from ojp_sizing.measurement.objectives import Situation, Verdict
+from ojp_sizing.report.bands import against, restart_words, steady_words
+from ojp_sizing.sizing.evidence import Evaluation, SituationResult, busiest_of
 
 ROOT = Path(__file__).parent.parent
 
@@ -50,7 +47,7 @@ def evaluation(segregation: bool = True, **uses: float) -> Evaluation:
     """Something that was simulated at steady peak, with these measures."""
     deployment = Deployment(3, 1.0, ClientPool(), ServerSettings(segregation=segregation))
     measures = {name: Estimate(use, use, use, 3) for name, use in uses.items()}
-    steady = SituationResult(Situation.STEADY, measures, (), 3, 1000, {}, ())
+    steady = SituationResult(Situation.STEADY, measures, (), 3, 1000, {}, (), Verdict.MET)
     return Evaluation(deployment, (Situation.STEADY,), {Situation.STEADY: steady})
 
 
@@ -91,17 +88,17 @@ def test_no_other_row_is_nearer_and_none_as_near_has_a_higher_load(use: int, loa
 
 def test_the_use_is_that_of_the_busiest_resource_at_steady_peak() -> None:
     uses = {"connections_use": 0.5, "threads_use": 0.2, "fast_slots_use": 0.7, "slow_slots_use": 0.1, "cpu_use": 0.61}
-    assert busiest(evaluation(**uses)) == Use("fast slots", 0.7)
+    assert busiest_of(evaluation(**uses)) == Use("fast slots", 0.7)
     # Without segregation nobody takes a slot, and a database or the worst second is no use of this kind.
     others = {"database_use": 0.99, "cpu_peak_cores": 4.0, "connections_peak": 20.0}
-    assert busiest(evaluation(segregation=False, **uses, **others)) == Use("CPU limit", 0.61)
-    assert busiest(evaluation(**{**uses, "fast_slots_use": nan})) == Use("CPU limit", 0.61)
+    assert busiest_of(evaluation(segregation=False, **uses, **others)) == Use("CPU limit", 0.61)
+    assert busiest_of(evaluation(**{**uses, "fast_slots_use": nan})) == Use("CPU limit", 0.61)
 
 
 def test_where_nothing_was_simulated_at_steady_peak_there_is_no_use() -> None:
-    assert busiest(None) is None
-    assert busiest(evaluation()) is None
-    assert busiest(replace(evaluation(cpu_use=0.5), results={})) is None
+    assert busiest_of(None) is None
+    assert busiest_of(evaluation()) is None
+    assert busiest_of(replace(evaluation(cpu_use=0.5), results={})) is None
     assert "no row can be picked; measured were loads of 30 %, 60 %, 80 to 90 %" in steady_words(None, ROWS)
 
 
@@ -162,10 +159,10 @@ def test_a_wheel_has_the_table_and_reads_it(tmp_path: Path) -> None:
         "import json, ojp_sizing\n"
         "from ojp_sizing.demand.reading import read_workload\n"
         "from ojp_sizing.deployment.constants import constant_table\n"
-        "from ojp_sizing.report.bands import bands\n"
+        "from ojp_sizing.measurement.known_error import bands, measured_ranges\n"
         "from ojp_sizing.report.hazards import hazard_texts\n"
         "from ojp_sizing.settings import settings\n"
-        "assert constant_table() and hazard_texts() and settings() and read_workload('web-oltp')\n"
+        "assert constant_table() and measured_ranges() and hazard_texts() and settings() and read_workload('web-oltp')\n"
         "print(json.dumps([ojp_sizing.__file__, [repr(row) for row in bands()]]))\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(inside)}

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ojp_sizing.sizing.candidates import Demand, candidates, constants_of
 
 from ojp_sizing import read_deployment, read_workload
 from ojp_sizing.demand.reading import parse_workload, workload_yaml
@@ -51,6 +50,9 @@ from ojp_sizing.emit.release import Release
 from ojp_sizing.emit.values import values_yaml
 from ojp_sizing.errors import InputError
 from ojp_sizing.settings import settings as setting_table
+from ojp_sizing.sizing.question import Question, constants_of
+from ojp_sizing.sizing.space import LIMITS_CORES, Space
+from ojp_sizing.sizing.strategy import shapes_of
 
 ROOT = Path(__file__).parent.parent
 GOOD = """\
@@ -500,10 +502,14 @@ def test_servers_without_multinode_pass_alone(version: str) -> None:
     st.booleans(),
     st.integers(1, 5),
 )
-def test_no_candidate_of_the_sizer_is_refused(rate: float, preset: str, segregation: bool, least: int) -> None:
-    demand = Demand(read_workload(preset), rate, Database(max_connections=2000.0))
-    for candidate in candidates(demand, default_constants(), least, 100, segregation):
-        warnings = warnings_of(Subject(candidate.deployment))
+def test_no_deployment_of_the_space_is_refused(rate: float, preset: str, segregation: bool, least: int) -> None:
+    question = Question(read_workload(preset), rate, Database(max_connections=2000.0), least_replicas=least)
+    space = Space(question)
+    for shape in shapes_of(question, segregation=segregation, warm_pools=True):
+        index = space.least_limit(shape)
+        if index is None:
+            continue
+        warnings = warnings_of(Subject(space.deployment(shape, LIMITS_CORES[index])))
         assert not {warning.name for warning in warnings} & {"overlap-above-database", "idle-above-pool", "few-threads"}
 
 

@@ -22,7 +22,6 @@ from ojp_sizing.measurement.measure import (
     tail_of,
 )
 from ojp_sizing.measurement.objectives import (
-    Judgement,
     Objective,
     Objectives,
     Situation,
@@ -224,7 +223,7 @@ LIMIT = Objective(Situation.STEADY, "fast_p99_s", 1.0)
         (0.5, inf, inf, Verdict.UNDECIDED),
         (2.0, inf, inf, Verdict.NOT_MET),
         (0.0, 0.5, inf, Verdict.UNDECIDED),
-        (nan, nan, nan, Verdict.MET),
+        (nan, nan, nan, Verdict.NOT_MEASURED),
     ],
 )
 def test_a_verdict_needs_the_whole_interval_on_one_side(
@@ -236,17 +235,30 @@ def test_a_verdict_needs_the_whole_interval_on_one_side(
 @pytest.mark.parametrize(
     ("verdicts", "whole"),
     [
-        ("", Verdict.MET),
+        ("", Verdict.UNDECIDED),
         ("MM", Verdict.MET),
+        ("MB", Verdict.MET_BY_MODEL),
+        ("BU", Verdict.UNDECIDED),
+        ("BN", Verdict.NOT_MET),
+        ("M-", Verdict.UNDECIDED),
+        ("B-", Verdict.UNDECIDED),
+        ("-", Verdict.UNDECIDED),
+        ("N-", Verdict.NOT_MET),
         ("MU", Verdict.UNDECIDED),
         ("UN", Verdict.NOT_MET),
         ("MN", Verdict.NOT_MET),
     ],
 )
 def test_overall_verdict(verdicts: str, whole: Verdict) -> None:
-    by_letter = {"M": Verdict.MET, "U": Verdict.UNDECIDED, "N": Verdict.NOT_MET}
-    estimate = Estimate(0.0, 0.0, 0.0, 1)
-    assert overall(Judgement(LIMIT, estimate, by_letter[letter]) for letter in verdicts) is whole
+    by_letter = {
+        "M": Verdict.MET,
+        "B": Verdict.MET_BY_MODEL,
+        "U": Verdict.UNDECIDED,
+        "N": Verdict.NOT_MET,
+        "-": Verdict.NOT_MEASURED,
+    }
+    assert overall(by_letter[letter] for letter in verdicts) is whole
+    assert overall(by_letter[letter] for letter in reversed(verdicts)) is whole
 
 
 def test_limits_of_a_disruption() -> None:

@@ -21,9 +21,9 @@ from ojp_sizing.demand.trace import sample_trace
 from ojp_sizing.deployment.deployment import ClientPool, Deployment, ServerSettings
 from ojp_sizing.deployment.disruption import RollingUpdate, sample_rolling_update
 from ojp_sizing.measurement.intervals import Estimate
+from ojp_sizing.measurement.known_error import bands
 from ojp_sizing.measurement.measure import LEAST_TAIL_S, measure
 from ojp_sizing.measurement.objectives import Objectives, Situation
-from ojp_sizing.report.bands import bands
 from ojp_sizing.report.figures import (
     PREDICTION,
     UNFINISHED_NAME,

@@ -17,8 +17,8 @@ from alike import differences
 from harness import harness_of
 
 from ojp_sizing.errors import InputError
-from ojp_sizing.report.bands import RESTARTS, STEADY, WARM_RESTARTS
-from ojp_sizing.report.bands import bands as package_bands
+from ojp_sizing.measurement.known_error import RESTARTS, STEADY, WARM_RESTARTS
+from ojp_sizing.measurement.known_error import bands as package_bands
 from tests.real_server import artifacts, processes, recorded
 from tests.real_server.claims import CLAIMS
 from tests.real_server.experiments import EXPERIMENTS, PARTS, SERVERS, WARMED_SERVERS, Experiment

@@ -71,7 +71,8 @@ class Space:
         while share >= per_pod and not self.fits(share * replicas, replicas):
             share -= 1
         if share >= per_pod:
-            yield Shape(f"divided, {lanes}", replicas, share * replicas, 5, segregation, percentage, warm_pools)
+            idle = min(5, share * replicas)
+            yield Shape(f"divided, {lanes}", replicas, share * replicas, idle, segregation, percentage, warm_pools)
 
     def fits(self, pool_size: int, replicas: int) -> bool:
         """Whether the database has the connections, in the worst instant of an update and with its reserve."""

@@ -13,7 +13,7 @@ import numpy as np
 from scipy import stats
 
 from ojp_sizing.deployment.constants import default_constants
-from ojp_sizing.report.bands import RESTARTS, STEADY, WARM_RESTARTS, Band, Error
+from ojp_sizing.measurement.known_error import RESTARTS, STEADY, WARM_RESTARTS, Band, Error
 from tests.real_server import report_limited
 from tests.real_server.artifacts import ROOT
 from tests.real_server.claims import CLAIMS
