@@ -1,0 +1,144 @@
+"""The model's known error: by how much an interval is widened, and where no real server was measured."""
+
+from __future__ import annotations
+
+import csv
+from math import inf, nan
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ojp_sizing.measurement.intervals import Estimate
+from ojp_sizing.measurement.known_error import may_collapse, measured_ranges, row_of, unvalidated, widening
+from ojp_sizing.measurement.objectives import Objective, Situation, Verdict, judge_one
+
+DATA = Path(__file__).parent.parent / "data"
+INSIDE = {"load": 0.4, "connects_per_s": 160.0, "client_jvms": 2.0}
+ORDER = {Verdict.NOT_MET: 0, Verdict.UNDECIDED: 1, Verdict.MET: 2}
+
+
+def rows(name: str) -> list[dict[str, str]]:
+    with (DATA / name).open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def worst(situation: str, figure: str, load: float) -> float:
+    """The largest error of the row that is nearest to a load."""
+    found = [row for row in rows("bands.csv") if row["situation"] == situation]
+    return float(min(found, key=lambda row: abs(float(row["load_from"]) - load))[f"{figure}_worst"])
+
+
+@pytest.mark.parametrize("situation", [Situation.ROLLING_UPDATE, Situation.POD_LOST, Situation.POD_STOPPED])
+def test_restarts_with_warm_pools_are_widened_by_what_the_model_was_too_low(situation: Situation) -> None:
+    factors = widening(situation, True, 0.4)
+    for figure in ("p50", "p95", "p99"):
+        error = worst("restarts, warm pools", figure, 0.4)
+        assert error < 0
+        for side in ("fast", "slow"):
+            assert factors[f"{side}_{figure}_s"] == pytest.approx(1 / (1 + error))
+    # 75 % too low: a quarter of what a real server had.
+    assert factors["fast_p99_s"] == pytest.approx(1 / (1 - 0.749), rel=0.05)
+    assert "failed_share" not in factors
+
+
+def test_where_the_model_was_too_high_nothing_is_taken_off() -> None:
+    assert worst("restarts", "p99", 0.4) > 0
+    cold = widening(Situation.ROLLING_UPDATE, False, 0.4)
+    assert cold["fast_p99_s"] == 1.0
+    assert cold["fast_p50_s"] == pytest.approx(1 / (1 + worst("restarts", "p50", 0.4)))
+
+
+def test_what_comes_after_a_disruption_is_held_against_steady_servers() -> None:
+    for load in (0.3, 0.6, 0.8, 0.9):
+        steady = widening(Situation.STEADY, True, load)
+        after = widening(Situation.ROLLING_UPDATE, True, load)
+        assert not any(name.startswith("recovered_") for name in steady)
+        assert {name: after[f"recovered_{name}"] for name in steady} == steady
+        assert steady["fast_p95_s"] == pytest.approx(1 / (1 + min(0.0, worst("steady peak", "p95", load))))
+
+
+@given(st.sampled_from(Situation), st.booleans(), st.floats(0, 2))
+def test_no_error_ever_narrows(situation: Situation, warm: bool, use: float) -> None:
+    assert all(1 <= factor < inf for factor in widening(situation, warm, use).values())
+
+
+LIMIT = Objective(Situation.ROLLING_UPDATE, "fast_p99_s", 0.250)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "factor", "widened", "verdict"),
+    [
+        (0.050, 0.060, 1.0, 0.060, Verdict.MET),
+        (0.050, 0.060, 4.0, 0.240, Verdict.MET),
+        (0.050, 0.070, 4.0, 0.280, Verdict.UNDECIDED),
+        (0.050, 0.255, 1.0, 0.255, Verdict.UNDECIDED),
+        (0.255, 0.300, 4.0, 1.200, Verdict.NOT_MET),
+    ],
+)
+def test_the_widened_end_is_held_against_the_limit(
+    low: float, high: float, factor: float, widened: float, verdict: Verdict
+) -> None:
+    judgement = judge_one(LIMIT, Estimate((low + high) / 2, low, high, 5), factor)
+    assert judgement.widened == pytest.approx(widened)
+    assert judgement.verdict is verdict
+    # What was measured stays as it was.
+    assert (judgement.estimate.low, judgement.estimate.high) == (low, high)
+
+
+@given(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1), st.floats(1, 10), st.floats(1, 10))
+def test_a_larger_error_or_a_tighter_limit_never_makes_it_better(
+    value: float, half: float, limit: float, factor: float, more: float
+) -> None:
+    estimate = Estimate(value, max(0.0, value - half), value + half, 5)
+    verdict = judge_one(Objective(Situation.STEADY, "fast_p99_s", limit), estimate, factor).verdict
+    larger = judge_one(Objective(Situation.STEADY, "fast_p99_s", limit), estimate, factor * more).verdict
+    tighter = judge_one(Objective(Situation.STEADY, "fast_p99_s", limit / more), estimate, factor).verdict
+    assert ORDER[larger] <= ORDER[verdict]
+    assert ORDER[tighter] <= ORDER[verdict]
+
+
+def test_nothing_measured_is_not_met() -> None:
+    assert judge_one(LIMIT, Estimate(nan, nan, nan, 0)).verdict is Verdict.NOT_MEASURED
+    assert not Verdict.NOT_MEASURED.is_met
+
+
+# Where nobody has looked ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("situation", list(Situation))
+def test_a_situation_without_a_measured_run_is_the_models_word(situation: Situation) -> None:
+    measured = row_of(situation, True) in {row["situation"] for row in rows("measured_range.csv")}
+    words = unvalidated(situation, True, INSIDE)
+    assert (words == ()) == measured
+    if not measured:
+        assert words == (f"{situation.value}: no real server was measured",)
+        assert widening(situation, True, 0.4) == {}
+
+
+@pytest.mark.parametrize("situation", [Situation.STEADY, Situation.ROLLING_UPDATE])
+@pytest.mark.parametrize("quantity", list(INSIDE))
+def test_each_end_of_what_was_measured_counts(situation: Situation, quantity: str) -> None:
+    name = row_of(situation, True)
+    (row,) = [one for one in measured_ranges() if (one.situation, one.quantity) == (name, quantity)]
+    for inside in (row.least, row.most):
+        assert unvalidated(situation, True, {**INSIDE, quantity: inside}) == ()
+    for outside, end in ((row.most * 1.1, "up to"), (row.least * 0.9, "from")):
+        (words,) = unvalidated(situation, True, {**INSIDE, quantity: outside})
+        assert row.words in words
+        assert f"measured {end} " in words
+
+
+def test_ranges_and_errors_are_of_the_same_situations() -> None:
+    assert {row["situation"] for row in rows("measured_range.csv")} == {row["situation"] for row in rows("bands.csv")}
+    for row in rows("measured_range.csv"):
+        assert 0 < float(row["least"]) < float(row["most"])
+        assert row["source"]
+
+
+def test_divided_pools_with_many_client_jvms_may_collapse_where_they_are_used() -> None:
+    assert may_collapse(True, 16, 0.5)
+    assert not may_collapse(False, 16, 0.5)
+    assert not may_collapse(True, 2, 0.5)
+    assert not may_collapse(True, 16, 0.2)
