@@ -17,6 +17,7 @@ from ojp_sizing.deployment.constants import default_constants
 from ojp_sizing.deployment.ledger import connections_at_most
 from ojp_sizing.measurement.objectives import Situation
 from ojp_sizing.sizing.resources import memory_of
+from ojp_sizing.sizing.strategy import shapes_of
 
 CONSTANTS = default_constants()
 WEB = read_workload("web-oltp")
@@ -109,8 +110,10 @@ def test_a_database_without_room_for_the_smallest_pools_is_named() -> None:
     with pytest.raises(InputError, match=r"--db-max-connections: 11 .*write \d+ or more") as caught:
         size(Question(WEB, 20, Database(max_connections=11.0)))
     least = int(str(caught.value).split("write ")[1].split()[0])
-    # That is the least with which there is any deployment; what a sizing says of it is another question.
-    assert connections_at_most(6, 3) + CONSTANTS.database_reserve_connections == least
+    # With that there are deployments, with one less there is none.
+    for connections, some in ((least, True), (least - 1, False)):
+        question = Question(WEB, 0.01, Database(max_connections=float(connections)))
+        assert bool(shapes_of(question, segregation=False, warm_pools=True)) == some
 
 
 @pytest.mark.parametrize(

@@ -113,7 +113,10 @@ def test_broken_runs_alone_are_not_met_long_before_the_end(risk: float) -> None:
 def test_more_broken_runs_never_make_it_better(risk: float, data: st.DataObject) -> None:
     test = risk_test(risk, FIRST_LEVEL)
     runs = data.draw(st.lists(st.booleans(), max_size=test.most_runs + 5))
-    worse = [breaks or more for breaks, more in zip(runs, data.draw(st.lists(st.booleans(), min_size=len(runs))), strict=False)]
+    worse = [
+        breaks or more
+        for breaks, more in zip(runs, data.draw(st.lists(st.booleans(), min_size=len(runs))), strict=False)
+    ]
     order = {Verdict.NOT_MET: 0, Verdict.UNDECIDED: 1, Verdict.MET: 2}
     assert order[test.decide(worse)[0]] <= order[test.decide(runs)[0]]
 

@@ -19,7 +19,7 @@ from ojp_sizing.sizing.knobs import Knob, best_percentage, cut, knobs
 from ojp_sizing.sizing.question import Execution, Question, cold
 from ojp_sizing.sizing.resources import Resources, memory_of, request_milli
 from ojp_sizing.sizing.screen import LEAST_POOL_PER_POD, pod_cpu_cores, undivided_pool
-from ojp_sizing.sizing.space import Space, limit_below, with_segregation
+from ojp_sizing.sizing.space import Space, check_space, limit_below, with_segregation
 from ojp_sizing.sizing.strategy import INTERRUPTED, SHOWN, Listener, Search, shapes_of, stopwatch, unheard
 from ojp_sizing.sizing.workers import Workers, workers_for
 from ojp_sizing.theory.offered import bare_latency_s, statements_of
@@ -204,7 +204,8 @@ def smaller_neighbours(question: Question, deployment: Deployment) -> Iterator[t
     replicas, constants = deployment.replicas, deployment.constants
     if replicas > 1:
         per_pod = deployment.pool_per_pod
-        shares = [share for share in range((replicas - 2) // 2, 0, -1) if undivided_pool(share, replicas - 1)]
+        most = (replicas - 2) // 2
+        shares = [share for share in range(most, LEAST_POOL_PER_POD - 1, -1) if undivided_pool(share, replicas - 1)]
         if deployment.stays_undivided and shares:
             per_pod = shares[0]
         fewer = replace(deployment, replicas=replicas - 1, pool=cut(deployment, replicas - 1, per_pod))
@@ -299,6 +300,7 @@ def size(question: Question, execution: Execution | None = None, listener: Liste
     """
     execution = execution or Execution()
     check_version(question.version, question.most_replicas)
+    check_space(question)
     check_objectives(question.workload, question.objectives, question.least_replicas, question.known)
     with workers_for(execution.engine, execution.workers, execution.scheduler) as pool:
         return _size(question, execution, pool, listener)

@@ -9,8 +9,10 @@ from math import ceil, inf
 
 from ojp_sizing.deployment.deployment import ClientPool, Deployment, ServerSettings
 from ojp_sizing.deployment.ledger import connections_at_most
+from ojp_sizing.errors import InputError
 from ojp_sizing.sizing.question import Question
 from ojp_sizing.sizing.screen import (
+    LEAST_POOL_PER_POD,
     connections_per_pod,
     database_of,
     impossible,
@@ -117,6 +119,23 @@ class Space:
         """The index of a limit with which CPU is not short while two pods are missing."""
         needed = 1.1 * pod_cpu_cores(self.question, max(1, shape.replicas - 2))
         return min(bisect_left(LIMITS_CORES, needed), len(LIMITS_CORES) - 1)
+
+
+def check_space(question: Question) -> None:
+    """Refuse a database whose connections don't suffice for the smallest pools. Raises InputError with what would."""
+    smallest = min(
+        connections_at_most(size, replicas)
+        for replicas in range(question.least_replicas, question.most_replicas + 1)
+        for size in (LEAST_POOL_PER_POD * replicas, undivided_pool(LEAST_POOL_PER_POD, replicas))
+        if size is not None
+    )
+    least = smallest + int(question.known.database_reserve_connections)
+    if question.database.max_connections < least:
+        raise InputError(
+            "--db-max-connections",
+            f"{question.database.max_connections:g} has no room for {LEAST_POOL_PER_POD} connections a pod and a reserve",
+            f"write {least} or more",
+        )
 
 
 def first_guess(question: Question) -> Deployment | None:
