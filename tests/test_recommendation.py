@@ -1,153 +1,135 @@
-"""The sizer's arithmetic and promises: candidates, pools that stay undivided, the ledger, resources, the search."""
+"""An answer and its promises: shown, within its rules, the cheapest that was met; and what else was looked at for it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from enum import StrEnum
-from math import inf
+from math import inf, nan
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from ojp_sizing.sizing.candidates import (
-    Demand,
-    candidates,
-    database_of,
-    idle_connections,
-    pod_cpu_cores,
-    undivided_pool,
-)
-from ojp_sizing.sizing.search import smaller_neighbours
 
-from ojp_sizing import Database, InputError, Objectives, check, read_workload, size
+from ojp_sizing import Database, Execution, InputError, Objectives, Question, check, read_workload, size
+from ojp_sizing.demand.reading import parse_workload
 from ojp_sizing.deployment.constants import default_constants
-from ojp_sizing.deployment.deployment import share_of_pool
+from ojp_sizing.deployment.deployment import ClientPool, Deployment, ServerSettings
 from ojp_sizing.deployment.ledger import connections_at_most
+from ojp_sizing.emit.from_recommendation import json_text, record, release_of
+from ojp_sizing.emit.values import values_yaml
 from ojp_sizing.measurement.intervals import Estimate
-from ojp_sizing.measurement.objectives import Situation, Verdict
+from ojp_sizing.measurement.objectives import Judgement, Situation, Verdict, objectives_of
 from ojp_sizing.report.terminal import measures_table
-from ojp_sizing.sizing.evaluate import ENOUGH, SITUATIONS, Task, run_task
-from ojp_sizing.sizing.recommendation import Recommendation, check_objectives
-from ojp_sizing.sizing.resources import memory_of, request_cores
+from ojp_sizing.sizing import evaluate
+from ojp_sizing.sizing.evaluate import Task, run_task
+from ojp_sizing.sizing.evidence import EXPLORATION, VERDICT, Evaluation, Rejection
+from ojp_sizing.sizing.question import SITUATIONS
+from ojp_sizing.sizing.recommendation import (
+    Recommendation,
+    _loosened,
+    can_lock,
+    check_objectives,
+    larger_neighbours,
+    smaller_neighbours,
+)
+from ojp_sizing.sizing.resources import memory_of
 from ojp_sizing.theory.folk import folk_cores_per_pod, folk_pool, folk_replicas
 
 CONSTANTS = default_constants()
 WEB = read_workload("web-oltp")
+QUESTION = Question(WEB, 30.0)
 
 
 @pytest.fixture(scope="module")
 def answer() -> Recommendation:
-    return size(WEB, 120.0)
+    return size(QUESTION)
 
 
-@given(st.integers(2, 40), st.integers(3, 100))
-def test_an_undivided_pool_has_the_same_share_while_up_to_two_pods_are_missing(per_pod: int, replicas: int) -> None:
-    pool = undivided_pool(per_pod, replicas)
-    if pool is None:
-        # Then none exists: a share of at least N / 2 can't stay the same.
-        assert all(
-            share_of_pool(size, replicas) < per_pod
-            or share_of_pool(size, replicas) != share_of_pool(size, replicas - 2)
-            for size in range(per_pod * replicas + 2 * replicas)
-        )
-    else:
-        shares = {share_of_pool(pool, pods) for pods in (replicas, replicas - 1, replicas - 2)}
-        assert len(shares) == 1
-        assert shares.pop() >= per_pod
-
-
-@given(st.integers(3, 100))
-def test_the_least_idle_number_stays_undivided_too(replicas: int) -> None:
-    idle = idle_connections(replicas)
-    assert 1 <= idle <= 5
-    assert share_of_pool(idle, replicas) == share_of_pool(idle, replicas - 2)
-
-
-def test_the_ledger_counts_rounding_up_and_the_overlap_when_a_pod_returns() -> None:
-    assert connections_at_most(20, 1) == 20
-    # Reference 5: survivors at 10 each and the newcomer's 7; worse, two missing and one of them grown.
-    assert connections_at_most(20, 3) >= 27
-    assert connections_at_most(66, 13) == 78
-
-
-@given(st.integers(3, 400), st.integers(3, 30))
-def test_the_ledger_is_never_below_any_mix_of_beliefs(pool: int, replicas: int) -> None:
-    most = connections_at_most(pool, replicas)
-    for missing in (0, 1, 2):
-        survivors = replicas - missing
-        assert most >= survivors * share_of_pool(pool, survivors) + missing * share_of_pool(pool, replicas)
-
-
-@settings(deadline=None, max_examples=30)
-@given(st.floats(1, 30000), st.sampled_from(["web-oltp", "reporting-mix", "pgbench-measured"]), st.booleans())
-def test_every_candidate_keeps_the_rules(rate: float, preset: str, segregation: bool) -> None:
-    demand = Demand(read_workload(preset), rate, Database(max_connections=2000.0))
-    found = candidates(demand, CONSTANTS, 3, 100, segregation)
-    load = demand.load(CONSTANTS)
-    costs = [candidate.cost_cores for candidate in found]
-    assert costs == sorted(costs)
-    for candidate in found:
-        deployment = candidate.deployment
-        assert deployment.replicas >= 3
-        assert deployment.pool_per_pod >= 2
-        assert min(deployment.slots_per_pod) >= 1
-        assert 1 <= deployment.server.slow_slot_percentage <= 99
-        assert pod_cpu_cores(demand, load, deployment.replicas) <= CONSTANTS.cpu_most_use * deployment.limit_cores
-        assert pod_cpu_cores(demand, load, deployment.replicas - 1) < deployment.limit_cores
-        assert (
-            rate * load.hold_s / deployment.replicas <= CONSTANTS.connections_most_use * deployment.pool_per_pod + 1e-9
-        )
-        assert connections_at_most(deployment.pool.maximum_size, deployment.replicas) <= 1990
-        assert deployment.pool.minimum_idle <= deployment.pool.maximum_size
-
-
-def test_a_database_that_is_too_small_leaves_no_candidate() -> None:
-    demand = Demand(WEB, 1000.0, Database(cores=4.0))
-    assert 1000.0 * demand.load(CONSTANTS).database_s > 4.0
-    assert candidates(demand, CONSTANTS, 3, 100, False) == []
-
-
-def test_cores_are_asked_for_only_where_none_are_given() -> None:
-    asked = database_of(Demand(WEB, 5000.0, Database()), CONSTANTS)
-    busy = 5000.0 * Demand(WEB, 5000.0, Database()).load(CONSTANTS).database_s
-    assert busy / asked.cores <= CONSTANTS.database_target_use
-    assert database_of(Demand(WEB, 5000.0, Database(cores=64.0)), CONSTANTS).cores == 64.0
+# The answer ---------------------------------------------------------------------------------------------------------
 
 
 def test_the_answer_is_shown_in_every_situation_and_within_its_own_rules(answer: Recommendation) -> None:
-    assert answer.verdict is Verdict.MET
+    # Sixteen client JVMs: no real server was measured with so many.
+    assert answer.verdict is Verdict.MET_BY_MODEL
     assert answer.evaluation is not None
     assert set(answer.evaluation.results) == set(SITUATIONS)
-    for result in answer.evaluation.results.values():
-        assert result.replications >= ENOUGH
+    for situation, result in answer.evaluation.results.items():
+        assert result.replications >= (5 if situation is Situation.STEADY else 29)
         for judgement in result.judgements:
-            assert not judgement.estimate.high > judgement.objective.limit
+            assert not judgement.widened > judgement.objective.limit
     resources, need = answer.resources, answer.database
     assert resources is not None
     assert need is not None
-    assert 0 < resources.request_cores <= resources.limit_cores == answer.deployment.limit_cores
+    assert 0 < resources.request_milli <= resources.limit_milli == round(1000 * answer.deployment.limit_cores)
     assert resources.memory.heap < resources.memory.limit
     assert need.max_connections > need.open_connections >= answer.deployment.pool.maximum_size
     measured = max(r.measures["open_connections"].high for r in answer.evaluation.results.values())
     assert measured <= need.open_connections
+    assert answer.warnings == ()
+
+
+def test_the_head_of_the_files_says_what_was_shown_and_what_is_the_models_word(answer: Recommendation) -> None:
+    head = values_yaml(release_of(answer)).split("\n\n")[0].replace("\n#", "")
+    assert "met by the model" in head
+    assert "0 of 29 updates broke a limit: at most 10 % do (95.1 % sure)." in head
+    assert "No real server was measured there: " in head
+    assert "client JVMs: 16 here, measured up to 2" in head
 
 
 def test_what_holds_the_next_smaller_choices_back_is_said(answer: Recommendation) -> None:
     assert any(smaller.change.startswith("replicaCount") for smaller in answer.smaller)
     for smaller in answer.smaller:
-        assert smaller.rejection is not None or smaller.rule
+        assert isinstance(smaller.outcome, Rejection) or smaller.rule or smaller.cost >= (answer.cost or 0.0)
 
 
-def test_the_answer_is_the_same_again_and_with_another_engine_of_workers(answer: Recommendation) -> None:
-    again = size("web-oltp", 120.0)
-    assert again.deployment == answer.deployment
-    assert again.evaluation == answer.evaluation
+def dearer_than_what_is_met(answer: Recommendation) -> list[str]:
+    """What passed its few runs, costs less than the answer, and was not seen to break a limit in more."""
+    assert answer.cost is not None
+    judged = {rejection.deployment for rejection in answer.rejections if rejection.stage == VERDICT}
+    passed = [one for one in (*answer.frontier, *answer.smaller, *answer.others) if one.passes]
+    return [one.change for one in passed if one.cost < answer.cost - 1e-9 and one.deployment not in judged]
 
 
-def test_a_given_deployment_can_be_checked(answer: Recommendation) -> None:
-    judged = check("web-oltp", 120.0, answer.deployment)
+def test_the_answer_is_not_dearer_than_what_was_met_too(answer: Recommendation) -> None:
+    assert dearer_than_what_is_met(answer) == []
+
+
+def test_the_frontier_goes_up_in_cost_and_down_in_p99_or_in_connections(answer: Recommendation) -> None:
+    costs = [one.cost for one in answer.frontier]
+    assert answer.cost in costs
+    assert costs == sorted(costs)
+    told = []
+    for one in answer.frontier:
+        assert isinstance(one.outcome, Evaluation)
+        p99_s = one.outcome.results[Situation.STEADY].measures["fast_p99_s"].value
+        told.append((p99_s, connections_at_most(one.deployment.pool.maximum_size, one.deployment.replicas)))
+    for number, (p99_s, connections) in enumerate(told[1:], start=1):
+        assert p99_s < min(p for p, _ in told[:number]) or connections < min(c for _, c in told[:number])
+
+
+@pytest.mark.parametrize("workers", [1, 2, 8])
+def test_the_answer_is_the_same_byte_for_byte_on_any_number_of_workers(answer: Recommendation, workers: int) -> None:
+    again = size(QUESTION, Execution(workers=workers))
+    assert told(again) == told(answer)
+
+
+def told(answer: Recommendation) -> str:
+    return json_text(record(answer, release_of(answer)))
+
+
+def test_another_seed_has_other_numbers_and_an_answer_of_about_the_same_cost(answer: Recommendation) -> None:
+    other = size(QUESTION, Execution(seed=2))
+    assert told(other) != told(answer)
+    assert other.verdict.is_met
+    assert other.cost == pytest.approx(answer.cost, rel=0.3)
+    assert dearer_than_what_is_met(other) == []
+
+
+def test_an_answer_given_back_is_judged_the_same(answer: Recommendation) -> None:
+    judged = check(QUESTION, answer.deployment)
     assert judged.evaluation == answer.evaluation
-    assert judged.verdict is Verdict.MET
+    assert judged.verdict is answer.verdict
 
 
 def test_limits_below_the_bare_service_time_are_refused_with_the_flag() -> None:
@@ -158,16 +140,217 @@ def test_limits_below_the_bare_service_time_are_refused_with_the_flag() -> None:
     check_objectives(WEB, Objectives(), 3, CONSTANTS)
 
 
+def test_prices_change_what_is_cheapest() -> None:
+    """Where a connection costs as much as fifty cores, fewer of them are taken."""
+    question = replace(QUESTION, prices=replace(QUESTION.prices, core=1.0, gib=0.0, connection=50.0))
+    other = size(question)
+    assert other.verdict.is_met
+    assert other.cost == question.cost(other.deployment)
+    by_default = size(QUESTION).deployment
+    assert question.cost(other.deployment) <= question.cost(by_default)
+    assert dearer_than_what_is_met(other) == []
+
+
+# Beside it -----------------------------------------------------------------------------------------------------------
+
+
 def test_neighbours_are_one_step_smaller_and_name_the_rule_that_forbids_them(answer: Recommendation) -> None:
-    demand = Demand(WEB, 120.0, Database())
     deployment = answer.deployment
-    changes = {change.split()[0]: (other, rule) for change, other, rule in smaller_neighbours(deployment, demand, 3)}
-    fewer, _ = changes["replicaCount"]
-    assert fewer.replicas == deployment.replicas - 1
-    _, rule = {c.split()[0]: (o, r) for c, o, r in smaller_neighbours(deployment, demand, deployment.replicas)}[
-        "replicaCount"
-    ]
+    wide = replace(QUESTION, least_replicas=1)
+    changes = {change.split()[0]: (other, rule) for change, other, rule in smaller_neighbours(wide, deployment)}
+    fewer, rule = changes["replicaCount"]
+    assert (fewer.replicas, rule) == (deployment.replicas - 1, "")
+    narrow = replace(QUESTION, least_replicas=deployment.replicas)
+    (rule,) = [rule for change, _, rule in smaller_neighbours(narrow, deployment) if change.startswith("replica")]
     assert "--min-replicas" in rule
+
+
+@given(st.integers(2, 30), st.integers(2, 12), st.sampled_from([0.25, 0.5, 2.0]))
+def test_no_neighbour_has_less_than_two_connections_a_pod(replicas: int, per_pod: int, limit_cores: float) -> None:
+    for size_ in (per_pod * replicas, max(1, per_pod * (replicas - 2))):
+        deployment = Deployment(replicas, limit_cores, ClientPool(size_, 1), ServerSettings())
+        if deployment.pool_per_pod < 2:
+            continue
+        question = replace(QUESTION, least_replicas=1)
+        for _, smaller, rule in smaller_neighbours(question, deployment):
+            assert rule or smaller.pool_per_pod >= 2
+        for _, larger in larger_neighbours(question, deployment):
+            assert larger.pool_per_pod >= 2
+
+
+def test_what_more_of_each_knob_would_buy_is_looked_at_where_it_is_asked_for(answer: Recommendation) -> None:
+    assert answer.larger == ()
+    explained = size(QUESTION, Execution(explain=True))
+    assert explained.deployment == answer.deployment
+    knobs = {one.change.split()[0] for one in explained.larger}
+    assert {"replicaCount", "CPU", "maximumPoolSize", "threadPoolSize"} <= knobs
+    assert all(one.cost >= (explained.cost or 0.0) for one in explained.larger)
+
+
+# Segregation, and the warm-up -------------------------------------------------------------------------------------------
+
+TEXT = """
+name: w
+statements:
+  - {{name: a, sql: select 1, kind: read, database_time: 1ms}}
+  - {{name: b, sql: update t set x = 1, kind: write, database_time: 1ms}}
+units: [{units}]
+"""
+SINGLE = "{name: one, share: 1, statements: [a]}"
+TWO = "{name: two, share: 1, statements: [a, b]}"
+TRANSACTION = "{name: tx, share: 1, statements: [a, b], transaction: true}"
+XA = "{name: xa, share: 1, statements: [a, b], xa: true}"
+
+
+@pytest.mark.parametrize(
+    ("units", "locks"),
+    [
+        ((SINGLE,), False),
+        ((TRANSACTION,), False),
+        ((XA,), False),
+        ((TRANSACTION, XA), False),
+        ((TWO,), True),
+        ((SINGLE, TRANSACTION), True),
+        ((SINGLE, TWO), True),
+        ((SINGLE, XA), True),
+    ],
+)
+def test_slots_and_connections_lock_only_where_units_mix(units: Sequence[str], locks: bool) -> None:
+    share = 1 / len(units)
+    text = TEXT.format(units=", ".join(unit.replace("share: 1", f"share: {share}") for unit in units))
+    assert can_lock(parse_workload(text)) == locks
+
+
+def test_segregation_on_is_answered_with_segregation_on() -> None:
+    asked = size(Question(read_workload("pgbench-measured"), 50.0, segregation="on"))
+    assert asked.verdict.is_met
+    assert asked.deployment.server.segregation
+    fast, slow = asked.deployment.slots_per_pod
+    assert fast >= 1
+    assert slow >= 1
+    assert [one.change for one in asked.others] == ["without the warm-up"]
+
+
+def test_segregation_off_is_answered_with_it_off_and_is_not_tried_on() -> None:
+    asked = size(replace(QUESTION, segregation="off"))
+    assert not asked.deployment.server.segregation
+    assert [one.change for one in asked.others] == ["without the warm-up"]
+
+
+def test_the_answer_has_segregation_the_other_way_and_cold_pools_beside_it(answer: Recommendation) -> None:
+    on, without = answer.others
+    assert on.change == "slowQuerySegregation on"
+    assert on.deployment.server.segregation
+    assert without.change == "without the warm-up"
+    assert without.deployment == replace(answer.deployment, warm_pools=False)
+    assert answer.deployment.warm_pools != without.passes
+
+
+def test_cold_pools_are_answered_with_cold_pools() -> None:
+    asked = size(
+        replace(QUESTION, warm_pools="off", objectives=Objectives(disruption_fast_p99_s=60.0, recovery_s=180.0))
+    )
+    assert all(not rejection.deployment.warm_pools for rejection in asked.rejections)
+    assert asked.evaluation is None or not asked.deployment.warm_pools
+    assert asked.tried > 0
+
+
+# Where there is none -------------------------------------------------------------------------------------------------
+
+
+def judgement(situation: Situation, number: int, times: float, objectives: Objectives) -> Judgement:
+    """A limit that was broken, so many times as large."""
+    objective = objectives_of(objectives, situation)[number % len(objectives_of(objectives, situation))]
+    value = objective.limit * times
+    return Judgement(objective, Estimate(value, value, value, 1), value, Verdict.NOT_MET)
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(SITUATIONS), st.integers(0, 5), st.floats(1.001, 50.0) | st.just(inf) | st.just(nan)),
+        min_size=1, max_size=6,
+    ),
+    st.sampled_from([0.01, 0.3, 0.5, 0.9]),
+)  # fmt: skip
+def test_the_nearest_ask_is_never_stricter_than_the_ask(
+    broken: list[tuple[Situation, int, float]], disruption_failed: float
+) -> None:
+    """``--disruption-failed 50%`` was once answered by 0.30 %."""
+    objectives = Objectives(disruption_failed_share=disruption_failed)
+    judgements = tuple(judgement(*one, objectives) for one in broken)
+    deployment = Deployment(3, 1.0, ClientPool(9))
+    loosened, flags = _loosened(objectives, Rejection(deployment, judgements, 1, EXPLORATION, (), 1))
+    for situation in SITUATIONS:
+        asked = {one.measure: one.limit for one in objectives_of(objectives, situation)}
+        nearest = {one.measure: one.limit for one in objectives_of(loosened, situation)}
+        assert all(
+            nearest[measure] >= min(limit, 1.0 if "share" in measure else inf) for measure, limit in asked.items()
+        )
+        for one in judgements:
+            if one.objective.situation is situation and one.widened < inf:
+                assert nearest[one.objective.measure] >= min(
+                    one.widened, 1.0 if "share" in one.objective.measure else inf
+                )
+    assert all(word in flags for word in ("--",)) or not any(one.widened < inf for one in judgements)
+
+
+def test_the_nearest_ask_was_simulated_again_and_is_said_to() -> None:
+    """A limit just below what can be had: the ask that is named is met by the deployment that is named with it."""
+    objectives = Objectives(fast_p99_s=0.024, disruption_factor=10.0, disruption_failed_share=0.5, risk=0.5)
+    asked = size(Question(WEB, 30.0, objectives=objectives, most_replicas=5))
+    assert asked.evaluation is None
+    assert asked.verdict in {Verdict.NOT_MET, Verdict.UNDECIDED}
+    assert "--disruption-failed" not in asked.nearest
+    assert "simulated again and holds that" in asked.nearest or "came nearest, not shown to hold that" in asked.nearest
+
+
+def test_where_nothing_is_possible_the_bound_is_named() -> None:
+    asked = size(Question(WEB, 1000.0, Database(cores=4.0)))
+    assert (asked.verdict, asked.tried, asked.units) == (Verdict.NOT_MET, 0, 0)
+    assert asked.nearest.startswith("--peak-rps ")
+    assert "not simulated" in asked.nearest
+
+
+# Interrupted -----------------------------------------------------------------------------------------------------------
+
+
+def interrupted(words: str, after: int = 1) -> Recommendation:
+    """A sizing that is interrupted when this is under way for so many times."""
+    seen = 0
+
+    def listen(what: str, tried: int, total: int) -> None:
+        nonlocal seen
+        seen += words in what
+        if seen == after:
+            raise KeyboardInterrupt
+
+    return size(QUESTION, Execution(workers=1), listen)
+
+
+def test_an_interruption_gives_the_best_so_far() -> None:
+    early = interrupted("first look")
+    assert early.interrupted
+    assert (early.evaluation, early.verdict.is_met) == (None, False)
+    late = interrupted("rolling update 28")
+    assert late.interrupted
+    assert late.verdict is Verdict.UNDECIDED or late.evaluation is None
+    assert late.resources is None
+
+
+def test_an_interruption_after_the_verdict_has_the_answer(answer: Recommendation) -> None:
+    """While its neighbours are looked at."""
+    seen: list[str] = []
+    size(QUESTION, Execution(workers=1), lambda what, tried, total: seen.append(what))
+    (verdict,) = [number for number, what in enumerate(seen) if "now for its evidence" in what][-1:]
+    looks = [number for number, what in enumerate(seen) if what == "first look" and number > verdict]
+    after = sum(what == "first look" for what in seen[: looks[0] + 1])
+    stopped = interrupted("first look", after)
+    assert stopped.interrupted
+    assert stopped.deployment == answer.deployment
+    assert stopped.verdict is answer.verdict
+
+
+# Its arithmetic ----------------------------------------------------------------------------------------------------------
 
 
 def test_memory_grows_with_what_it_holds(answer: Recommendation) -> None:
@@ -185,7 +368,7 @@ def test_a_sizing_runs_with_the_memory_that_it_recommends(answer: Recommendation
     kills = [result.measures["memory_kills"].value for result in answer.evaluation.results.values()]
     assert kills == [0.0, 0.0, 0.0]
     assert answer.resources is not None
-    task = Task(WEB, 120.0, answer.deployment, Situation.STEADY, Objectives(), 1, 0, "auto")
+    task = Task(WEB, 30.0, answer.deployment, Situation.STEADY, Objectives(), 1, 0, "auto")
     roomy = run_task(replace(task, deployment=replace(answer.deployment, memory_limit_bytes=inf)))
     limit = answer.resources.memory.limit
     stated = run_task(replace(task, deployment=replace(answer.deployment, memory_limit_bytes=limit)))
@@ -211,12 +394,6 @@ def test_throttling_and_kills_are_shown_where_there_are_any(answer: Recommendati
     troubles = {"CPU throttled, % of the time", "containers killed for their memory"}
     assert not troubles & set(shown(cpu_throttled_share=0.0, memory_kills=0.0))
     assert troubles <= set(shown(cpu_throttled_share=0.01, memory_kills=2.0))
-
-
-def test_the_request_is_the_use_over_its_target_and_never_above_the_limit(answer: Recommendation) -> None:
-    deployment = answer.deployment
-    assert request_cores(0.12, deployment) == pytest.approx(0.2)
-    assert request_cores(1e9, deployment) == deployment.limit_cores
 
 
 def test_formulas_in_use_today() -> None:

@@ -30,12 +30,12 @@ def level_of(attempt: int, passed: float = 1.0) -> float:
     """The error that the test of an answer's n-th contestant (from 0) may spend; ``WRONG_MET`` for all there can be.
 
     By Bonferroni's inequality the wrong ones among all contestants are fewer than that together, however they were chosen.
-    ``passed``: the probability at most that one which shouldn't be met came to be a contestant at all, by runs that the test doesn't
-    see: of explorations without a break, ``(1 - risk)`` to their number. What that spares the first one is left to the others.
+    ``passed``: the probability at most that one which shouldn't be met came to be a contestant at all, by runs that the test
+    doesn't see: of explorations without a break, ``(1 - risk)`` to their number. What that spares the first one is left to the others.
     """
     if attempt == 0:
         return FIRST_LEVEL
-    return (WRONG_MET - FIRST_LEVEL * passed) / 2**attempt / passed
+    return float((WRONG_MET - FIRST_LEVEL * passed) / (2**attempt * passed))
 
 
 def clean_runs(risk: float, level: float) -> int:

@@ -15,13 +15,22 @@ from ojp_sizing.deployment.rules import Finding, Subject, check_version, warning
 from ojp_sizing.errors import InputError
 from ojp_sizing.measurement.objectives import Objectives, Situation, Verdict
 from ojp_sizing.simulation.simulate import clock_class
-from ojp_sizing.sizing.evidence import Bench, Evaluation, Rejection, verdicts
+from ojp_sizing.sizing.evidence import VERDICT, Bench, Evaluation, Rejection, verdicts
 from ojp_sizing.sizing.knobs import Knob, best_percentage, cut, knobs
 from ojp_sizing.sizing.question import Execution, Question, cold
 from ojp_sizing.sizing.resources import Resources, memory_of, request_milli
 from ojp_sizing.sizing.screen import LEAST_POOL_PER_POD, pod_cpu_cores, undivided_pool
 from ojp_sizing.sizing.space import Space, check_space, limit_below, with_segregation
-from ojp_sizing.sizing.strategy import INTERRUPTED, SHOWN, Listener, Search, shapes_of, stopwatch, unheard
+from ojp_sizing.sizing.strategy import (
+    INTERRUPTED,
+    MOST_CONTESTANTS,
+    SHOWN,
+    Listener,
+    Search,
+    shapes_of,
+    stopwatch,
+    unheard,
+)
 from ojp_sizing.sizing.workers import Workers, workers_for
 from ojp_sizing.theory.offered import bare_latency_s, statements_of
 
@@ -327,7 +336,7 @@ def _size(question: Question, execution: Execution, pool: Workers, listener: Lis
         answer = sizing.answer()
         stopped = search.stopped
         if answer is not None:
-            answer, others, prices = _alternatives(sizing, answer)
+            answer, others, prices = _alternatives(sizing, _smallest(sizing, answer))
             smaller = [sizing.neighbour(*one) for one in smaller_neighbours(question, answer.deployment)]
             if execution.explain:
                 others += sizing.own_best(answer)
@@ -381,6 +390,22 @@ def _alternatives(sizing: _Sizing, answer: Evaluation) -> tuple[Evaluation, list
         if better != answer.deployment:
             answer = search.verdict_on(better) or answer
     return answer, others, percentages
+
+
+def _smallest(sizing: _Sizing, answer: Evaluation) -> Evaluation:
+    """The answer, or the neighbour below it that is met as well, and so on."""
+    question, search = sizing.question, sizing.search
+    while True:
+        found = [sizing.neighbour(*one) for one in smaller_neighbours(question, answer.deployment)]
+        judged = {rejection.deployment for rejection in search.rejections if rejection.stage == VERDICT}
+        better = None
+        for one in sorted(found, key=lambda neighbour: neighbour.cost):
+            cheaper = one.cost < question.cost(answer.deployment)
+            if one.passes and cheaper and one.deployment not in judged and search.attempts < MOST_CONTESTANTS:
+                better = better or search.verdict_on(one.deployment)
+        if better is None:
+            return answer
+        answer = better
 
 
 def _verdict_without(search: Search) -> Verdict:
