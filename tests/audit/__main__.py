@@ -82,11 +82,10 @@ def main() -> None:
                     answer = seeded(known[name], seed)
                     print(answer, flush=True)
                     keep(SEEDS, [*(row for row in read_seeds() if (row.scenario, row.seed) != (name, seed)), answer])
-        else:
-            if asked.scenarios or not any(row.scenario == name for row in read_results()):
-                result = audit(known[name])
-                print(result, f"{time.monotonic() - began:.0f} s", flush=True)
-                keep(RESULTS, [*(row for row in read_results() if row.scenario != name), result])
+        elif asked.scenarios or not any(row.scenario == name for row in read_results()):
+            result = audit(known[name])
+            print(result, f"{time.monotonic() - began:.0f} s", flush=True)
+            keep(RESULTS, [*(row for row in read_results() if row.scenario != name), result])
     PAGE.write_text(with_section(PAGE.read_text(encoding="utf-8"), "make audit", section()), encoding="utf-8")
 
 

@@ -55,7 +55,7 @@ def uneventful(latency_s: float = 0.0) -> Replication:
     )
     shares = {name: Count(0.0, 10_000.0, 10_000.0) for name in names if name.endswith("failed_share")}
     values = {name: latency_s for name in names if name not in shares}
-    values |= {"cpu_cores": 0.1, "database_cores": 0.1, "open_connections": 1.0}
+    values |= {"cpu_cores": 0.1, "database_cores": 0.1, "open_connections": 1.0, "cpu_throttled_share": 0.0}
     return Replication(values, shares, 1, {}, ())
 
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from math import isfinite
+from typing import Protocol, TypeVar
 from unittest.mock import patch
 
 from joblib import Parallel, delayed
@@ -24,13 +25,14 @@ from ojp_sizing.sizing.question import Execution, Question
 
 from .sources import QUIET, Collapses, Lanes, Source, Task, TrueBench
 
-#: Repetitions of a queue, of a system that collapses, and of a whole search.
-QUEUES_REPEATED, COLLAPSES_REPEATED, SEARCHES_REPEATED = 500, 1000, 500
+#: Repetitions of each case.
+REPEATED = 500
 #: A limit on the p99, as a multiple of the true one. At 1 and below it isn't kept.
-LIMITS = (0.8, 0.95, 1.0, 1.05, 1.25)
+LIMITS = (0.9, 1.0, 1.1)
 #: Repetitions whose end is kept one by one, for a test to compare.
 FIRST = 10
 LOOKS = Execution().looks
+T = TypeVar("T")
 PROBABILITIES = (0.02, 0.05, 0.10, 0.20)
 RISK = 0.10
 RATE = 50.0
@@ -39,10 +41,18 @@ LANES = (
     Lanes("M/M/3 at 50 %, 6,000 units a run", 3, 0.5, 6_000),
     Lanes("M/M/3 at 80 %, 6,000 units a run", 3, 0.8, 6_000),
     Lanes("M/M/15 at 80 %, 6,000 units a run", 15, 0.8, 6_000),
-    Lanes("M/M/15 at 80 %, 30,000 units a run", 15, 0.8, 30_000),
-    Lanes("M/M/3 at 90 %, 30,000 units a run", 3, 0.9, 30_000),
     Lanes("two lanes, M/M/3 at 60 % and M/M/2 at 65 %, 12,000 units a run", 3, 0.6, 12_000, 2),
 )
+
+
+class DoAll(Protocol):
+    """Does something for every seed."""
+
+    def __call__(self, do: Callable[[int], T], seeds: range) -> list[T]: ...
+
+
+def one_by_one(do: Callable[[int], T], seeds: range) -> list[T]:
+    return [do(seed) for seed in seeds]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,11 +114,11 @@ def _decided(case: str, limit: str, truth: str, ends: Iterable[tuple[str, int]])
 # A disruption that collapses now and then ------------------------------------------------------------------------------
 
 
-def collapse(probability: float, repetitions: int) -> Decided:
+def collapse(probability: float, repetitions: int, do_all: DoAll = one_by_one) -> Decided:
     """The verdict on a deployment one of whose updates in so many collapses."""
     question, source = _question("web-oltp"), Source(Collapses(probability))
     truth = "edge" if probability == RISK else "kept" if probability < RISK else "not kept"
-    ends = (decide(question, source, seed) for seed in range(repetitions))
+    ends = do_all(partial(decide, question, source), range(repetitions))
     return _decided(f"{probability:.0%} of the updates collapse", f"{RISK:.0%}", truth, ends)
 
 
@@ -124,14 +134,17 @@ def _only(source: Source) -> Iterator[None]:
         yield
 
 
-def search(probability: float, repetitions: int) -> Decided:
+def _sought(question: Question, source: Source, seed: int) -> tuple[str, int]:
+    """How a whole sizing ended, and how many deployments it tried."""
+    with _only(source):
+        answer = recommendation.size(question, Execution(seed=seed))
+    return _end(answer.verdict), answer.tried
+
+
+def search(probability: float, repetitions: int, do_all: DoAll = one_by_one) -> Decided:
     """A whole sizing in which every deployment there is collapses with this probability, each by itself."""
     question = _question("web-oltp")
-    ends = []
-    with _only(Source(Collapses(probability))):
-        for seed in range(repetitions):
-            answer = recommendation.size(question, Execution(seed=seed))
-            ends.append((_end(answer.verdict), answer.tried))
+    ends = do_all(partial(_sought, question, Source(Collapses(probability))), range(repetitions))
     truth = "edge" if probability == RISK else "not kept"
     return _decided(f"every deployment collapses in {probability:.0%} of its updates", f"{RISK:.0%}", truth, ends)
 
@@ -167,9 +180,9 @@ def repeat(lanes: Lanes, seed: int) -> tuple[list[tuple[int, str, str, float]], 
     return intervals, ends
 
 
-def queue(lanes: Lanes, repetitions: int) -> tuple[list[Covered], list[Decided]]:
+def queue(lanes: Lanes, repetitions: int, do_all: DoAll = one_by_one) -> tuple[list[Covered], list[Decided]]:
     """Coverage and verdicts of a queue."""
-    found = [repeat(lanes, seed) for seed in range(repetitions)]
+    found = do_all(partial(repeat, lanes), range(repetitions))
     covered = []
     for look in LOOKS:
         for name in lanes.p99_s:
@@ -190,26 +203,27 @@ def queue(lanes: Lanes, repetitions: int) -> tuple[list[Covered], list[Decided]]
 # All of it ---------------------------------------------------------------------------------------------------------------
 
 
-def cases() -> list[Callable[[], tuple[list[Covered], list[Decided]]]]:
-    """Every case, to be run by itself."""
-    collapses = [partial(_alone, collapse, probability, COLLAPSES_REPEATED) for probability in PROBABILITIES]
-    searches = [partial(_alone, search, RISK, SEARCHES_REPEATED)]
-    return [*collapses, *searches, *(partial(queue, lanes, QUEUES_REPEATED) for lanes in LANES)]
-
-
-def _alone(
-    decide_often: Callable[[float, int], Decided], probability: float, repetitions: int
-) -> tuple[list[Covered], list[Decided]]:
-    return [], [decide_often(probability, repetitions)]
-
-
-def run_study(processes: int) -> dict[str, list[Covered] | list[Decided]]:
+def run_study(processes: int, say: Callable[[object], None]) -> dict[str, list[Covered] | list[Decided]]:
     """Every case, by so many processes."""
-    found = Parallel(processes, verbose=5)(delayed(case)() for case in cases())
-    return {
-        "covered": [row for rows, _ in found for row in rows],
-        "decided": [row for _, rows in found for row in rows],
-    }
+    covered: list[Covered] = []
+    decided: list[Decided] = []
+    with Parallel(processes) as parallel:
+
+        def do_all(do: Callable[[int], T], seeds: range) -> list[T]:
+            found: list[T] = parallel(delayed(do)(seed) for seed in seeds)
+            return found
+
+        for probability in PROBABILITIES:
+            decided.append(collapse(probability, REPEATED, do_all))
+            say(decided[-1])
+        for lanes in LANES:
+            some_covered, some_decided = queue(lanes, REPEATED, do_all)
+            covered += some_covered
+            decided += some_decided
+            say((some_covered, some_decided))
+        decided.append(search(RISK, REPEATED, do_all))
+        say(decided[-1])
+    return {"covered": covered, "decided": decided}
 
 
 def results_text(results: Mapping[str, Iterable[Covered | Decided]]) -> str:
