@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test lint lab bench validate verification stories helm notebooks clean
+.PHONY: run test lint lab bench validate verification study audit stories helm notebooks clean
 run: .venv/run.stamp
 	$(BIN)/ojp-size --peak-rps 5000
 
@@ -30,6 +30,16 @@ validate: .venv/test.stamp
 # docs/verification.md, its figures and the results behind them, after a change that moves its numbers.
 verification: .venv/test.stamp
 	$(BIN)/python -m tests.verification
+
+# How often the decision is wrong where the truth is known: data/study and docs/decision.md, after a change of the decision.
+study: .venv/test.stamp
+	$(BIN)/python -m tests.study
+
+# The answers against a wide grid, and with ten seeds: data/audit and docs/decision.md. Hours; what is there already is kept,
+# `$(BIN)/python -m tests.audit oltp-50` makes one again.
+audit: .venv/test.stamp
+	$(BIN)/python -m tests.audit
+	$(BIN)/python -m tests.audit --seeds 10 oltp-20 oltp-50 oltp-200 oltp-500 oltp-1500
 
 # docs/stories.md and its figures, after a change that moves its numbers.
 stories: .venv/test.stamp

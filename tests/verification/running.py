@@ -59,7 +59,9 @@ class Customers:
     slow: np.ndarray
 
 
-def _trace(arrival_s: Floats, service_s: Floats, slow: np.ndarray, *, threads: int, rows: bool, texts: bool) -> Trace:
+def queue_trace(
+    arrival_s: Floats, service_s: Floats, slow: np.ndarray, *, threads: int, rows: bool, texts: bool
+) -> Trace:
     """Units of one update of one client on a network without latency. ``rows``: the service is CPU, not the database's.
 
     ``texts``: each unit has an SQL text of its own, which the classifier has learned to be slow or fast: with that no
@@ -136,7 +138,7 @@ def run_customers(
     queue: Queue, arrival_s: Floats, service_s: Floats, slow: np.ndarray, engine: Engine = "auto"
 ) -> Customers:
     """Send these arrivals with these services through the model; ``slow`` ones to the slow lane, where there are lanes."""
-    trace = _trace(
+    trace = queue_trace(
         arrival_s,
         service_s,
         slow,
