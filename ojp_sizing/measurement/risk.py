@@ -31,7 +31,8 @@ def level_of(attempt: int, passed: float = 1.0) -> float:
 
     By Bonferroni's inequality the wrong ones among all contestants are fewer than that together, however they were chosen.
     ``passed``: the probability at most that one which shouldn't be met came to be a contestant at all, by runs that the test
-    doesn't see: of explorations without a break, ``(1 - risk)`` to their number. What that spares the first one is left to the others.
+    doesn't see: of explorations without a break, ``(1 - risk)`` to their number. What that spares the
+    first one is left to the others.
     """
     if attempt == 0:
         return FIRST_LEVEL
