@@ -38,6 +38,8 @@ _TAKE_QUESTION, _TAKE_EXECUTION = take_for(Question), take_for(Execution | None)
 _TAKE_DEPLOYMENT = take_for(Deployment)
 #: More cores of each pod than this for connects alone are worth a word where nothing is left.
 CONNECTS_CORES = 4.0
+#: A neighbour is worth the runs of a verdict where it costs so much less.
+WORTH = 0.95
 #: Segregation that costs at most so much more is taken where it can't lock: it is OJP's default.
 SEGREGATION_WORTH = 1.05
 #: The nearest ask is so much above what a rejected deployment kept: a limit at what one run had would be luck.
@@ -400,7 +402,7 @@ def _smallest(sizing: _Sizing, answer: Evaluation) -> Evaluation:
         judged = {rejection.deployment for rejection in search.rejections if rejection.stage == VERDICT}
         better = None
         for one in sorted(found, key=lambda neighbour: neighbour.cost):
-            cheaper = one.cost < question.cost(answer.deployment)
+            cheaper = one.cost < WORTH * question.cost(answer.deployment)
             if one.passes and cheaper and one.deployment not in judged and search.attempts < MOST_CONTESTANTS:
                 better = better or search.verdict_on(one.deployment)
         if better is None:
