@@ -24,13 +24,13 @@ from ojp_sizing.report.terminal import measures_table
 from ojp_sizing.sizing import evaluate
 from ojp_sizing.sizing.evaluate import Task, run_task
 from ojp_sizing.sizing.evidence import EXPLORATION, VERDICT, Evaluation, Rejection
+from ojp_sizing.sizing.knobs import one_more
 from ojp_sizing.sizing.question import SITUATIONS
 from ojp_sizing.sizing.recommendation import (
     Recommendation,
     _loosened,
     can_lock,
     check_objectives,
-    larger_neighbours,
     smaller_neighbours,
 )
 from ojp_sizing.sizing.resources import memory_of
@@ -174,7 +174,7 @@ def test_no_neighbour_has_less_than_two_connections_a_pod(replicas: int, per_pod
         question = replace(QUESTION, least_replicas=1)
         for _, smaller, rule in smaller_neighbours(question, deployment):
             assert rule or smaller.pool_per_pod >= 2
-        for _, larger in larger_neighbours(question, deployment):
+        for _, larger in one_more(question, deployment):
             assert larger.pool_per_pod >= 2
 
 
