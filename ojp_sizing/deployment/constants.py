@@ -47,7 +47,6 @@ _BOUNDS: Mapping[str, tuple[float, float]] = {
     "database_target_use": (0.01, 1.0),
     "cpu_target_use": (0.01, 1.0),
     "cpu_most_use": (0.01, 1.0),
-    "connections_most_use": (0.01, 1.0),
     "gib_per_core": (0.01, 1024.0),
 }
 #: Closed forms need some of them; a simulation does without any.
@@ -116,7 +115,6 @@ class Constants:
     database_target_use: float
     cpu_target_use: float
     cpu_most_use: float
-    connections_most_use: float
     gib_per_core: float
     connection_bytes: float
     node_cores: float
