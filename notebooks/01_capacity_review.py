@@ -63,7 +63,7 @@ pd.DataFrame(
 # The same seed gives the same answer, on any number of cores.
 
 # %%
-answer = ojp.size(workload, UNITS_PER_S, seed=SEED)
+answer = ojp.size(ojp.Question(workload, UNITS_PER_S), ojp.Execution(seed=SEED))
 deployment = answer.deployment
 print(f"{answer.verdict}: {describe(deployment)}")
 print(f"found after {answer.units:,} simulated units of work; {len(answer.rejections)} deployments were turned away")
@@ -147,7 +147,7 @@ pd.DataFrame(
 # %%
 rates = [UNITS_PER_S * percent // 100 for percent in (40, 60, 80, 100, 110, 120, 130, 140, 150)]
 points = demand_points(workload, deployment, rates, seed=SEED)
-latency_against_demand(points, answer.objectives, sized_rate=UNITS_PER_S)
+latency_against_demand(points, answer.question.objectives, sized_rate=UNITS_PER_S)
 
 # %% [markdown]
 # ## 6. A rolling update, second by second
@@ -163,7 +163,7 @@ latency_against_demand(points, answer.objectives, sized_rate=UNITS_PER_S)
 update = ojp.sample_rolling_update(deployment, 10.0, SEED)
 trace = ojp.sample_trace(workload, UNITS_PER_S, 60.0 * deployment.replicas, SEED)
 run = ojp.simulate(trace, deployment, update, recovery_s=30.0)
-rolling_update_over_time(run, deployment, update, objectives=answer.objectives)
+rolling_update_over_time(run, deployment, update, objectives=answer.question.objectives)
 
 # %% [markdown]
 # ## 7. The Helm values

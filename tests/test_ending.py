@@ -173,9 +173,9 @@ def test_killed_at_any_instant_nothing_lives_on(ask: Ask) -> None:
 
 #: A program of a user's, without any handler.
 PROGRAM = """
-from ojp_sizing import size
+from ojp_sizing import Execution, Question, size
 print("begins", flush=True)
-size("web-oltp", 2000.0, engine="simpy", workers=2)
+size(Question("web-oltp", 2000.0), Execution(engine="simpy", workers=2))
 """
 
 

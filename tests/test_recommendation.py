@@ -178,13 +178,19 @@ def test_no_neighbour_has_less_than_two_connections_a_pod(replicas: int, per_pod
             assert larger.pool_per_pod >= 2
 
 
-def test_what_more_of_each_knob_would_buy_is_looked_at_where_it_is_asked_for(answer: Recommendation) -> None:
-    assert answer.larger == ()
+def test_what_more_of_each_knob_would_buy_is_simulated_where_it_is_asked_for(answer: Recommendation) -> None:
+    assert answer.knobs == ()
     explained = size(QUESTION, Execution(explain=True))
     assert explained.deployment == answer.deployment
-    knobs = {one.change.split()[0] for one in explained.larger}
-    assert {"replicaCount", "CPU", "maximumPoolSize", "threadPoolSize"} <= knobs
-    assert all(one.cost >= (explained.cost or 0.0) for one in explained.larger)
+    told = {knob.change.split()[0]: knob for knob in explained.knobs}
+    assert {"replicaCount", "CPU", "maximumPoolSize", "threadPoolSize"} <= set(told)
+    for knob in explained.knobs:
+        assert knob.cost >= 0
+        assert knob.broken_before == 0
+        assert knob.steady_fast_s.low <= knob.steady_fast_s.value <= knob.steady_fast_s.high
+    # With nobody waiting for a thread, more of them change nothing.
+    assert told["threadPoolSize"].steady_fast_s == Estimate(0.0, 0.0, 0.0, 6)
+    assert told["CPU"].steady_fast_s.value <= 0.0
 
 
 # Segregation, and the warm-up -------------------------------------------------------------------------------------------
@@ -333,7 +339,9 @@ def test_an_interruption_gives_the_best_so_far() -> None:
     assert (early.evaluation, early.verdict.is_met) == (None, False)
     late = interrupted("rolling update 28")
     assert late.interrupted
-    assert late.verdict is Verdict.UNDECIDED or late.evaluation is None
+    assert late.verdict is Verdict.UNDECIDED
+    assert late.evaluation is not None
+    assert late.evaluation.explored
     assert late.resources is None
 
 

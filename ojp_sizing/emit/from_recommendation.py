@@ -179,6 +179,7 @@ def _rejection(rejection: Rejection | None) -> dict[str, Any] | None:
         "deployment": describe(rejection.deployment),
         "stage": rejection.stage,
         "short_of": list(rejection.short),
+        "reasons": list(rejection.reasons),
         "replications": rejection.replications,
         "missed": [
             {

@@ -91,7 +91,7 @@ def finding(rejection: Rejection) -> str:
     how = "first look, " if rejection.stage == FIRST_LOOK else ""
     short = f"; short of {', '.join(rejection.short)}" if rejection.short else ""
     if not rejection.judgements:
-        return f"not shown to be met [{runs}]{short}"
+        return f"{'; '.join(('not shown to be met', *rejection.reasons))} [{runs}]{short}"
     worst = max(rejection.judgements, key=lambda j: j.widened / j.objective.limit if j.objective.limit else inf)
     broke = "a run broke a limit" if worst.verdict is Verdict.NOT_MET else "not shown to be met"
     return f"{broke}; {judgement_words(worst)} [{how}{runs}]{short}"

@@ -119,6 +119,8 @@ class Rejection:
     short: tuple[str, ...]
     units: int
     """How many units of work were simulated."""
+    reasons: tuple[str, ...] = ()
+    """Why a verdict was not what the numbers alone would say."""
 
     @property
     def excess(self) -> float:

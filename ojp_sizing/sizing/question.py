@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from math import inf
 from typing import Annotated, Literal
 
@@ -138,6 +139,10 @@ class Execution(Checked):
     budget_s: Annotated[float, Number(0.0, MOST_SECONDS, "s", infinite=True)] = inf
     looks: tuple[Annotated[int, Number(2, 1000, whole=True)], ...] = (5, 10)
     explain: bool = False
+
+    def agree(self) -> None:
+        if not self.looks or any(after <= before for before, after in pairwise(self.looks)):
+            raise self.refuse("looks", "each must be above the one before it", "write for example (5, 10)")
 
 
 def constants_of(workload: Workload, file: str = "") -> Constants:

@@ -76,6 +76,10 @@ class Search:
     def verdict_on(self, deployment: Deployment) -> Evaluation | None:
         """The verdict on a contestant where it is met, else None."""
         evaluation = Evaluation(deployment, self.question.situations)
+        explored = self.explored.get(deployment)
+        if isinstance(explored, Evaluation):
+            # Who interrupts now has that much.
+            self.under_way = explored
         before = self.units
         for evaluation in verdicts(self.bench, deployment, attempt=self.attempts, until_broken=True):
             self.under_way = evaluation
@@ -90,7 +94,8 @@ class Search:
             for j in result.broken or tuple(j for j in result.judgements if j.verdict is not Verdict.MET)
         )
         replications = sum(result.replications for result in results)
-        self.rejections.append(Rejection(deployment, missed, replications, VERDICT, (), 0))
+        reasons = tuple(f"{result.situation.value}: {result.reason}" for result in results if result.reason)
+        self.rejections.append(Rejection(deployment, missed, replications, VERDICT, (), 0, reasons))
         return None
 
     def cheapest(self, shapes: list[Shape]) -> Evaluation | None:
