@@ -8,6 +8,7 @@ from math import inf
 from typing import Annotated, Literal
 
 from ojp_sizing.bounds import RATE, SEED, Checked, Number
+from ojp_sizing.demand.arrivals import Bursts
 from ojp_sizing.demand.reading import read_workload
 from ojp_sizing.demand.workload import Workload, check_whole
 from ojp_sizing.deployment.constants import Constants, check_constants, default_constants
@@ -111,6 +112,12 @@ class Question(Checked):
     def load(self) -> UnitLoad:
         """The mean unit's demand."""
         return mean_load(self.workload, self.known)
+
+    @property
+    def burst_rate(self) -> float:
+        """The rate that arrivals have for some time (units/s): within a burst where they come in bursts, else the rate."""
+        arrivals = self.workload.arrivals
+        return arrivals.rates(self.rate)[0] if isinstance(arrivals, Bursts) else self.rate
 
     def cost(self, deployment: Deployment) -> float:
         """CPU limits and memory of all pods, and the database's connections; see ``Prices`` for the unit.

@@ -35,10 +35,11 @@ def database_of(question: Question) -> Database:
     return Database(float(cores), question.database.max_connections)
 
 
-def pod_cpu_cores(question: Question, pods: int) -> float:
-    """Offered CPU load of one pod while ``pods`` share the work: connects don't divide (reference 1.4)."""
+def pod_cpu_cores(question: Question, pods: int, rate: float | None = None) -> float:
+    """Offered CPU load of one pod while ``pods`` share the work: connects don't divide (reference 1.4). At the question's rate
+    where no other is stated."""
     load = question.load
-    return question.rate * (load.every_pod_cpu_s + load.spread_cpu_s / pods)
+    return (question.rate if rate is None else rate) * (load.every_pod_cpu_s + load.spread_cpu_s / pods)
 
 
 def connections_per_pod(question: Question, replicas: int, segregation: bool) -> tuple[int, int]:
@@ -49,11 +50,11 @@ def connections_per_pod(question: Question, replicas: int, segregation: bool) ->
     """
     load = question.load
     survivors = max(1, replicas - 1)
-    waiting = question.rate / survivors * SLOT_STRETCH
+    waiting = question.burst_rate / survivors * SLOT_STRETCH
     fast = servers_for(waiting * load.fast_slot_s, SLOT_WAITING)
     slow = servers_for(waiting * load.slow_slot_s, SLOT_WAITING) if load.slow_slot_s > 0 else 1
     # Connections are held between statements too; slots alone don't cover that (reference 1.2).
-    held = question.rate * load.hold_s / survivors
+    held = question.burst_rate * load.hold_s / survivors
     longest_s = max(stay_of(question.workload, unit).mean_s for unit in question.workload.units)
     total = max(
         servers_for(held, LONG_WAITING) if longest_s > LONG_STAY_S else 0,
@@ -88,7 +89,7 @@ def threads_of(question: Question, replicas: int, limit_cores: float, pool_size:
     """
     constants, load, clients = question.known, question.load, question.workload.clients
     survivors = max(1, replicas - 2)
-    rate = question.rate / survivors
+    rate = question.burst_rate / survivors
     each_s = constants.connection_open_s + constants.connection_pause_s
     waits_s = load.statements * each_s * (rate * load.hold_s + 1)
     small = pod_cpu_cores(question, survivors)

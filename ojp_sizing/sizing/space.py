@@ -35,6 +35,10 @@ BREAKER_OPEN_S = 5.0
 #: A divided pool is emptied when clients disagree: it is tried with so many times what the closed forms ask for, or with as
 #: much of that as the database has.
 DIVIDED_TIMES = 2.0
+#: The most executor threads of one pod.
+MOST_THREADS = 10_000
+#: A shape that is short of threads or connections is tried with so many times as many.
+MORE = 3
 #: OJP's default share of slow slots (%), emitted where segregation is off.
 DEFAULT_PERCENTAGE = 20
 
@@ -50,6 +54,8 @@ class Shape:
     segregation: bool
     slow_slot_percentage: int
     warm_pools: bool
+    more_threads: int = 1
+    """So many times the threads that the closed forms ask for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +82,16 @@ class Space:
             idle = min(5, share * replicas)
             yield Shape(f"divided, {lanes}", replicas, share * replicas, idle, segregation, percentage, warm_pools)
 
+    def with_more(self, shape: Shape, short: tuple[str, ...]) -> Shape | None:
+        """The shape with more of what its pods were short of, CPU left out; None where that is not to be had."""
+        if "connections" in short and shape.family.startswith("divided") and shape.more_threads == 1:
+            size = shape.pool_size * MORE
+            if self.fits(size, shape.replicas):
+                return replace(shape, family=f"{shape.family}, more", pool_size=size, more_threads=MORE)
+        if "threads" in short and shape.more_threads == 1:
+            return replace(shape, family=f"{shape.family}, more", more_threads=MORE)
+        return None
+
     def fits(self, pool_size: int, replicas: int) -> bool:
         """Whether the database has the connections, in the worst instant of an update and with its reserve."""
         most = self.question.database.max_connections
@@ -84,7 +100,9 @@ class Space:
     def deployment(self, shape: Shape, limit_cores: float) -> Deployment:
         """The shape with a CPU limit, and the threads that go with both."""
         question = self.question
+        clients = question.workload.clients
         threads = threads_of(question, shape.replicas, limit_cores, shape.pool_size, shape.warm_pools)
+        threads = min(shape.more_threads * threads, clients.jvms * clients.threads + clients.jvms, MOST_THREADS)
         return Deployment(
             replicas=shape.replicas,
             limit_cores=limit_cores,
@@ -116,8 +134,8 @@ class Space:
         return index
 
     def generous_limit(self, shape: Shape) -> int:
-        """The index of a limit with which CPU is not short while two pods are missing."""
-        needed = 1.1 * pod_cpu_cores(self.question, max(1, shape.replicas - 2))
+        """The index of a limit with which CPU is not short while two pods are missing, nor in a burst."""
+        needed = 1.1 * pod_cpu_cores(self.question, max(1, shape.replicas - 2), self.question.burst_rate)
         return min(bisect_left(LIMITS_CORES, needed), len(LIMITS_CORES) - 1)
 
 

@@ -25,6 +25,8 @@ from ojp_sizing.sizing.space import LIMITS_CORES, Shape, Space
 PATIENCE = 3
 #: A shape that broke a limit by so many times tells that one more pod won't do.
 FAR = 1.5
+#: Steps of the grid of limits that make about twice, and how many times a limit that was short of CPU is gone up to.
+DOUBLED, MOST_ABOVE = 6, 4.0
 #: So many contestants at most get a verdict; by then their error is spent.
 MOST_CONTESTANTS = 6
 
@@ -151,8 +153,10 @@ class Search:
                 family.wants_cpu = above is not None
             if above is not None:
                 self._push(queue, shape, above)
-            else:
-                family.failed(shape.replicas, outcome.excess)
+                continue
+            family.failed(shape.replicas, outcome.excess)
+            if (larger := self.space.with_more(shape, outcome.short)) is not None:
+                self._push(queue, larger, max(index, self.space.generous_limit(larger)))
         return None
 
     def _push(self, queue: list[tuple[float, int, Shape, int]], shape: Shape, index: int) -> None:
@@ -162,9 +166,15 @@ class Search:
     def _enough_cpu(self, shape: Shape, short: int) -> int | None:
         """The least limit above ``short`` that passes, by halves from a generous one; None where that doesn't pass."""
         enough = max(self.space.generous_limit(shape), short + 1)
-        if enough >= len(LIMITS_CORES):
-            return None
-        if not isinstance(self.try_out(self.space.deployment(shape, LIMITS_CORES[enough])), Evaluation):
+        while enough < len(LIMITS_CORES):
+            outcome = self.try_out(self.space.deployment(shape, LIMITS_CORES[enough]))
+            if isinstance(outcome, Evaluation):
+                break
+            # Bursts ask for more than their mean.
+            if "CPU" not in outcome.short or LIMITS_CORES[enough] > MOST_ABOVE * LIMITS_CORES[short]:
+                return None
+            enough += DOUBLED
+        else:
             return None
         while enough - short > 1:
             middle = (short + enough) // 2
@@ -185,7 +195,7 @@ class _Family:
 
     best: float = inf
     """How near one came to the limits: the least of their largest ratios."""
-    worse: int = 0
+    worse: float = 0
     """How many came no nearer since."""
     far: int = 0
     """The next number of pods after one that was far from the limits."""
@@ -193,7 +203,8 @@ class _Family:
     """Whether more CPU helped the last one that seemed to be short of it."""
 
     def failed(self, replicas: int, excess: float) -> None:
-        self.worse = 0 if excess < 0.98 * self.best else self.worse + 1
+        # Of units that hang it can't be said how far they are from the limit.
+        self.worse = 0 if excess < 0.98 * self.best else self.worse + (0.3 if excess == inf else 1)
         self.best = min(self.best, excess)
         self.far = replicas + 1 if excess > FAR else 0
 
