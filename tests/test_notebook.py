@@ -87,7 +87,12 @@ def _errors(notebook: NotebookNode) -> list[NotebookNode]:
 
 
 def _deployment_line(notebook: NotebookNode) -> str:
-    return next(line for text in _texts(notebook) for line in text.splitlines() if line.startswith("met: "))
+    return next(
+        line
+        for text in _texts(notebook)
+        for line in text.splitlines()
+        if line.startswith(("met: ", "met by the model: "))
+    )
 
 
 @pytest.mark.usefixtures("own_jupyter")

@@ -14,6 +14,7 @@ from ojp_sizing.deployment.ledger import connections_at_most
 from ojp_sizing.deployment.rules import Finding, Subject, check_version, warnings_of
 from ojp_sizing.errors import InputError
 from ojp_sizing.measurement.objectives import Objectives, Situation, Verdict
+from ojp_sizing.quantities import MOST_SECONDS
 from ojp_sizing.simulation.simulate import clock_class
 from ojp_sizing.sizing.evidence import VERDICT, Bench, Evaluation, Rejection, verdicts
 from ojp_sizing.sizing.knobs import Knob, best_percentage, cut, knobs
@@ -482,10 +483,10 @@ def _loosened(objectives: Objectives, rejection: Rejection) -> tuple[Objectives,
     words: list[str] = []
     for name, value in changes.items():
         if name.endswith("share"):
-            rounded = ceil(value * 10_000) / 10_000
+            rounded = min(1.0, ceil(value * 10_000) / 10_000)
             words.append(f"{flags[name]} {rounded:.2%}")
         else:
-            rounded = ceil(value * 1000) / 1000
+            rounded = min(MOST_SECONDS, ceil(value * 1000) / 1000)
             words.append(f"{flags[name]} {rounded * 1e3:.0f}ms")
         changes[name] = rounded
     return replace(objectives, **changes), " ".join(words)
