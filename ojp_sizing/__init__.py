@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ojp_sizing.simulation.simulate import simulate
     from ojp_sizing.sizing.question import Execution, Prices, Question
     from ojp_sizing.sizing.recommendation import Judged, Recommendation, check, size
+    from ojp_sizing.uncertain import Range, WholeRange
 
 __version__ = "0.1.0"
 
@@ -41,6 +42,7 @@ _HOMES = {
     "simulation.simulate": ("simulate",),
     "sizing.question": ("Execution", "Prices", "Question"),
     "sizing.recommendation": ("Judged", "Recommendation", "check", "size"),
+    "uncertain": ("Range", "WholeRange"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -65,6 +67,7 @@ __all__ = [
     "Poisson",
     "Prices",
     "Question",
+    "Range",
     "Recommendation",
     "Replay",
     "RollingUpdate",
@@ -74,6 +77,7 @@ __all__ = [
     "Trace",
     "UnitOfWork",
     "Verdict",
+    "WholeRange",
     "Workload",
     "check",
     "preset_names",

@@ -10,7 +10,7 @@ bound. Numbers of numpy are kept as Python's, lists as tuples.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from math import inf
@@ -18,10 +18,11 @@ from numbers import Integral, Real
 from os import PathLike
 from sys import float_info
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Protocol, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, Protocol, Union, get_args, get_origin, get_type_hints
 
 from ojp_sizing.errors import InputError
 from ojp_sizing.quantities import MOST_RPS, format_number, shown
+from ojp_sizing.uncertain import RANGES
 
 MOST_NAME = 64
 MOST_LINE = 1000
@@ -72,6 +73,11 @@ class Number:
 
     def take(self, value: Any, place: str) -> Any:
         kind = type(value)
+        if kind in RANGES:
+            # It is kept as it is; Checked says where a range may stand.
+            for end in (value.low, value.mid, value.high):
+                self.take(end, place)
+            return value
         if kind is not int and (self.whole or kind is not float):
             value = self._plain(value, place)
         if (value > self.least or (value == self.least and not self.above)) and value <= self.most:
@@ -225,11 +231,16 @@ class Checked:
     """
 
     __slots__ = ()
+    #: The fields that may be ranges (``uncertain.py``); of all others a range is refused.
+    may_be_ranges: ClassVar[Container[str]] = ()
 
     def __post_init__(self) -> None:
         kind = type(self)
         for name, place, take in _TAKES.get(kind) or _TAKES.setdefault(kind, _takes_of(kind)):
             value = getattr(self, name)
+            if type(value) in RANGES and name not in self.may_be_ranges:
+                mend = "write one number: the rate, a workload and constants may have ranges"
+                raise InputError(place, "it can't be a range", mend)
             kept = take(value, place)
             if kept is not value:
                 object.__setattr__(self, name, kept)
@@ -241,6 +252,18 @@ class Checked:
     def refuse(self, name: str, problem: str, mend: str) -> InputError:
         """The error at a field, "" for the value as a whole."""
         return InputError(f"{type(self).__name__}.{name}".rstrip("."), problem, mend)
+
+
+class _All:
+    def __contains__(self, name: object) -> bool:
+        return True
+
+
+class Demanded(Checked):
+    """What may be known as a range only, in every field."""
+
+    __slots__ = ()
+    may_be_ranges: ClassVar[Container[str]] = _All()
 
 
 def bound_of(kind: type, name: str) -> Any:

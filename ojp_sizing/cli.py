@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     "--peak-rps",
     required=True,
     metavar="RATE",
-    help="Peak demand, units of work per second: 5000, 5k. One unit opens a JDBC connection, runs its statements and closes.",
+    help="Peak demand, units of work per second: 5000, 5k, or a range, 4k..5k..8k."
+    " One unit opens a JDBC connection, runs its statements and closes.",
 )
 @click.option(
     "--workload",
@@ -132,6 +133,12 @@ if TYPE_CHECKING:
     metavar="N",
     help="Number of client JVMs; otherwise as the workload says (16 in web-oltp).",
 )
+@click.option(
+    "--growth",
+    default=None,
+    metavar="SHARE",
+    help="Of the demand, 5%/month: the answer says in which month it ends. Above 0 to 100%.",
+)
 @click.option("--price-core", default=None, metavar="N", help="Cost of a core a month; otherwise costs are in cores.")
 @click.option("--price-gib", default=None, metavar="N", help="Cost of a GiB of memory a month.")
 @click.option("--price-connection", default=None, metavar="N", help="Cost of a database connection a month.")
@@ -190,16 +197,27 @@ def _run(options: dict[str, Any]) -> int:
     """Read the flags, judge or size, print; returns the exit code. What is heavy is imported after the first guess."""
     from dataclasses import replace
 
-    from ojp_sizing.bounds import told_as
+    from ojp_sizing.bounds import bound_of, told_as
     from ojp_sizing.demand.reading import read_workload
+    from ojp_sizing.demand.workload import Clients
     from ojp_sizing.deployment.deployment import Database
     from ojp_sizing.deployment.reading import DeploymentFile, read_deployment
     from ojp_sizing.measurement.objectives import Objectives
-    from ojp_sizing.quantities import parse_cores, parse_duration, parse_fraction, parse_number, parse_rate, parse_whole
+    from ojp_sizing.quantities import (
+        parse_cores,
+        parse_duration,
+        parse_fraction,
+        parse_growth,
+        parse_number,
+        parse_rate,
+        parse_whole,
+    )
     from ojp_sizing.sizing.question import Execution, Prices, Question, constants_of
+    from ojp_sizing.uncertain import parse_range
 
-    rate = parse_rate(options["peak_rps"], "--peak-rps")
-    _refuse(rate <= 0, "--peak-rps", "a rate must be above 0", "write for example --peak-rps 5000")
+    rate = parse_range(options["peak_rps"], lambda text: parse_rate(text, "--peak-rps"), "--peak-rps")
+    least_rate = getattr(rate, "low", rate)
+    _refuse(least_rate <= 0, "--peak-rps", "a rate must be above 0", "write for example --peak-rps 5000")
     limits = {
         "fast_p99_s": parse_duration(options["fast_p99"], "--fast-p99"),
         "slow_p99_s": parse_duration(options["slow_p99"], "--slow-p99"),
@@ -233,15 +251,13 @@ def _run(options: dict[str, Any]) -> int:
         explain=options["explain"],
     )
     workload = read_workload(options["workload"])
-    if options["client_jvms"] is not None:
-        jvms = parse_whole(options["client_jvms"], "--client-jvms", 1, 10_000)
-        workload = replace(workload, clients=replace(workload.clients, jvms=jvms))
     costs = {
         name: _optional(options[f"price_{name}"], parse_number, f"--price-{name}")
         for name in ("core", "gib", "connection")
     }
     with told_as(lambda field: f"--price-{field}"):
         prices = Prices(**costs)
+    jvms = bound_of(Clients, "jvms")
     question = Question(
         workload=workload,
         rate=rate,
@@ -254,6 +270,12 @@ def _run(options: dict[str, Any]) -> int:
         also=tuple(_situation(name) for name in options["also"]),
         prices=prices,
         constants=constants_of(workload, options["workload"]),
+        client_jvms=_optional(
+            options["client_jvms"],
+            lambda text, place: parse_whole(text, place, jvms.least, jvms.most),
+            "--client-jvms",
+        ),
+        growth=_optional(options["growth"], parse_growth, "--growth"),
     )
     if file.replicas is not None:
         deployment, warnings = file.judged(question.known, database)

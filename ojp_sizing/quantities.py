@@ -121,6 +121,21 @@ def parse_fraction(text: str, place: str = "fraction") -> float:
     return float(_parse(text, place, _FRACTION))
 
 
+def parse_growth(text: str, place: str = "growth") -> float:
+    """A part of the whole by which something grows each month: "5%/month". Above 0, at most 1."""
+    share, slash, month = text.strip(" ").partition("/")
+    mend = "write above 0 to 100%, for example 5%/month"
+    if not slash or month.strip(" ") != "month":
+        raise InputError(place, f"{shown(text)} is not a share of each month", mend)
+    try:
+        value = parse_fraction(share, place)
+    except InputError as error:
+        raise InputError(place, error.problem, mend) from error
+    if value <= 0:
+        raise InputError(place, f"{shown(text)} is no growth", mend)
+    return value
+
+
 def parse_number(text: str, place: str = "number", most: float = 1e9) -> float:
     """A plain number without a unit, 0 to ``most``."""
     return float(_parse(text, place, replace(_NUMBER, most=most)))
@@ -146,9 +161,15 @@ def _decimal(value: float, significant: int | None) -> Decimal:
     return Decimal(repr(float(value)) if significant is None else f"{value:.{significant}g}")
 
 
+def _ends(value: float) -> tuple[float, ...]:
+    """Low, mid and high of a range (``uncertain.py``, which needs this module), nothing of a plain number."""
+    return tuple(getattr(value, end) for end in ("low", "mid", "high") if hasattr(value, end))
+
+
 def format_number(value: float) -> str:
-    """A plain number, exact."""
-    return _plain(_decimal(value, None))
+    """A plain number, exact; the three of a range."""
+    ends = _ends(value)
+    return "..".join(map(format_number, ends)) if ends else _plain(_decimal(value, None))
 
 
 def format_rate(rps: float, significant: int | None = None) -> str:
@@ -159,7 +180,9 @@ def format_rate(rps: float, significant: int | None = None) -> str:
 
 
 def format_duration(seconds: float, significant: int | None = None) -> str:
-    """0.05 -> "50ms", in us, ms or s. Exact, or rounded to so many significant digits."""
+    """0.05 -> "50ms", in us, ms or s. Exact, or rounded to so many significant digits; the three of a range."""
+    if ends := _ends(seconds):
+        return "..".join(format_duration(end, significant) for end in ends)
     value = _decimal(seconds, significant)
     suffix = "s" if value >= 1 or not value else "ms" if value >= _DURATION.suffixes["ms"] else "us"
     return _plain(value / _DURATION.suffixes[suffix]) + suffix

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import inf
 from pathlib import Path
 from typing import Annotated, Self
@@ -39,6 +40,7 @@ from ojp_sizing.quantities import (
     parse_whole,
     shown,
 )
+from ojp_sizing.uncertain import N, parse_range
 
 MOST_FILE_BYTES = 2**20
 MOST_DEPTH = 20
@@ -219,17 +221,20 @@ def whole_number(least: int, most: int) -> PlainValidator:
     return PlainValidator(lambda value: parse_whole(text_of(value), "", least, most))
 
 
+def ranged(read: Callable[[str], N]) -> PlainValidator:
+    """Reads what ``read`` does, or three of them as a range, ``low..mid..high``."""
+    return PlainValidator(lambda value: parse_range(text_of(value), read))
+
+
 def number_of(kind: type, name: str) -> PlainValidator:
-    """Reads a number by the bound that is declared beside this field; times have a unit, shares may be in %."""
+    """Reads a number by the bound that is declared beside this field, or a range; times have a unit, shares may be in %."""
     bound = bound_of(kind, name)
     if bound.whole:
-        return whole_number(bound.least, bound.most)
+        return ranged(lambda text: parse_whole(text, "", bound.least, bound.most))
     if bound.unit == "share":
-        return PlainValidator(fraction_of)
+        return ranged(fraction_of)
     parse = parse_duration if bound.unit == "s" else parse_number
-    return PlainValidator(
-        lambda value: parse(text_of(value), "", min(bound.most, MOST_TIME_S if bound.unit == "s" else inf))
-    )
+    return ranged(lambda text: parse(text, "", min(bound.most, MOST_TIME_S if bound.unit == "s" else inf)))
 
 
 def constants_of(value: object) -> tuple[tuple[str, float], ...]:
@@ -245,14 +250,16 @@ def constants_of(value: object) -> tuple[tuple[str, float], ...]:
         if name in WORKLOAD_FIELDS:
             raise InputError(name, "belongs to the workload", f"write {WORKLOAD_FIELDS[name]} in the workload file")
     return tuple(
-        (name, parse_constant(name, text_of(value[name]), name)) for name in table if value.get(name) is not None
+        (name, parse_range(text_of(value[name]), partial(parse_constant, name, place=name), name))
+        for name in table
+        if value.get(name) is not None
     )
 
 
 Name = Annotated[str, PlainValidator(name_of)]
 Line = Annotated[str, PlainValidator(line_of)]
-Time = Annotated[float, PlainValidator(time_of)]
-Fraction = Annotated[float, PlainValidator(fraction_of)]
+Time = Annotated[float, ranged(time_of)]
+Fraction = Annotated[float, ranged(fraction_of)]
 SetConstants = Annotated[tuple[tuple[str, float], ...], PlainValidator(constants_of)]
 
 

@@ -349,7 +349,7 @@ def test_bounds_import_nothing_higher() -> None:
     script = "import sys, ojp_sizing.bounds; print(sorted(m for m in sys.modules if m.startswith('ojp_sizing')))"
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert set(eval(result.stdout)) <= {  # noqa: S307 - a list of names, made by the line above
-        "ojp_sizing", "ojp_sizing.bounds", "ojp_sizing.errors", "ojp_sizing.quantities",
+        "ojp_sizing", "ojp_sizing.bounds", "ojp_sizing.errors", "ojp_sizing.quantities", "ojp_sizing.uncertain",
     }  # fmt: skip
 
 

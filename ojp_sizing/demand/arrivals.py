@@ -16,7 +16,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from ojp_sizing.bounds import LINE, SHARE, TIME, Checked, Number
+from ojp_sizing.bounds import LINE, SHARE, TIME, Checked, Demanded, Number
 from ojp_sizing.errors import InputError
 from ojp_sizing.quantities import format_duration, format_rate
 
@@ -33,7 +33,7 @@ class Poisson:
 
 
 @dataclass(frozen=True, slots=True)
-class Bursts(Checked):
+class Bursts(Demanded):
     """A two-state Markov-modulated Poisson process: calm and burst, each lasting an exponential time.
 
     A burst lasts ``mean_s`` in the mean and bursts take up ``share`` of the time (0 to 1, both exclusive). ``dispersion``
@@ -145,7 +145,7 @@ class Replay:
 
 
 @dataclass(frozen=True, slots=True)
-class Closed(Checked):
+class Closed(Demanded):
     """A finite number of clients, each with one unit under way at most and an exponential pause before the next.
 
     The rate is what they would send if answers took no time: clients / mean pause. Without ``pause_s`` all the workload's

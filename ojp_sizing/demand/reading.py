@@ -14,6 +14,7 @@ from pydantic import Field, PlainValidator, ValidationError, model_validator
 from ojp_sizing.bounds import take_path, told_as
 from ojp_sizing.data_files import data_path
 from ojp_sizing.demand.arrivals import Arrivals, Bursts, Closed, DailyProfile, Poisson, Replay
+from ojp_sizing.demand.ranges import check_ends
 from ojp_sizing.demand.recording import MOST_RECORDING_BYTES, parse_recording
 from ojp_sizing.demand.workload import (
     MOST_STEPS,
@@ -257,6 +258,7 @@ class _Workload(_Edge):
             constants=self.constants,
         )
         check_whole(workload)
+        check_ends(workload)
         return workload
 
 

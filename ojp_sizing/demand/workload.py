@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from math import fsum, inf
 from typing import Annotated, Any, Literal
 
-from ojp_sizing.bounds import LINE, NAME, SHARE, TIME, Checked, Number, said
+from ojp_sizing.bounds import LINE, NAME, SHARE, TIME, Checked, Demanded, Number, said
 from ojp_sizing.demand.arrivals import Arrivals, Poisson, Replay
 from ojp_sizing.deployment.constants import check_constant, constant_table
 from ojp_sizing.errors import InputError
@@ -72,7 +72,7 @@ WEIGHT = Number(0.0, 1e9, "share")
 
 
 @dataclass(frozen=True, slots=True)
-class Duration(Checked):
+class Duration(Demanded):
     """A distribution of times: its family, mean (s) and coefficient of variation (ignored for ``constant``).
 
     ``exponential`` has a coefficient of variation of 1 whatever ``cv`` says.
@@ -84,7 +84,7 @@ class Duration(Checked):
 
 
 @dataclass(frozen=True, slots=True)
-class StatementClass(Checked):
+class StatementClass(Demanded):
     """One SQL text. OJP's breaker and classifier know it by the hash of this text (reference sections 3 and 4).
 
     ``share`` weighs the class where a unit of work draws its statements; ``lane`` overrides the side on which
@@ -123,7 +123,7 @@ class StatementClass(Checked):
 
 
 @dataclass(frozen=True, slots=True)
-class UnitOfWork(Checked):
+class UnitOfWork(Demanded):
     """Open a connection, run the statements in order, close.
 
     ``statements`` is either the names in order, or a number of statements drawn by the classes' shares.
@@ -147,7 +147,7 @@ class UnitOfWork(Checked):
 
 
 @dataclass(frozen=True, slots=True)
-class Clients(Checked):
+class Clients(Demanded):
     """The application side: ``jvms`` processes with ``threads`` blocking worker threads each.
 
     ``pools``: into how many kinds the JVMs fall that differ in URL order, credentials, datasource or JDBC parameters; each
@@ -164,7 +164,7 @@ class Clients(Checked):
 
 
 @dataclass(frozen=True, slots=True)
-class Patience(Checked):
+class Patience(Demanded):
     """What users do when they wait too long: each attempt is given up after ``timeout_s``, and tried again up to
     ``retries`` times, ``back_off_s * factor**k`` (with a jitter of half to all of it) after the k-th failure.
 
@@ -184,7 +184,7 @@ class Patience(Checked):
 
 
 @dataclass(frozen=True, slots=True)
-class Network(Checked):
+class Network(Demanded):
     """One-way latency between client and pod: lognormal with this median (s) and log standard deviation."""
 
     one_way_s: Annotated[float, TIME] = constant_table()["network_one_way_s"].value

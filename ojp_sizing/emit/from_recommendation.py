@@ -35,6 +35,8 @@ from ojp_sizing.report.bands import against, restart_bands
 from ojp_sizing.report.words import by_model_words, held_back, risk_words, shown_number, when_back
 from ojp_sizing.sizing.evidence import Evaluation, Rejection, busiest_of
 from ojp_sizing.sizing.knobs import PAIRS, Knob
+from ojp_sizing.sizing.over_ranges import End, OverRanges
+from ojp_sizing.sizing.reach import Growth, Reach
 from ojp_sizing.sizing.recommendation import Judged, Neighbour, Recommendation
 
 RECORD_FILE = "recommendation.json"
@@ -223,6 +225,45 @@ def _knob(knob: Knob) -> dict[str, Any]:
     }
 
 
+def _reach(reach: Reach | None) -> dict[str, Any] | None:
+    """Numbers that were seen to hold, by few runs; ``fails`` null: all that was tried did."""
+    if reach is None:
+        return None
+    return asdict(replace(reach, rejection=None)) | {"rejection": _rejection(reach.rejection)}
+
+
+def _growth(growth: Growth | None) -> dict[str, Any] | None:
+    if growth is None:
+        return None
+    ends = {"share_a_month": growth.share, "months": growth.months, "ends_in_month": growth.ends_in_month}
+    return ends | {"rate": _reach(growth.reach)}
+
+
+def _ranges(over: OverRanges | None) -> dict[str, Any] | None:
+    """What an answer over ranges rests on; each end is of one input alone, all others at their mids."""
+    if over is None:
+        return None
+    return {
+        "inputs": {name: {"low": r.low, "mid": r.mid, "high": r.high} for name, r in over.inputs.items()},
+        "ends": [_end(end) for end in over.ends],
+        "hard_ends": dict(over.hard),
+        "decides": over.decides or None,
+        "deployment_at_mids": describe(over.at_mids) if over.at_mids else None,
+        "cost_at_mids": over.cost_at_mids,
+        "sized_again_at_hard_ends": over.resized,
+        "broken_ends": [_end(end) for end in over.broken_ends],
+    }
+
+
+def _end(end: End) -> dict[str, Any]:
+    return {
+        "input": end.name,
+        "value": end.value,
+        "cost_move_by_closed_forms": _number(end.cost_move),
+        "rejection": _rejection(end.outcome) if isinstance(end.outcome, Rejection) else None,
+    }
+
+
 def _steady_p99(evaluation: Evaluation) -> dict[str, Any] | None:
     steady = evaluation.results.get(Situation.STEADY)
     return _estimates({"fast_p99_s": steady.measures["fast_p99_s"]})["fast_p99_s"] if steady else None
@@ -270,8 +311,9 @@ def _situations(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def _inputs(answer: Recommendation | Judged) -> dict[str, Any]:
+    asked = answer.ranges.asked if answer.ranges else answer.question
     return {
-        "peak_units_per_s": answer.question.rate,
+        "peak_units_per_s": asked.rate,
         "unit": "one request is one unit of work: open a connection, statements, close",
         "seed": answer.execution.seed,
         "objectives": asdict(answer.question.objectives),
@@ -280,8 +322,9 @@ def _inputs(answer: Recommendation | Judged) -> dict[str, Any]:
             "segregation": answer.question.segregation,
             "warm_pools": answer.question.warm_pools,
         },
+        "growth_a_month": answer.question.growth,
         "prices": asdict(answer.question.prices),
-        "workload": workload_yaml(answer.question.workload),
+        "workload": workload_yaml(asked.workload),
     }
 
 
@@ -368,12 +411,16 @@ def record(recommendation: Recommendation, release: Release | None) -> dict[str,
             "knobs": [_knob(one) for one in recommendation.knobs],
             "others": [_neighbour(one) for one in recommendation.others],
             "frontier": [_neighbour(one) for one in recommendation.frontier],
+            "client_jvms": _reach(recommendation.client_jvms),
+            "growth": _growth(recommendation.growth),
+            "formulas_in_use": [_neighbour(one) for one in recommendation.folk],
         }
     return {
         "verdict": recommendation.verdict.value,
         "inputs": _inputs(recommendation),
         "versions": _versions(),
         "engine": recommendation.engine,
+        "ranges": _ranges(recommendation.ranges),
         "answer": answer,
         "search": {
             "stopped": recommendation.stopped,
@@ -396,7 +443,10 @@ def record_of_judged(judged: Judged) -> dict[str, Any]:
         "inputs": {**_inputs(judged), "deployment": deployment_yaml(judged.deployment), "files": list(judged.files)},
         "versions": _versions(),
         "engine": judged.engine,
+        "ranges": _ranges(judged.ranges),
         "judged": {"deployment": _deployment(judged.evaluation), "situations": _situations(judged.evaluation)},
+        "client_jvms": _reach(judged.client_jvms),
+        "growth": _growth(judged.growth),
         "real_server": _real_server(judged.evaluation),
         "warnings": [asdict(warning) for warning in judged.warnings],
         "constants": _constants(judged.deployment.constants, judged.question.workload),

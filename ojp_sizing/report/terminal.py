@@ -21,10 +21,14 @@ from ojp_sizing.quantities import format_bytes, format_cores
 from ojp_sizing.report.bands import against
 from ojp_sizing.report.hazards import hazards_by_name
 from ojp_sizing.report.words import (
+    COLLAPSE,
     by_model_words,
     finding,
+    growth_words,
     held_back,
+    jvms_words,
     knob_words,
+    ranges_words,
     risk_words,
     shown_number,
     when_back,
@@ -32,7 +36,6 @@ from ojp_sizing.report.words import (
 )
 from ojp_sizing.sizing.evidence import Evaluation, SituationResult
 from ojp_sizing.sizing.recommendation import Judged, Neighbour, Recommendation, can_lock
-from ojp_sizing.theory.folk import folk_pool, folk_replicas
 from ojp_sizing.theory.offered import mean_load
 
 STYLES = {
@@ -408,16 +411,22 @@ def knobs_table(recommendation: Recommendation) -> Table:
     return _pairs([(knob.change, knob_words(knob)) for knob in recommendation.knobs])
 
 
+def reach_table(answer: Recommendation | Judged) -> Table:
+    """With how many client JVMs, and for how long, the answer does; what is missed already is only named."""
+    met = answer.verdict.is_met
+    rows = [("client JVMs", jvms_words(answer.question, answer.client_jvms, was_met=met))]
+    if met and not answer.deployment.stays_undivided:
+        rows.append(("", COLLAPSE))
+    if answer.growth is not None:
+        rows.append(("growth", growth_words(answer.growth)))
+    return _pairs(rows)
+
+
 def folk_table(recommendation: Recommendation) -> Table:
-    """What the formulas in use today would have said."""
-    need = recommendation.database
-    pool = folk_pool(need.cores) if need else 0
-    return _pairs(
-        [
-            ("ceil(qps / 8000) * 1.5", f"{folk_replicas(recommendation.question.rate)} replicas"),
-            ("cores * 2 + spindles", f"a pool of {pool}"),
-        ]
-    )
+    """What the formulas in use today would deploy, and what became of it."""
+    if not recommendation.folk:
+        return _pairs([("not simulated", "--explain does; docs/folk.md has them for 45 demands")])
+    return _pairs([(one.change, _other_words(recommendation, one)) for one in recommendation.folk])
 
 
 def print_answer(
@@ -437,6 +446,7 @@ def print_answer(
         return
     sections: list[tuple[str, RenderableType]] = [
         ("What was shown", evidence_table(recommendation)),
+        *_over_ranges(recommendation),
         _when_back(recommendation),
         ("Deploy", deploy_table(recommendation)),
         ("Database", database_table(recommendation)),
@@ -448,8 +458,9 @@ def print_answer(
         ("Why not smaller", smaller_table(recommendation)),
         *([("What more would buy", knobs_table(recommendation))] if recommendation.knobs else []),
         ("Slow slots, and the warm-up", others_table(recommendation)),
+        ("How far it reaches", reach_table(recommendation)),
         ("How to read it", notes(recommendation)),
-        ("Formulas in use today would say", folk_table(recommendation)),
+        ("What formulas in use today would deploy", folk_table(recommendation)),
         ("Files", _pairs([(str(item.path), item.change) for item in written] or [("none", "")])),
     ]
     _print_sections(console, sections)
@@ -464,12 +475,14 @@ def print_judged(console: Console, judged: Judged) -> None:
     console.print(headline(judged))
     sections: list[tuple[str, RenderableType]] = [
         ("What was shown", evidence_table(judged)),
+        *_over_ranges(judged),
         _when_back(judged),
         (f"As given ({', '.join(judged.files) or 'by the calling program'})", given_table(judged.deployment)),
         ("", measures_table(judged)),
         _against_server(judged),
         *_troubles(judged.evaluation),
         *_warnings(judged.warnings),
+        ("How far it reaches", reach_table(judged)),
         ("How to read it", notes(judged)),
     ]
     _print_sections(console, sections)
@@ -501,6 +514,10 @@ def _print_interrupted(console: Console, recommendation: Recommendation) -> None
         _print_sections(console, [*evidence, ("How to read it", notes(recommendation))])
 
 
+def _over_ranges(answer: Recommendation | Judged) -> list[tuple[str, RenderableType]]:
+    return [("Over the ranges of your inputs", _pairs(ranges_words(answer.ranges)))] if answer.ranges else []
+
+
 def _troubles(evaluation: Evaluation) -> list[tuple[str, RenderableType]]:
     return [
         ("How units failed, all runs", failures_table(evaluation)),
@@ -528,5 +545,5 @@ def _print_no_answer(console: Console, recommendation: Recommendation) -> None:
             Text(f"Turned away ({len(recommendation.rejections)} in all, the last {len(shown)})", style="bold")
         )
         console.print(_pairs([(describe(r.deployment), finding(r)) for r in shown]))
-    _print_sections(console, [_against_server(recommendation)])
+    _print_sections(console, [*_over_ranges(recommendation), _against_server(recommendation)])
     console.print("No file was written.")

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from math import inf, isnan
 
-from ojp_sizing.deployment.deployment import Deployment
+from ojp_sizing.deployment.deployment import Deployment, describe
 from ojp_sizing.measurement.intervals import Estimate
 from ojp_sizing.measurement.objectives import Judgement, Situation, Verdict
+from ojp_sizing.quantities import format_duration
 from ojp_sizing.sizing.evidence import FIRST_LOOK, Evaluation, Rejection, SituationResult
 from ojp_sizing.sizing.knobs import PAIRS, Knob
+from ojp_sizing.sizing.over_ranges import End, OverRanges
+from ojp_sizing.sizing.question import Question
+from ojp_sizing.sizing.reach import Growth, Reach
 from ojp_sizing.sizing.recommendation import Neighbour
 
 #: Shown name, factor and unit of each measure that an objective can be about.
@@ -104,7 +108,7 @@ def risk_words(result: SituationResult) -> str:
         return ""
     what = {Situation.ROLLING_UPDATE: "updates", Situation.POD_LOST: "losses of a pod"}.get(result.situation, "runs")
     counted = f"{risk.broken} of {risk.runs} {what} broke a limit"
-    sure = f"{100 * (1 - risk.level):.3g} % sure"
+    sure = f"{100 * (1 - risk.level):.4g} % sure"
     most = f"{100 * risk.limit:.3g} %"
     if risk.verdict is Verdict.MET:
         return f"{counted}: at most {most} do ({sure})"
@@ -133,6 +137,91 @@ def by_model_words(evaluation: Evaluation) -> str:
         for words in result.unvalidated:
             found.setdefault(words, []).append(result.situation.value)
     return "; ".join(f"{words} ({', '.join(where)})" for words, where in found.items())
+
+
+def runs_words(reach: Reach) -> str:
+    """On how little it rests."""
+    return f"by few runs, no verdict: {reach.runs} in all for {reach.points} tried"
+
+
+def jvms_words(question: Question, reach: Reach | None, *, was_met: bool = True) -> str:
+    """How many client JVMs were simulated, who says so, and from how many on the answer wouldn't hold."""
+    asked = question.workload.clients.jvms
+    origin = "as asked" if question.client_jvms is not None else f"as workload {question.workload.name} has it"
+    text = f"{asked}, {origin} (--client-jvms)"
+    if reach is None:
+        return f"{text}; more were not tried (--explain does)" if was_met else text
+    if reach.fails is None:
+        return f"{text}; holds with up to {reach.holds:.0f}, the most tried ({runs_words(reach)})"
+    assert reach.rejection is not None  # noqa: S101 - only a run ends the doubling
+    text = f"{text}; holds with {reach.holds:.0f}, not with {reach.fails:.0f} ({runs_words(reach)})"
+    return f"{text}: {finding(reach.rejection)}"
+
+
+#: Where pools are divided, the model can't be asked how many JVMs are too many.
+COLLAPSE = (
+    "its pools are divided among the pods: with 16 client JVMs real servers collapsed over such updates, with 2 they didn't, and"
+    " the model doesn't show it (docs/validation.md)"
+)
+
+
+def growth_words(growth: Growth) -> str:
+    """The month in which an answer ends."""
+    reach = growth.reach
+    if reach.holds == reach.asked:
+        carries = "more than the asked rate was not seen to hold"
+    else:
+        carries = f"holds up to {reach.holds:,.4g} units/s, reached after {growth.months:.1f} months"
+    why = f"; at {reach.fails:,.4g}/s {finding(reach.rejection)}" if reach.rejection else ""
+    where = "" if reach.rejection else "; beyond that more is asked of something than there is of it"
+    return (
+        f"{100 * growth.share:.3g} % a month: the answer ends in month {growth.ends_in_month}; it {carries}"
+        f" ({runs_words(reach)}){why}{where}"
+    )
+
+
+def _input_words(name: str) -> str:
+    """An input as its file has it: times have no suffix there, and patience is the clients'."""
+    if name.startswith("constants."):
+        return name
+    return name.removesuffix("_s").replace("patience.", "clients.").replace("rate", "--peak-rps")
+
+
+def _input_value(name: str, value: float) -> str:
+    return format_duration(value, 4) if name.endswith("_s") else f"{value:.5g}"
+
+
+def _end_words(end: End) -> str:
+    side = "high end" if end.is_high else "low end"
+    if isinstance(end.outcome, Rejection):
+        return f"{side}: {finding(end.outcome)}"
+    runs = sum(result.replications for result in end.outcome.results.values())
+    return f"{side}: no limit broken in {runs} runs"
+
+
+def ranges_words(over: OverRanges) -> list[tuple[str, str]]:
+    """What the answer rests on where inputs are ranges, the input that decides first."""
+    rows: list[tuple[str, str]] = []
+    if not over.ends:
+        return [("not held", "the mids already are no answer; the ends were not tried")]
+    hard = ", ".join(f"{_input_words(name)} {_input_value(name, value)}" for name, value in over.hard.items())
+    if over.at_mids is None:
+        rows.append(("judged at", f"the hard ends of all together: {hard}"))
+    elif over.resized:
+        size = f"{describe(over.at_mids)}, which costs {over.cost_at_mids:.4g}"
+        rows.append(("sized at", f"the hard ends of all together: {hard}; the mids alone would take {size}"))
+    else:
+        rows.append(("sized at", f"the mids, and shown to do at the hard ends of all together, too: {hard}"))
+    rows.append(("decides", f"{_input_words(over.decides)}: measure it first"))
+    tried = "each alone at an end, the others at their mids" + (", with the size at the mids" if over.resized else "")
+    rows.append(("tried", tried))
+    for name in over.inputs:
+        words = "; ".join(_end_words(end) for end in over.ends if end.name == name)
+        ends = over.inputs[name]
+        span = "..".join(_input_value(name, value) for value in (ends.low, ends.mid, ends.high))
+        rows.append(("", f"{_input_words(name)} {span}: {words}"))
+    rows += [("not held", f"{_input_words(end.name)}: {_end_words(end)}") for end in over.broken_ends]
+    return rows
 
 
 #: What an answer with warm pools asks of whoever runs the cluster; what OJP does by itself.

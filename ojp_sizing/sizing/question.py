@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from math import inf
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
-from ojp_sizing.bounds import RATE, SEED, Checked, Number
+from ojp_sizing.bounds import RATE, SEED, Checked, Number, bound_of, told_as
 from ojp_sizing.demand.arrivals import Bursts
+from ojp_sizing.demand.ranges import check_ends
 from ojp_sizing.demand.reading import read_workload
-from ojp_sizing.demand.workload import Workload, check_whole
+from ojp_sizing.demand.workload import Clients, Workload, check_whole
 from ojp_sizing.deployment.constants import Constants, check_constants, default_constants
 from ojp_sizing.deployment.deployment import DEFAULT_VERSION, Database, Deployment
 from ojp_sizing.deployment.ledger import connections_at_most
@@ -65,9 +67,11 @@ class Question(Checked):
 
     ``workload`` may be a preset's name. ``warm_pools``: whether a pod that comes back has its pools built before clients reach
     it ("either": only where the objectives need it). ``segregation``: OJP's slow and fast slots. ``constants`` None: the
-    table's with the workload's own over them. ``also``: situations beside the three. Raises InputError for a space that
-    admits nothing.
+    table's with the workload's own over them. ``also``: situations beside the three. ``client_jvms``: instead of the
+    workload's number. ``growth``: of the rate, a month (above 0 to 1). Raises InputError for a space that admits nothing.
     """
+
+    may_be_ranges: ClassVar[Container[str]] = ("rate",)
 
     workload: Workload
     rate: Annotated[float, RATE]
@@ -81,16 +85,23 @@ class Question(Checked):
     also: tuple[Situation, ...] = ()
     prices: Prices = field(default_factory=Prices)
     constants: Constants | None = None
+    client_jvms: Annotated[int, bound_of(Clients, "jvms")] | None = None
+    growth: Annotated[float, Number(0.0, 1.0, "share", above=True)] | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.workload, str):
             object.__setattr__(self, "workload", read_workload(self.workload))
+        if self.client_jvms is not None:
+            with told_as(lambda field: "Question.client_jvms"):
+                clients = replace(self.workload.clients, jvms=self.client_jvms)
+            object.__setattr__(self, "workload", replace(self.workload, clients=clients))
         Checked.__post_init__(self)
         if self.constants is None:
             object.__setattr__(self, "constants", constants_of(self.workload))
 
     def agree(self) -> None:
         check_whole(self.workload)
+        check_ends(self.workload)
         if self.constants is not None:
             check_constants(self.constants, "Question.constants")
         if self.least_replicas > self.most_replicas:
@@ -125,7 +136,8 @@ class Question(Checked):
         Limits, not requests: the answer holds only where the limit can be had.
         """
         core, gib, connection = self.prices.of(deployment.constants)
-        memory = memory_of(self.workload, deployment).limit
+        stated = deployment.memory_limit_bytes
+        memory = stated if stated < inf else memory_of(self.workload, deployment).limit
         connections = connections_at_most(deployment.pool.maximum_size, deployment.replicas)
         return deployment.replicas * (deployment.limit_cores * core + memory / GIB * gib) + connections * connection
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import ceil, inf, isfinite
 
@@ -17,8 +17,19 @@ from ojp_sizing.measurement.objectives import Objectives, Situation, Verdict
 from ojp_sizing.quantities import MOST_SECONDS
 from ojp_sizing.simulation.simulate import clock_class
 from ojp_sizing.sizing.evidence import VERDICT, Bench, Evaluation, Rejection, verdicts
+from ojp_sizing.sizing.folk import formulas, simulated_day
 from ojp_sizing.sizing.knobs import Knob, best_percentage, cut, knobs
+from ojp_sizing.sizing.over_ranges import (
+    End,
+    OverRanges,
+    ends_of,
+    inputs_of,
+    over_ranges,
+    settled_deployment,
+    settled_question,
+)
 from ojp_sizing.sizing.question import Execution, Question, cold
+from ojp_sizing.sizing.reach import Growth, Reach, growth_of, most_jvms
 from ojp_sizing.sizing.resources import Resources, memory_of, request_milli
 from ojp_sizing.sizing.screen import LEAST_POOL_PER_POD, pod_cpu_cores, undivided_pool
 from ojp_sizing.sizing.space import Space, check_space, limit_below, with_segregation
@@ -45,6 +56,8 @@ WORTH = 0.95
 SEGREGATION_WORTH = 1.05
 #: The nearest ask is so much above what a rejected deployment kept: a limit at what one run had would be luck.
 HEADROOM = 1.15
+#: Why an answer over ranges is none.
+BROKEN_BETWEEN = "what was sized at the hard ends of all ranges broke a limit elsewhere in them"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +101,10 @@ class Recommendation:
     """A sized deployment with its evidence; ``evaluation``, ``resources`` and ``database`` are None without an answer.
 
     Of an interrupted search ``evaluation`` may be what was known of a deployment, without the rest. ``smaller`` are neighbours
-    that cost less, ``knobs`` what one more of each thing buys, ``others`` the same with segregation the other way and cold pools.
+    that cost less, ``knobs`` what one more of each thing buys, ``others`` the same with segregation the other way and cold pools,
+    ``folk`` what formulas in use today would deploy; ``knobs`` and ``folk`` only where the execution explains. ``growth`` and
+    ``client_jvms``: how far the answer reaches, None where that wasn't looked at. ``ranges``: of a question with ranges; then
+    ``question`` is the one at their hard ends, where the answer was shown to do.
     ``frontier``: all that passed, by cost, as long as each is better in p99 or in connections than the cheaper ones.
     """
 
@@ -111,6 +127,10 @@ class Recommendation:
     nearest: str
     units: int
     warnings: tuple[Finding, ...] = ()
+    folk: tuple[Neighbour, ...] = ()
+    growth: Growth | None = None
+    client_jvms: Reach | None = None
+    ranges: OverRanges | None = None
 
     @property
     def interrupted(self) -> bool:
@@ -135,6 +155,9 @@ class Judged:
     evaluation: Evaluation
     warnings: tuple[Finding, ...] = ()
     files: tuple[str, ...] = ()
+    growth: Growth | None = None
+    client_jvms: Reach | None = None
+    ranges: OverRanges | None = None
 
     @property
     def deployment(self) -> Deployment:
@@ -306,6 +329,19 @@ class _Sizing:
             return None
         return self.neighbour("without the warm-up", cold(answer.deployment))
 
+    def reach(self, answer: Evaluation) -> tuple[Reach | None, Growth | None]:
+        """With how many client JVMs, and until when, the answer does."""
+        bench = self.search.bench
+        jvms, growth = most_jvms(bench, answer), growth_of(bench, answer.deployment)
+        self.search.units += sum(one.units for one in (jvms, growth.reach if growth else None) if one)
+        return jvms, growth
+
+    def folk(self, warm_pools: bool) -> list[Neighbour]:
+        """What the formulas in use today would deploy, tried as everything else is."""
+        day = simulated_day(self.search.bench, warm_pools)
+        self.search.units += day.units
+        return [self.neighbour(*one) for one in formulas(self.question, warm_pools, day)]
+
 
 def size(question: Question, execution: Execution | None = None, listener: Listener = unheard) -> Recommendation:
     """Size an OJP deployment: the cheapest that was shown to hold every objective, of those that were tried.
@@ -318,22 +354,78 @@ def size(question: Question, execution: Execution | None = None, listener: Liste
     check_version(question.version, question.most_replicas)
     check_space(question)
     check_objectives(question.workload, question.objectives, question.least_replicas, question.known)
-    with workers_for(execution.engine, execution.workers, execution.scheduler) as pool:
-        return _size(question, execution, pool, listener)
-
-
-def _size(question: Question, execution: Execution, pool: Workers, listener: Listener) -> Recommendation:
     out_of_time = stopwatch(execution.budget_s)
+    with workers_for(execution.engine, execution.workers, execution.scheduler) as pool:
+        if inputs_of(question):
+            return _size_over_ranges(question, execution, pool, listener, out_of_time)
+        return _size(question, execution, pool, listener, out_of_time)
+
+
+def _size_over_ranges(
+    question: Question, execution: Execution, pool: Workers, listener: Listener, out_of_time: Callable[[], bool]
+) -> Recommendation:
+    """A size at the mids, and a verdict on it at the hard ends of all ranges; where it doesn't hold, a size for these."""
+    mids = replace(settled_question(question, {}), growth=None)
+    answer = _size(mids, execution, pool, listener, out_of_time)
+    if not answer.verdict.is_met or answer.interrupted:
+        return replace(answer, ranges=OverRanges(question, inputs_of(question), (), {}, "", None, None))
+    bench = Bench(mids, execution, pool, lambda what: listener(f"ends of ranges, {what}", answer.tried, 0))
+    over = over_ranges(question, ends_of(bench, question, answer.deployment), answer.deployment, answer.cost)
+    hard = settled_question(question, over.hard)
+    units, spent = answer.units + over.units, answer.attempts
+    if not any(end.broke for end in over.ends):
+        at_hard = replace(bench, question=hard)
+        *_, evaluation = verdicts(at_hard, settled_deployment(answer.deployment, hard), attempt=spent)
+        units, spent = units + evaluation.units, spent + 1
+        if evaluation.verdict.is_met:
+            jvms, growth = most_jvms(at_hard, evaluation), growth_of(at_hard, evaluation.deployment)
+            return replace(
+                answer,
+                question=hard,
+                verdict=evaluation.verdict,
+                evaluation=evaluation,
+                resources=resources_of(hard.workload, evaluation),
+                database=database_need(hard, evaluation),
+                cost=hard.cost(evaluation.deployment),
+                attempts=spent,
+                units=units + sum(one.units for one in (jvms, growth.reach if growth else None) if one),
+                growth=growth,
+                client_jvms=jvms,
+                ranges=over,
+            )
+    again = _size(hard, execution, pool, listener, out_of_time, attempts=spent)
+    broken: tuple[End, ...] = ()
+    if again.verdict.is_met:
+        broken = tuple(end for end in ends_of(bench, question, again.deployment) if end.broke)
+    over = replace(over, resized=True, broken_ends=broken)
+    again = replace(again, units=again.units + units, ranges=over)
+    if broken:
+        return replace(again, verdict=Verdict.UNDECIDED, resources=None, stopped=BROKEN_BETWEEN)
+    return again
+
+
+def _size(
+    question: Question,
+    execution: Execution,
+    pool: Workers,
+    listener: Listener,
+    out_of_time: Callable[[], bool],
+    attempts: int = 0,
+) -> Recommendation:
+    """Size for numbers that are none of them ranges; ``attempts`` contestants have spent of the evidence before."""
 
     def hear(what: str) -> None:
         listener(what, len(search.explored), 0)
 
-    search = Search(Bench(question, execution, pool, hear), Space(question), out_of_time, hear)
+    search = Search(Bench(question, execution, pool, hear), Space(question), out_of_time, hear, attempts=attempts)
     sizing = _Sizing(question, execution, search)
     answer: Evaluation | None = None
     smaller: list[Neighbour] = []
     prices: tuple[Knob, ...] = ()
     others: list[Neighbour] = []
+    folk: list[Neighbour] = []
+    jvms: Reach | None = None
+    growth: Growth | None = None
     nearest = ""
     try:
         answer = sizing.answer()
@@ -344,6 +436,9 @@ def _size(question: Question, execution: Execution, pool: Workers, listener: Lis
             if execution.explain:
                 others += sizing.own_best(answer)
                 prices = knobs(search.bench, answer.deployment)
+                folk = sizing.folk(answer.deployment.warm_pools)
+            if answer.verdict.is_met:
+                jvms, growth = sizing.reach(answer)
         else:
             nearest = _nearest(sizing)
     except KeyboardInterrupt:
@@ -369,6 +464,9 @@ def _size(question: Question, execution: Execution, pool: Workers, listener: Lis
         nearest=nearest,
         units=search.units,
         warnings=warnings_of(Subject(answer.deployment)) if answer else (),
+        folk=tuple(folk),
+        growth=growth,
+        client_jvms=jvms,
     )
 
 
@@ -531,7 +629,7 @@ def check(
     """Judge one given deployment against the question's objectives, by the deployment's constants and pools.
 
     ``warnings`` are those that reading its file gave; None: the rules look at the deployment. Raises InputError where a
-    rule refuses it, and for limits below the bare service time.
+    rule refuses it, and for limits below the bare service time. Where inputs are ranges, the verdict is that at their hard ends.
     """
     _TAKE_QUESTION(question, "question")
     _TAKE_DEPLOYMENT(deployment, "deployment")
@@ -541,6 +639,15 @@ def check(
     question = replace(question, constants=deployment.constants)
     check_objectives(question.workload, question.objectives, deployment.replicas, deployment.constants)
     with workers_for(execution.engine, execution.workers, execution.scheduler) as pool:
-        bench = Bench(question, execution, pool, lambda what: listener(what, 1, 1))
+        over: OverRanges | None = None
+        bench = Bench(settled_question(question, {}), execution, pool, lambda what: listener(what, 1, 1))
+        if inputs_of(question):
+            over = over_ranges(question, ends_of(bench, question, deployment), None, None)
+            question = settled_question(question, over.hard)
+            deployment, bench = settled_deployment(deployment, question), replace(bench, question=question)
         *_, evaluation = verdicts(bench, deployment)
-    return Judged(question, execution, clock_class(execution.engine).name, evaluation, warnings, files)
+        growth = growth_of(bench, deployment) if evaluation.verdict.is_met else None
+        jvms = most_jvms(bench, evaluation) if evaluation.verdict.is_met else None
+    return Judged(
+        question, execution, clock_class(execution.engine).name, evaluation, warnings, files, growth, jvms, over
+    )
