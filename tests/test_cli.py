@@ -205,7 +205,7 @@ version: 0.3.1-beta
 replicaCount: 6
 resources: {limits: {cpu: 1}}
 server: {threadPoolSize: 200, circuitBreakerTimeout: 5000, slowQuerySegregation: {enabled: false}}
-client: {ojp.connection.pool.maximumPoolSize: 24, ojp.connection.pool.minimumIdle: 4}
+client: {ojp.connection.pool.maximumPoolSize: 8, ojp.connection.pool.minimumIdle: 4}
 database: {cores: 8}
 """
 
@@ -216,7 +216,7 @@ def test_a_given_deployment_is_judged_and_nothing_written(tmp_path: Path) -> Non
     result = run(*SMALL, "--deployment", "d.yaml", cwd=tmp_path)
     assert result.returncode == 0, result.stdout + result.stderr
     assert result.stdout.startswith(
-        "MET BY THE MODEL  6 pods x 1 cores, pool 24, no segregation, 200 threads carry 120 units"
+        "MET BY THE MODEL  6 pods x 1 cores, pool 8, no segregation, 200 threads carry 120 units"
     )
     for words in (
         "As given (d.yaml)",
@@ -245,7 +245,7 @@ def test_a_given_deployment_is_judged_and_nothing_written(tmp_path: Path) -> Non
 
 
 def test_a_given_deployment_that_misses_exits_3_with_every_situation_and_its_warnings(tmp_path: Path) -> None:
-    text = SMALL_DEPLOYMENT.replace("replicaCount: 6", "replicaCount: 1").replace("Size: 24", "Size: 2")
+    text = SMALL_DEPLOYMENT.replace("replicaCount: 6", "replicaCount: 1").replace("Size: 8", "Size: 2")
     (tmp_path / "d.yaml").write_text(text.replace("database: {cores: 8}", ""))
     result = run(*SMALL, "--deployment", "d.yaml", "--json", cwd=tmp_path)
     assert result.returncode == 3, result.stdout + result.stderr
@@ -377,7 +377,7 @@ def interrupted_after(words: str, cwd: Path) -> tuple[int, str, str]:
     os.close(theirs)
     seen = b""
     try:
-        while words.encode() not in seen:
+        while not re.search(words.encode(), seen):
             seen += os.read(ours, 4096)
         process.send_signal(signal.SIGINT)
         out, _ = process.communicate(timeout=60)
@@ -394,13 +394,13 @@ def interrupted_after(words: str, cwd: Path) -> tuple[int, str, str]:
 
 
 def test_an_interruption_prints_the_best_so_far_and_writes_nothing(tmp_path: Path) -> None:
-    """The first words come before anything is simulated; when a pod's loss is simulated, the update has been."""
-    code, out, seen = interrupted_after("one pod lost 1", tmp_path)
+    """The first words come before anything is simulated; so many updates are for the verdict on a contestant."""
+    code, out, seen = interrupted_after(r"rolling update (1[1-9]|2\d)", tmp_path)
     assert code == 130
     assert seen.startswith("first guess, by closed forms and not simulated: ")
     assert out.startswith("INTERRUPTED  the best so far: UNDECIDED  ")
-    assert re.search("not simulated yet: .*steady peak", out)
-    assert "rolling update" in out
+    for situation in ("steady peak", "one pod lost", "rolling update"):
+        assert situation in out
     assert "no file was written" in seen
     assert list(tmp_path.iterdir()) == []
 

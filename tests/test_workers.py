@@ -47,7 +47,7 @@ def evaluated(engine: Engine, count: int, rate: float) -> Evaluation:
     return evaluation
 
 
-@pytest.mark.parametrize(("engine", "rate"), [("compiled", 40.0), ("simpy", 2.0)])
+@pytest.mark.parametrize(("engine", "rate"), [("compiled", 40.0), ("simpy", 1.0)])
 def test_1_2_and_8_workers_give_the_same_evaluation(engine: Engine, rate: float) -> None:
     alone = evaluated(engine, 1, rate)
     assert sum(result.replications for result in alone.results.values()) >= 2
