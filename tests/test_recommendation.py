@@ -439,7 +439,6 @@ def test_throttling_and_kills_are_shown_where_there_are_any(answer: Recommendati
     assert troubles <= set(shown(cpu_throttled_share=0.01, memory_kills=2.0))
 
 
-
 def test_an_unbounded_database_is_not_a_bound() -> None:
     assert Database().cores == inf
     assert Database().max_connections == inf
