@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from math import ceil, log
+from math import ceil, inf, log
 
 import numpy as np
 
@@ -23,7 +23,7 @@ WRONG_MET = 0.05
 #: What of it the first deployment may spend. With the default risk of 10 % that is 29 runs without a break, with 5 % 59.
 FIRST_LEVEL = 0.049
 #: A test that goes on after a break ends undecided after so many times the runs that it wants without one.
-MOST_TIMES = 4
+MOST_TIMES = 8
 
 
 def level_of(attempt: int, passed: float = 1.0) -> float:
@@ -60,6 +60,11 @@ class RiskTest:
     def least_runs(self) -> int:
         """Runs without a break after which it says "met"."""
         return clean_runs(self.risk, self.level)
+
+    def runs_for(self, broken: int) -> float:
+        """After how many runs it says "met" at the earliest, with so many broken ones by then; inf where it can't any more."""
+        accept, _ = _boundaries(self.risk, self.level, self.most_runs)
+        return next((run for run, most in enumerate(accept) if most >= broken), inf)
 
     def decide(self, broken: Sequence[bool]) -> tuple[Verdict, int]:
         """``(verdict, runs)``: what the runs say, in the order of their numbers, and how many of them it took."""

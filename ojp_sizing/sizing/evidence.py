@@ -9,7 +9,7 @@ contestant. Steady peak is judged by intervals of means, looked at a few times w
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
 
@@ -42,6 +42,10 @@ MOST_DRIFT = 1.5
 MOST_UNUSED, UNUSED_CONNECTIONS = 0.2, 1.0
 #: Runs of each disruption, and of steady peak, in an exploration.
 EXPLORED, EXPLORED_STEADY = 3, 2
+#: A contestant that broke a limit gets so many units more to be shown all the same: more than that is dearer than the next one.
+PATIENT_UNITS = 1_000_000
+#: One broken run of an exploration is forgiven where so many runs are within these.
+FORGIVEN_RUNS = 77
 #: The numbers of a verdict's replications begin here: none of them has been seen by an exploration.
 FRESH = 1000
 #: A pod that used this part of its CPU limit, connections, threads or slots in some second is short of them.
@@ -232,13 +236,18 @@ def short_of(deployment: Deployment, runs: Sequence[Replication]) -> tuple[str, 
 
 
 def explore(bench: Bench, deployment: Deployment, *, look_first: bool = True) -> Evaluation | Rejection:
-    """A few runs of each situation with common random numbers, the hardest first; the first that breaks a limit ends it."""
+    """A few runs of each situation with common random numbers, the hardest first; the first that breaks a limit ends it.
+
+    Where runs are cheap, one that breaks a limit in a disruption is forgiven, if no other does of ``EXPLORED_NEAR``: at
+    ``--risk`` some may, and a verdict can tell how many do.
+    """
     situations = bench.question.situations
     if look_first:
         (run,) = bench.run(deployment, [(Situation.ROLLING_UPDATE, 0)], first_look=True)
         if broken := broken_by(bench, deployment, Situation.ROLLING_UPDATE, run):
             return Rejection(deployment, broken, 1, FIRST_LOOK, short_of(deployment, [run]), run.units)
     runs: dict[Situation, list[Replication]] = {situation: [] for situation in situations}
+    forgiven: set[Situation] = set()
     units = 0
     for first, last in ((0, EXPLORED), (EXPLORED, EXPLORED_NEAR)):
         # The hardest situation first, where most fail.
@@ -252,36 +261,52 @@ def explore(bench: Bench, deployment: Deployment, *, look_first: bool = True) ->
             runs[situation].append(run)
             units += run.units
             if broken := broken_by(bench, deployment, situation, run):
+                if _is_forgiven(situation, run, forgiven):
+                    forgiven.add(situation)
+                    continue
                 seen = [one for some in runs.values() for one in some]
                 return Rejection(deployment, broken, len(seen), EXPLORATION, short_of(deployment, seen), units)
-        if not _is_near(bench, deployment, runs):
+        if not forgiven and not _is_near(bench, deployment, runs):
             break
-    results = {
-        situation: result_of(bench, deployment, situation, found, _steady_use(deployment, runs))
-        for situation, found in runs.items()
-    }
+    use = _steady_use(deployment, runs)
+    results = {situation: result_of(bench, deployment, situation, found, use) for situation, found in runs.items()}
     return Evaluation(deployment, situations, results, explored=True)
+
+
+def _is_forgiven(situation: Situation, run: Replication, forgiven: Collection[Situation]) -> bool:
+    cheap = run.units * FORGIVEN_RUNS <= PATIENT_UNITS
+    return cheap and situation is not Situation.STEADY and situation not in forgiven
+
+
+def passes_exploration(risk: float) -> float:
+    """The probability at most that a deployment passes its exploration of which ``risk`` of the disruptions break a limit: all of
+    ``EXPLORED`` runs keep them, or all but one of ``EXPLORED_NEAR``."""
+    kept = 1.0 - risk
+    return max(kept**EXPLORED, kept**EXPLORED_NEAR + EXPLORED_NEAR * risk * kept ** (EXPLORED_NEAR - 1))
 
 
 # Verdicts ------------------------------------------------------------------------------------------------------------
 
 
 def verdicts(
-    bench: Bench, deployment: Deployment, *, attempt: int = 0, until_broken: bool = False
+    bench: Bench, deployment: Deployment, *, attempt: int = 0, most_units: float = inf
 ) -> Iterator[Evaluation]:
     """A verdict on one deployment by fresh replications, as evidence comes in; the last evaluation is complete.
 
-    ``attempt``: which contestant of an answer it is. ``until_broken``: give up at the first run that breaks a limit, where
-    others are waiting; otherwise the tests go on until they decide, or end undecided.
+    ``attempt``: which contestant of an answer it is. ``most_units``: give up where a run has broken a limit and the test of that
+    situation would ask for more units than these, since others are waiting; otherwise the tests go on until they decide, or
+    end undecided.
     """
+    contested = most_units < inf
     risk = bench.question.objectives.risk
     # Every contestant of a search has passed its exploration.
-    level = level_of(attempt, (1.0 - risk) ** EXPLORED if until_broken else 1.0)
+    level = level_of(attempt, passes_exploration(risk) if contested else 1.0)
     test = risk_test(risk, level)
     situations, looks = bench.question.situations, bench.execution.looks
     runs: dict[Situation, list[Replication]] = {situation: [] for situation in situations}
     broken: dict[Situation, list[tuple[Judgement, ...]]] = {situation: [] for situation in situations}
     results: dict[Situation, SituationResult] = {}
+    given_up = False
 
     def targets() -> list[tuple[Situation, int]]:
         wanted = []
@@ -303,9 +328,12 @@ def verdicts(
         for (situation, _), run in zip(wanted, bench.run(deployment, wanted), strict=True):
             runs[situation].append(run)
             broken[situation].append(broken_by(bench, deployment, situation, run))
-            breaks = situation is not Situation.STEADY and broken[situation][-1]
-            hopeless = breaks and test.decide(list(map(bool, broken[situation])))[0] is Verdict.NOT_MET
-            if breaks and (until_broken or hopeless):
+            if situation is Situation.STEADY or not broken[situation][-1]:
+                continue
+            count = sum(map(bool, broken[situation]))
+            each = sum(one.units for one in runs[situation]) / len(runs[situation])
+            given_up = test.runs_for(count) * each > most_units
+            if given_up or test.decide(list(map(bool, broken[situation])))[0] is Verdict.NOT_MET:
                 break
         use = _steady_use(deployment, runs)
         for situation, found in runs.items():
@@ -334,7 +362,7 @@ def verdicts(
         yield Evaluation(deployment, situations, dict(results))
         if any(result.verdict is Verdict.NOT_MET for result in results.values()):
             return
-        if until_broken and any(map(any, broken.values())):
+        if given_up:
             return
 
 

@@ -17,7 +17,7 @@ from math import inf
 
 from ojp_sizing.deployment.deployment import Deployment, describe
 from ojp_sizing.measurement.objectives import Verdict
-from ojp_sizing.sizing.evidence import VERDICT, Bench, Evaluation, Rejection, explore, verdicts
+from ojp_sizing.sizing.evidence import PATIENT_UNITS, VERDICT, Bench, Evaluation, Rejection, explore, verdicts
 from ojp_sizing.sizing.question import Question
 from ojp_sizing.sizing.space import LIMITS_CORES, Shape, Space
 
@@ -83,7 +83,7 @@ class Search:
             # Who interrupts now has that much.
             self.under_way = explored
         before = self.units
-        for evaluation in verdicts(self.bench, deployment, attempt=self.attempts, until_broken=True):
+        for evaluation in verdicts(self.bench, deployment, attempt=self.attempts, most_units=PATIENT_UNITS):
             self.under_way = evaluation
             self.units = before + evaluation.units
         self.attempts += 1
