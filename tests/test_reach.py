@@ -93,12 +93,13 @@ def test_all_numbers_of_jvms_that_are_tried_may_hold() -> None:
 
 
 def test_more_jvms_are_tried_where_that_is_cheap_or_asked_for() -> None:
-    evaluation = explore(_bench(), replace(SMALL, limit_cores=1.0))
+    question = replace(QUESTION, objectives=ojp.Objectives(disruption_fast_p99_s=1.0))
+    evaluation = explore(_bench(question), replace(SMALL, limit_cores=1.0))
     assert isinstance(evaluation, Evaluation)
     results = {name: replace(result, units=1_000_000) for name, result in evaluation.results.items()}
     dear = replace(evaluation, results=results)
-    assert most_jvms(_bench(), dear) is None
-    assert most_jvms(_bench(explain=True), dear) is not None
+    assert most_jvms(_bench(question), dear) is None
+    assert most_jvms(_bench(question, explain=True), dear) is not None
 
 
 @pytest.mark.parametrize("text", ["5%", "0%/month", "-5%/month", "101%/month", "nan/month", "5%/year", "/month", ""])
