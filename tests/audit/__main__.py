@@ -32,10 +32,11 @@ from .scenarios import (
 
 def audit(scenario: Scenario) -> Audited:
     """Answer, and hold the answer against the grid."""
-    question, execution = scenario.question, Execution()
+    # Before the work: another commit may be there when it ends.
+    made, question, execution = stamp(), scenario.question, Execution()
     answer = size(question, execution)
     if answer.cost is None:
-        return Audited(scenario.name, answer.verdict.value, "none", 0.0, "", 0.0, 0.0, 0, 0, 0, **stamp())
+        return Audited(scenario.name, answer.verdict.value, "none", 0.0, "", 0.0, 0.0, 0, 0, 0, **made)
     print(
         f"{scenario.name}: {answer.cost:.3f} {describe(answer.deployment)}, {answer.attempts} contestants", flush=True
     )
@@ -53,15 +54,16 @@ def audit(scenario: Scenario) -> Audited:
         found.grid,
         found.explored,
         len(found.shown),
-        **stamp(),
+        **made,
     )
 
 
 def seeded(scenario: Scenario, seed: int) -> Seeded:
     """The answer with another seed."""
+    made = stamp()
     answer = size(scenario.question, Execution(seed=seed))
     words = "none" if answer.evaluation is None else describe(answer.deployment)
-    return Seeded(scenario.name, seed, answer.verdict.value, words, answer.cost or 0.0, answer.tried, **stamp())
+    return Seeded(scenario.name, seed, answer.verdict.value, words, answer.cost or 0.0, answer.tried, **made)
 
 
 def main() -> None:
