@@ -26,17 +26,12 @@ FIRST_LEVEL = 0.049
 MOST_TIMES = 8
 
 
-def level_of(attempt: int, passed: float = 1.0) -> float:
+def level_of(attempt: int) -> float:
     """The error that the test of an answer's n-th contestant (from 0) may spend; ``WRONG_MET`` for all there can be.
 
     By Bonferroni's inequality the wrong ones among all contestants are fewer than that together, however they were chosen.
-    ``passed``: the probability at most that one which shouldn't be met came to be a contestant at all, by runs that the test
-    doesn't see: of explorations without a break, ``(1 - risk)`` to their number. What that spares the
-    first one is left to the others.
     """
-    if attempt == 0:
-        return FIRST_LEVEL
-    return float((WRONG_MET - FIRST_LEVEL * passed) / (2**attempt * passed))
+    return FIRST_LEVEL if attempt == 0 else (WRONG_MET - FIRST_LEVEL) / 2**attempt
 
 
 def clean_runs(risk: float, level: float) -> int:

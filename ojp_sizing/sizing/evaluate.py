@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from math import inf, nan
 
 from numpy.random import Generator, SeedSequence, default_rng
@@ -96,6 +97,7 @@ class Task:
     """Whether the model's laws are held against it as it goes; None: as ``Clock.checked`` says where it is run."""
 
 
+@lru_cache(maxsize=64)
 def slow_share(workload: Workload) -> float:
     """Which share of the units have a slow statement, at least on the mean."""
     slow = {statement.name for statement in workload.statements if workload.lane_of(statement) == "slow"}
@@ -186,7 +188,7 @@ def _steady(task: Task, deployment: Deployment, trace_seed: SeedSequence, early:
     last_s = early.until_s + LEAD_S + span_s
     demand = stream_of(task.workload, task.rate, last_s + tail_s, trace_seed, early=early)
     outcomes = simulate(demand, deployment, engine=task.engine, tail_s=tail_s, checked=task.checked)
-    replication = measure_steady(outcomes, deployment, last_s, early.until_s)
+    replication = measure_steady(outcomes, deployment, last_s, early.until_s + LEAD_S)
     held = replication.values["units_per_s"] * mean_load(task.workload, deployment.constants).hold_s
     pooled = replication.values["pooled_connections"]
     # Where every pod was down for want of memory there is no pool.

@@ -6,6 +6,7 @@ Every figure is a mean without waits, so that each is a lower bound of what the 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from math import erfc, exp, log, log1p, sqrt
 
 from ojp_sizing.demand.trace import Early
@@ -149,6 +150,7 @@ def load_of(workload: Workload, unit: UnitOfWork, constants: Constants) -> UnitL
     )
 
 
+@lru_cache(maxsize=64)
 def mean_load(workload: Workload, constants: Constants) -> UnitLoad:
     """The mean unit of the workload."""
     loads = [(unit.share, load_of(workload, unit, constants)) for unit in workload.units]
