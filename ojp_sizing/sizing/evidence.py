@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import inf
+from math import inf, isnan
 
 from ojp_sizing.deployment.deployment import Deployment
 from ojp_sizing.measurement.intervals import CONFIDENCE, Estimate
@@ -34,8 +34,9 @@ from ojp_sizing.sizing.question import Execution, Question
 from ojp_sizing.sizing.screen import expected_use
 from ojp_sizing.sizing.workers import Workers
 
-#: An exploration that comes so near to a limit goes on to so many runs: contestants that are on an edge cost evidence.
-NEAR, EXPLORED_NEAR = 0.75, 10
+#: An exploration that comes so near to a limit goes on to so many runs where they are cheap; where they are dear it ends
+#: there: contestants that are on an edge cost evidence.
+NEAR, EXPLORED_NEAR = 0.6, 10
 #: At steady peak the mean latency of a run's second half may be so many times that of its first.
 MOST_DRIFT = 1.5
 #: At steady peak so much of the connections that Little's law asks for may be missing, by the whole interval, and one more.
@@ -202,16 +203,23 @@ def broken_by(bench: Bench, deployment: Deployment, situation: Situation, run: R
     return tuple(found)
 
 
-def _is_near(bench: Bench, deployment: Deployment, runs: Runs) -> bool:
-    """Whether some run came near to a limit of a disruption."""
-    return any(
-        run.least(objective.measure) * bench.factors(situation, deployment).get(objective.measure, 1.0)
-        > NEAR * objective.limit
-        for situation, found in runs.items()
-        if situation is not Situation.STEADY
-        for objective in bench.objectives(situation)
-        for run in found
-    )
+def _is_cheap(units: float) -> bool:
+    """Whether so many units a run are few enough for long tests."""
+    return units * FORGIVEN_RUNS <= PATIENT_UNITS
+
+
+def _near(bench: Bench, deployment: Deployment, runs: Runs) -> tuple[Judgement, ...]:
+    """The limits of a disruption to which some run came near, with the largest of the runs."""
+    found: list[Judgement] = []
+    for situation, seen in runs.items():
+        factors = bench.factors(situation, deployment)
+        for objective in bench.objectives(situation) if situation is not Situation.STEADY else ():
+            values = [run.least(objective.measure) for run in seen]
+            value = max((value for value in values if not isnan(value)), default=0.0)
+            widened = value * factors.get(objective.measure, 1.0)
+            if widened > NEAR * objective.limit:
+                found.append(Judgement(objective, Estimate(value, value, value, 1), widened, Verdict.UNDECIDED))
+    return tuple(found)
 
 
 def short_of(deployment: Deployment, runs: Sequence[Replication]) -> tuple[str, ...]:
@@ -268,7 +276,11 @@ def explore(bench: Bench, deployment: Deployment, *, look_first: bool = True) ->
                     continue
                 seen = [one for some in runs.values() for one in some]
                 return Rejection(deployment, broken, len(seen), EXPLORATION, short_of(deployment, seen), units)
-        if not forgiven and not _is_near(bench, deployment, runs):
+        near = _near(bench, deployment, runs)
+        if near and not _is_cheap(units / sum(map(len, runs.values()))):
+            seen = [one for some in runs.values() for one in some]
+            return Rejection(deployment, near, len(seen), EXPLORATION, short_of(deployment, seen), units)
+        if not forgiven and not near:
             break
     use = _steady_use(deployment, runs)
     results = {situation: result_of(bench, deployment, situation, found, use) for situation, found in runs.items()}
@@ -276,8 +288,7 @@ def explore(bench: Bench, deployment: Deployment, *, look_first: bool = True) ->
 
 
 def _is_forgiven(situation: Situation, run: Replication, forgiven: Collection[Situation]) -> bool:
-    cheap = run.units * FORGIVEN_RUNS <= PATIENT_UNITS
-    return cheap and situation is not Situation.STEADY and situation not in forgiven
+    return _is_cheap(run.units) and situation is not Situation.STEADY and situation not in forgiven
 
 
 # Verdicts ------------------------------------------------------------------------------------------------------------

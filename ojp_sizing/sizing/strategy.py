@@ -31,7 +31,7 @@ DOUBLED, MOST_ABOVE = 6, 4.0
 MOST_CONTESTANTS = 6
 
 #: Why a search ended.
-SHOWN = "a deployment was shown to do, and each cheaper one that was tried broke a limit"
+SHOWN = "a deployment was shown to do, and each cheaper one that was tried broke a limit or came near to one"
 ALL_TRIED = "everything that the closed forms leave over was tried, or given up"
 NOTHING_POSSIBLE = "the closed forms leave nothing over"
 OUT_OF_TIME = "the time budget of {:g} s was used up"
