@@ -34,7 +34,6 @@ from ojp_sizing.sizing.recommendation import (
     smaller_neighbours,
 )
 from ojp_sizing.sizing.resources import memory_of
-from ojp_sizing.theory.folk import folk_cores_per_pod, folk_pool, folk_replicas
 
 CONSTANTS = default_constants()
 WEB = read_workload("web-oltp")
@@ -438,12 +437,6 @@ def test_throttling_and_kills_are_shown_where_there_are_any(answer: Recommendati
     troubles = {"CPU throttled, % of the time", "containers killed for their memory"}
     assert not troubles & set(shown(cpu_throttled_share=0.0, memory_kills=0.0))
     assert troubles <= set(shown(cpu_throttled_share=0.01, memory_kills=2.0))
-
-
-def test_formulas_in_use_today() -> None:
-    assert folk_replicas(5000) == 2
-    assert folk_cores_per_pod(5000, 2) == 4
-    assert folk_pool(8) == 17
 
 
 def test_an_unbounded_database_is_not_a_bound() -> None:
