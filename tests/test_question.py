@@ -78,13 +78,13 @@ def test_more_of_anything_never_costs_less(replicas: int, pool: int, limit: floa
 @pytest.mark.parametrize("name", ["core", "gib", "connection"])
 @pytest.mark.parametrize("price", [-1.0, -1e-9, nan, inf])
 def test_a_price_below_zero_or_without_a_value_is_none(name: str, price: float) -> None:
-    with pytest.raises(InputError, match=f"--price-{name}"):
+    with pytest.raises(InputError, match=rf"Prices\.{name}: "):
         Prices(**{name: price})
 
 
 @pytest.mark.parametrize("risk", [0.0, -0.1, 0.51, 1.0, nan])
 def test_a_risk_that_nobody_could_show_is_refused(risk: float) -> None:
-    with pytest.raises(InputError, match="--risk"):
+    with pytest.raises(InputError, match=r"Objectives\.risk: "):
         Objectives(risk=risk)
 
 
@@ -94,15 +94,15 @@ def test_a_risk_up_to_a_half_is_one() -> None:
 
 
 def test_replicas_whose_least_is_above_the_most_are_refused() -> None:
-    with pytest.raises(InputError, match=r"--min-replicas: 7 is above --max-replicas, 6"):
+    with pytest.raises(InputError, match=r"Question\.least_replicas: 7 is above most_replicas, 6"):
         Question(WEB, 120, least_replicas=7, most_replicas=6)
-    with pytest.raises(InputError, match="--min-replicas"):
+    with pytest.raises(InputError, match=r"Question\.least_replicas: 0 is below 1"):
         Question(WEB, 120, least_replicas=0)
 
 
 @pytest.mark.parametrize("rate", [0.0, -5.0, nan, inf])
 def test_a_rate_must_be_above_zero(rate: float) -> None:
-    with pytest.raises(InputError, match="--peak-rps"):
+    with pytest.raises(InputError, match=r"Question\.rate: "):
         Question(WEB, rate)
 
 

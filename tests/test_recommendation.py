@@ -253,9 +253,8 @@ def test_the_answer_has_segregation_the_other_way_and_cold_pools_beside_it(answe
 
 
 def test_cold_pools_are_answered_with_cold_pools() -> None:
-    asked = size(
-        replace(QUESTION, warm_pools="off", objectives=Objectives(disruption_fast_p99_s=60.0, recovery_s=180.0))
-    )
+    loose = Objectives(disruption_fast_p99_s=60.0, recovery_s=180.0)
+    asked = size(replace(QUESTION, warm_pools="off", objectives=loose, most_replicas=4))
     assert all(not rejection.deployment.warm_pools for rejection in asked.rejections)
     assert asked.evaluation is None or not asked.deployment.warm_pools
     assert asked.tried > 0
