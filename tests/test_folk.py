@@ -80,7 +80,10 @@ def test_a_days_use_follows_the_day() -> None:
 
 @pytest.fixture(scope="module")
 def explained() -> Recommendation:
-    return ojp.size(ojp.Question("web-oltp", 20.0, objectives=OBJECTIVES), ojp.Execution(explain=True))  # type: ignore[arg-type]
+    return ojp.size(
+        ojp.Question("web-oltp", 20.0, objectives=OBJECTIVES, most_replicas=4),  # type: ignore[arg-type]
+        ojp.Execution(explain=True),
+    )
 
 
 def _printed(answer: Recommendation) -> str:
