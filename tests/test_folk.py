@@ -13,8 +13,8 @@ from rich.console import Console
 import ojp_sizing as ojp
 from ojp_sizing.emit.from_recommendation import record, release_of
 from ojp_sizing.report.terminal import print_answer
-from ojp_sizing.sizing.evidence import Bench, explore
-from ojp_sizing.sizing.folk import Day, formulas, simulated_day
+from ojp_sizing.sizing.evidence import Bench
+from ojp_sizing.sizing.folk import Day, formulas, simulated_day, tried_out
 from ojp_sizing.sizing.recommendation import Recommendation
 from ojp_sizing.sizing.workers import Caller
 from ojp_sizing.theory.folk import (
@@ -80,7 +80,10 @@ def test_a_days_use_follows_the_day() -> None:
 
 @pytest.fixture(scope="module")
 def explained() -> Recommendation:
-    return ojp.size(ojp.Question("web-oltp", 20.0, objectives=OBJECTIVES), ojp.Execution(explain=True))  # type: ignore[arg-type]
+    return ojp.size(
+        ojp.Question("web-oltp", 20.0, objectives=OBJECTIVES, most_replicas=4),  # type: ignore[arg-type]
+        ojp.Execution(explain=True),
+    )
 
 
 def _printed(answer: Recommendation) -> str:
@@ -126,6 +129,6 @@ def test_the_first_demand_gives_the_rows_of_the_table_again() -> None:
     table = {row.formula: row for row in first if row.workload == question.workload.name}
     bench = Bench(question, ojp.Execution(), Caller())
     for name, deployment in formulas(question, True, simulated_day(bench, True)):
-        outcome = explore(bench, deployment)
+        outcome = tried_out(bench, deployment)
         assert (table[name].outcome, table[name].runs) == outcome_of(outcome)
         assert table[name].cost == pytest.approx(question.cost(deployment), rel=1e-5)

@@ -73,6 +73,9 @@ def held_back(neighbour: Neighbour) -> str:
     """What holds a neighbour back, or what its few runs showed."""
     if isinstance(neighbour.outcome, Rejection):
         return finding(neighbour.outcome)
+    if isinstance(neighbour.outcome, Evaluation) and not neighbour.outcome.explored:
+        shown = "; ".join(filter(None, map(risk_words, neighbour.outcome.results.values())))
+        return f"{neighbour.outcome.verdict.value}: {shown}"
     if isinstance(neighbour.outcome, Evaluation):
         runs = sum(result.replications for result in neighbour.outcome.results.values())
         return f"no limit was broken in {runs} runs, too few for a verdict"

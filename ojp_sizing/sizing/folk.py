@@ -17,7 +17,7 @@ from ojp_sizing.demand.arrivals import DailyProfile, Poisson
 from ojp_sizing.deployment.deployment import ClientPool, Deployment
 from ojp_sizing.measurement.objectives import Situation
 from ojp_sizing.sizing.evaluate import Task, run_task
-from ojp_sizing.sizing.evidence import Bench
+from ojp_sizing.sizing.evidence import Bench, Evaluation, Rejection, explore, verdicts
 from ojp_sizing.sizing.question import Question
 from ojp_sizing.sizing.screen import database_of, pod_cpu_cores
 from ojp_sizing.sizing.space import LIMITS_CORES
@@ -93,6 +93,14 @@ def formulas(question: Question, warm_pools: bool, day: Day) -> Iterator[tuple[s
 def _limit(cores: float) -> float:
     """A limit in whole millicores, at least the least that is tried for an answer: smaller ones were never measured."""
     return max(LIMITS_CORES[0], ceil(cores * 1000 - 1e-6) / 1000)
+
+
+def tried_out(bench: Bench, deployment: Deployment) -> Evaluation | Rejection:
+    """A few runs of a formula's deployment, and a verdict by fresh ones where these break no limit."""
+    outcome = explore(bench, deployment)
+    if isinstance(outcome, Evaluation):
+        *_, outcome = verdicts(bench, deployment)
+    return outcome
 
 
 def simulated_day(bench: Bench, warm_pools: bool) -> Day:

@@ -17,7 +17,7 @@ from ojp_sizing.measurement.objectives import Objectives, Situation, Verdict
 from ojp_sizing.quantities import MOST_SECONDS
 from ojp_sizing.simulation.simulate import clock_class
 from ojp_sizing.sizing.evidence import VERDICT, Bench, Evaluation, Rejection, verdicts
-from ojp_sizing.sizing.folk import formulas, simulated_day
+from ojp_sizing.sizing.folk import formulas, simulated_day, tried_out
 from ojp_sizing.sizing.knobs import Knob, best_percentage, cut, knobs
 from ojp_sizing.sizing.over_ranges import (
     End,
@@ -337,10 +337,15 @@ class _Sizing:
         return jvms, growth
 
     def folk(self, warm_pools: bool) -> list[Neighbour]:
-        """What the formulas in use today would deploy, tried as everything else is."""
-        day = simulated_day(self.search.bench, warm_pools)
-        self.search.units += day.units
-        return [self.neighbour(*one) for one in formulas(self.question, warm_pools, day)]
+        """What the formulas in use today would deploy; what a few runs don't turn away gets a verdict, each by itself."""
+        bench = self.search.bench
+        day = simulated_day(bench, warm_pools)
+        found = [
+            Neighbour(name, deployment, self.question.cost(deployment), tried_out(bench, deployment))
+            for name, deployment in formulas(self.question, warm_pools, day)
+        ]
+        self.search.units += day.units + sum(one.outcome.units for one in found if one.outcome)
+        return found
 
 
 def size(question: Question, execution: Execution | None = None, listener: Listener = unheard) -> Recommendation:
