@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import inf, isnan
+from math import inf
 
 from ojp_sizing.deployment.deployment import Deployment
 from ojp_sizing.measurement.intervals import CONFIDENCE, Estimate
@@ -102,6 +102,8 @@ class Evaluation:
     situations: tuple[Situation, ...]
     results: Mapping[Situation, SituationResult] = field(default_factory=dict)
     explored: bool = False
+    on_edge: bool = False
+    """An exploration came near to a limit, and more runs are dear."""
 
     @property
     def verdict(self) -> Verdict:
@@ -208,18 +210,17 @@ def _is_cheap(units: float) -> bool:
     return units * FORGIVEN_RUNS <= PATIENT_UNITS
 
 
-def _near(bench: Bench, deployment: Deployment, runs: Runs) -> tuple[Judgement, ...]:
-    """The limits of a disruption to which some run came near, with the largest of the runs."""
-    found: list[Judgement] = []
-    for situation, seen in runs.items():
-        factors = bench.factors(situation, deployment)
-        for objective in bench.objectives(situation) if situation is not Situation.STEADY else ():
-            values = [run.least(objective.measure) for run in seen]
-            value = max((value for value in values if not isnan(value)), default=0.0)
-            widened = value * factors.get(objective.measure, 1.0)
-            if widened > NEAR * objective.limit:
-                found.append(Judgement(objective, Estimate(value, value, value, 1), widened, Verdict.UNDECIDED))
-    return tuple(found)
+def _is_near(bench: Bench, deployment: Deployment, runs: Runs) -> bool:
+    """Whether some run came near to a limit of a disruption's own."""
+    return any(
+        run.value(objective.measure) * bench.factors(situation, deployment).get(objective.measure, 1.0)
+        > NEAR * objective.limit
+        for situation, found in runs.items()
+        if situation is not Situation.STEADY
+        for objective in bench.objectives(situation)
+        if not objective.measure.startswith("recovered_")
+        for run in found
+    )
 
 
 def short_of(deployment: Deployment, runs: Sequence[Replication]) -> tuple[str, ...]:
@@ -258,7 +259,7 @@ def explore(bench: Bench, deployment: Deployment, *, look_first: bool = True) ->
             return Rejection(deployment, broken, 1, FIRST_LOOK, short_of(deployment, [run]), run.units)
     runs: dict[Situation, list[Replication]] = {situation: [] for situation in situations}
     forgiven: set[Situation] = set()
-    units = 0
+    units, on_edge = 0, False
     for first, last in ((0, EXPLORED), (EXPLORED, EXPLORED_NEAR)):
         # The hardest situation first, where most fail.
         wanted = [
@@ -276,15 +277,13 @@ def explore(bench: Bench, deployment: Deployment, *, look_first: bool = True) ->
                     continue
                 seen = [one for some in runs.values() for one in some]
                 return Rejection(deployment, broken, len(seen), EXPLORATION, short_of(deployment, seen), units)
-        near = _near(bench, deployment, runs)
-        if near and not _is_cheap(units / sum(map(len, runs.values()))):
-            seen = [one for some in runs.values() for one in some]
-            return Rejection(deployment, near, len(seen), EXPLORATION, short_of(deployment, seen), units)
-        if not forgiven and not near:
+        near = _is_near(bench, deployment, runs)
+        on_edge = near and not _is_cheap(units / sum(map(len, runs.values())))
+        if on_edge or not (forgiven or near):
             break
     use = _steady_use(deployment, runs)
     results = {situation: result_of(bench, deployment, situation, found, use) for situation, found in runs.items()}
-    return Evaluation(deployment, situations, results, explored=True)
+    return Evaluation(deployment, situations, results, explored=True, on_edge=on_edge)
 
 
 def _is_forgiven(situation: Situation, run: Replication, forgiven: Collection[Situation]) -> bool:

@@ -95,6 +95,11 @@ class Neighbour:
         """Whether its few runs broke no limit."""
         return isinstance(self.outcome, Evaluation)
 
+    @property
+    def on_edge(self) -> bool:
+        """Whether they came near to one."""
+        return isinstance(self.outcome, Evaluation) and self.outcome.on_edge
+
 
 @dataclass(frozen=True, slots=True)
 class Recommendation:
@@ -507,7 +512,13 @@ def _smallest(sizing: _Sizing, answer: Evaluation) -> Evaluation:
         better = None
         for one in sorted(found, key=lambda neighbour: neighbour.cost):
             cheaper = one.cost < WORTH * question.cost(answer.deployment)
-            if one.passes and cheaper and one.deployment not in judged and search.attempts < MOST_CONTESTANTS:
+            if (
+                one.passes
+                and not one.on_edge
+                and cheaper
+                and one.deployment not in judged
+                and search.attempts < MOST_CONTESTANTS
+            ):
                 better = better or search.verdict_on(one.deployment)
         if better is None:
             return answer
@@ -568,7 +579,8 @@ def _loosened(objectives: Objectives, rejection: Rejection) -> tuple[Objectives,
     """The objectives with the broken limits at what this deployment had, and a little more; and the flags for it."""
     changes: dict[str, float] = {}
     for judgement in rejection.judgements:
-        objective, asks = judgement.objective, judgement.widened * HEADROOM
+        objective = judgement.objective
+        asks = max(judgement.widened * HEADROOM, objective.limit)
         name = objective.measure.removeprefix("recovered_")
         steady = objective.situation is Situation.STEADY or name != objective.measure
         if not isfinite(asks):

@@ -125,6 +125,7 @@ class Search:
             self.stopped = NOTHING_POSSIBLE
             return None
         families: dict[str, _Family] = {}
+        on_edge: list[Deployment] = []
         while queue:
             if self.out_of_time():
                 self.stopped = OUT_OF_TIME
@@ -136,9 +137,10 @@ class Search:
             deployment = self.space.deployment(shape, LIMITS_CORES[index])
             outcome = self.try_out(deployment)
             if isinstance(outcome, Evaluation):
-                self.say(f"a first look at few runs is passed by {describe(deployment)}; now for its evidence")
-                if (found := judge(deployment)) is not None:
-                    self.stopped = SHOWN
+                if outcome.on_edge:
+                    on_edge.append(deployment)
+                    continue
+                if (found := self._contest(deployment, judge)) is not None:
                     return found
                 if self.attempts >= MOST_CONTESTANTS:
                     self.stopped = SPENT.format(self.attempts)
@@ -157,7 +159,18 @@ class Search:
             family.failed(shape.replicas, outcome.excess)
             if (larger := self.space.with_more(shape, outcome.short)) is not None:
                 self._push(queue, larger, max(index, self.space.generous_limit(larger)))
+        # Nothing stands clear of the limits: those that came near to one, the dearest first, which are the likeliest.
+        for deployment in reversed(on_edge):
+            if self.attempts < MOST_CONTESTANTS and (found := self._contest(deployment, judge)) is not None:
+                return found
         return None
+
+    def _contest(self, deployment: Deployment, judge: Callable[[Deployment], Evaluation | None]) -> Evaluation | None:
+        self.say(f"a first look at few runs is passed by {describe(deployment)}; now for its evidence")
+        found = judge(deployment)
+        if found is not None:
+            self.stopped = SHOWN
+        return found
 
     def _push(self, queue: list[tuple[float, int, Shape, int]], shape: Shape, index: int) -> None:
         deployment = self.space.deployment(shape, LIMITS_CORES[index])
