@@ -78,6 +78,8 @@ def held_back(neighbour: Neighbour) -> str:
         return f"{neighbour.outcome.verdict.value}: {shown}"
     if isinstance(neighbour.outcome, Evaluation):
         runs = sum(result.replications for result in neighbour.outcome.results.values())
+        if neighbour.outcome.on_edge:
+            return f"came near to a limit in {runs} runs; no verdict, since another stands clear of them"
         return f"no limit was broken in {runs} runs, too few for a verdict"
     return neighbour.rule
 
