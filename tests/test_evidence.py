@@ -226,7 +226,7 @@ def test_a_run_is_held_against_every_limit_with_the_known_error(bench: Bench) ->
         ({"disruption_factor": 1.0}, True),
         ({"disruption_fast_p99_s": 0.045}, True),
         ({"disruption_slow_p99_s": 0.2}, True),
-        ({"disruption_failed_share": 0.0}, True),
+        ({"disruption_failed_share": 0.0, "risk": 0.1}, True),
         ({"recovery_s": 45.0}, False),
         ({"risk": 0.1}, False),
     ],

@@ -117,7 +117,7 @@ def test_no_preset_has_units_that_stay_for_long(preset: str) -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.floats(1e-3, 5000.0), st.floats(0.0, 4.0))
+@given(st.floats(1e-3, 3600.0), st.floats(0.0, 4.0))
 def test_only_what_is_needed_comes_early(mean_s: float, cv: float) -> None:
     workload = shop(Duration(mean_s, cv))
     early = early_units(workload)
@@ -190,7 +190,7 @@ def test_a_unit_whose_client_thinks_at_the_end_does_not_hang(engine: Engine) -> 
     assert (outcomes.outcome == UNFINISHED).sum() > 15
     # Each counts when its client has thought, and none of those that count by then is still under way.
     assert outcomes.counts_s.tolist() == [unit.at_s + 30.0 for unit in thinks]
-    values = measure_steady(outcomes, deployment_of(pool=50), 38.0).values
+    values = measure_steady(outcomes, deployment_of(pool=50), 38.0, 31.0).values
     assert values["fast_p99_s"] == pytest.approx(0.125)
     assert isfinite(values["drift"])
 

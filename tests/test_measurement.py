@@ -375,24 +375,24 @@ def test_unfinished_units_count_as_infinite_latency_and_failed_ones_not_at_all()
     assert replication.counts["failed_share"] == count(*counts)
 
 
-def test_a_steady_run_is_measured_from_its_warm_up_to_before_its_tail() -> None:
+def test_a_steady_run_is_measured_from_the_end_of_its_start_to_before_its_tail() -> None:
     arrival_s = np.arange(0.0, 100.0, 0.01) + 0.005
     in_warm_up, in_tail = arrival_s < 19.6, arrival_s > 100.0 - TAIL_S
     latency_s = np.where(in_warm_up, 5.0, np.where(in_tail, 7.0, 1.0))
     outcome = np.where(in_warm_up | in_tail, CONNECTION_TIMEOUT, OK)
-    replication = steady(outcomes_of(arrival_s, latency_s, outcome))
-    assert replication.values["warm_up_s"] == pytest.approx(19.6)
+    replication = measure_steady(outcomes_of(arrival_s, latency_s, outcome), DEPLOYMENT, 100.0 - TAIL_S, 19.6)
+    assert replication.values["warm_up_s"] == 19.6
     assert replication.values["stationary"] == 1.0
     assert replication.values["fast_p99_s"] == 1.0
     assert replication.counts["failed_share"] == count(0, 7840)
     assert replication.units == len(arrival_s)
 
 
-def test_without_a_steady_state_the_second_half_is_measured() -> None:
+def test_where_no_steady_state_is_found_the_whole_is_measured_all_the_same_and_said() -> None:
     arrival_s = np.arange(0.0, 100.0, 0.01)
     values = steady(outcomes_of(arrival_s, arrival_s)).values
-    assert (values["stationary"], values["warm_up_s"]) == (0.0, (100.0 - TAIL_S) / 2)
-    assert values["fast_p50_s"] == pytest.approx(73.5, abs=0.02)
+    assert (values["stationary"], values["warm_up_s"]) == (0.0, 0.0)
+    assert values["fast_p50_s"] == pytest.approx(49.0, abs=0.02)
 
 
 def test_drift_is_1_in_a_steady_run_and_infinite_where_units_hang() -> None:
@@ -468,8 +468,8 @@ def test_peak_is_the_worst_second() -> None:
     outcomes.samples["stations"]["busy_s"][40:, 0] += 2.5
     values = steady(outcomes).values
     assert values["cpu_peak_cores"] == pytest.approx(3.5)
-    # From the first sample after the first arrival to the last one before the tail: second 1 to 98.
-    assert values["cpu_cores"] == pytest.approx(1.0 + 2.5 / 97)
+    # To the last sample before the tail: 98 seconds.
+    assert values["cpu_cores"] == pytest.approx(1.0 + 2.5 / 98)
 
 
 def test_throttled_share_is_of_the_pods_time_not_of_the_databases() -> None:

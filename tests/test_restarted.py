@@ -37,7 +37,7 @@ from ojp_sizing.simulation.simulate import Engine
 #: What is kept of all processes of a pod: sums over time, counts and peaks of a run, and how many there have been.
 HISTORY = {
     "pods": {
-        "incarnation", "thread_s", "queue_s", "connection_s", "waiter_s", "fast_slot_s", "slow_slot_s", "rpcs",
+        "incarnation", "thread_s", "queue_s", "connection_s", "pooled_s", "waiter_s", "fast_slot_s", "slow_slot_s", "rpcs",
         "inside_peak", "classed_slow", "borrowed", "kills", "collections",
     },
     "stations": {"busy_s", "job_s", "throttled_s"},
