@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from enum import StrEnum
 from math import inf, nan
@@ -21,12 +21,15 @@ from ojp_sizing.emit.values import values_yaml
 from ojp_sizing.measurement.intervals import Estimate
 from ojp_sizing.measurement.objectives import Judgement, Situation, Verdict, objectives_of
 from ojp_sizing.report.terminal import measures_table
+from ojp_sizing.report.words import risk_words
+from ojp_sizing.simulation.clock import Clock
 from ojp_sizing.sizing import evaluate
 from ojp_sizing.sizing.evaluate import Task, run_task
 from ojp_sizing.sizing.evidence import EXPLORATION, VERDICT, Evaluation, Rejection
 from ojp_sizing.sizing.knobs import one_more
 from ojp_sizing.sizing.question import SITUATIONS
 from ojp_sizing.sizing.recommendation import (
+    WORTH,
     Recommendation,
     _loosened,
     can_lock,
@@ -37,11 +40,19 @@ from ojp_sizing.sizing.resources import memory_of
 
 CONSTANTS = default_constants()
 WEB = read_workload("web-oltp")
-QUESTION = Question(WEB, 30.0)
+QUESTION = Question(WEB, 50.0)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _unchecked() -> Iterator[None]:
+    """The model's laws are held against runs of every kind elsewhere; here whole answers are made, of hundreds of runs each."""
+    Clock.checked = False
+    yield
+    Clock.checked = True
 
 
 @pytest.fixture(scope="module")
-def answer() -> Recommendation:
+def answer(_unchecked: None) -> Recommendation:
     return size(QUESTION)
 
 
@@ -71,7 +82,10 @@ def test_the_answer_is_shown_in_every_situation_and_within_its_own_rules(answer:
 def test_the_head_of_the_files_says_what_was_shown_and_what_is_the_models_word(answer: Recommendation) -> None:
     head = values_yaml(release_of(answer)).split("\n\n")[0].replace("\n#", "")
     assert "met by the model" in head
-    assert "0 of 29 updates broke a limit: at most 10 % do (95.1 % sure)." in head
+    assert answer.evaluation is not None
+    words = risk_words(answer.evaluation.results[Situation.ROLLING_UPDATE])
+    assert " updates broke a limit: at most 10 % do (9" in words
+    assert words in head
     assert "No real server was measured there: " in head
     assert "client JVMs: 16 here, measured up to 2" in head
 
@@ -79,15 +93,16 @@ def test_the_head_of_the_files_says_what_was_shown_and_what_is_the_models_word(a
 def test_what_holds_the_next_smaller_choices_back_is_said(answer: Recommendation) -> None:
     assert any(smaller.change.startswith("replicaCount") for smaller in answer.smaller)
     for smaller in answer.smaller:
-        assert isinstance(smaller.outcome, Rejection) or smaller.rule or smaller.cost >= (answer.cost or 0.0)
+        little = smaller.on_edge or smaller.cost >= WORTH * (answer.cost or 0.0)
+        assert isinstance(smaller.outcome, Rejection) or smaller.rule or little
 
 
 def dearer_than_what_is_met(answer: Recommendation) -> list[str]:
-    """What passed its few runs, costs less than the answer, and was not seen to break a limit in more."""
+    """What passed its few runs, costs clearly less than the answer, and was not seen to break a limit in more."""
     assert answer.cost is not None
     judged = {rejection.deployment for rejection in answer.rejections if rejection.stage == VERDICT}
-    passed = [one for one in (*answer.frontier, *answer.smaller, *answer.others) if one.passes]
-    return [one.change for one in passed if one.cost < answer.cost - 1e-9 and one.deployment not in judged]
+    passed = [one for one in (*answer.frontier, *answer.smaller, *answer.others) if one.passes and not one.on_edge]
+    return [one.change for one in passed if one.cost < WORTH * answer.cost and one.deployment not in judged]
 
 
 def test_the_answer_is_not_dearer_than_what_was_met_too(answer: Recommendation) -> None:
@@ -127,8 +142,9 @@ def test_another_seed_has_other_numbers_and_an_answer_of_about_the_same_cost(ans
 
 def test_an_answer_given_back_is_judged_the_same(answer: Recommendation) -> None:
     judged = check(QUESTION, answer.deployment)
-    assert judged.evaluation == answer.evaluation
     assert judged.verdict is answer.verdict
+    if answer.attempts == 1:
+        assert judged.evaluation == answer.evaluation
 
 
 def test_limits_below_the_bare_service_time_are_refused_with_the_flag() -> None:
