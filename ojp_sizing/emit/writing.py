@@ -12,7 +12,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, suppress, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -54,6 +54,9 @@ def check_target(directory: Path) -> None:
     if "\0" in str(directory):
         raise InputError(_PLACE, f"{shown(str(directory))} is not the name of a directory", "choose another directory")
     try:
+        # A name that is too long, for one, is no directory that could be made.
+        with suppress(FileNotFoundError, NotADirectoryError):
+            directory.lstat()
         _check_writable(directory)
         with _alone(directory):
             pass
