@@ -317,9 +317,9 @@ def _buckets(outcomes: Outcomes) -> NDArray[np.float64]:
 
 def _add_latency(figure: go.Figure, outcomes: Outcomes, objectives: Objectives) -> None:
     edges_s = _buckets(outcomes)
-    kept = ((outcomes.outcome == OK) | (outcomes.outcome == UNFINISHED)) & ~outcomes.slow
+    kept = (((outcomes.outcome == OK) | (outcomes.outcome == UNFINISHED)) & ~outcomes.slow)[: outcomes.arrived]
     order = np.argsort(outcomes.counts_s[kept], kind="stable")
-    latencies_s = outcomes.latency_s[kept][order]
+    latencies_s = outcomes.latency_s[: outcomes.arrived][kept][order]
     cuts = np.searchsorted(outcomes.counts_s[kept][order], edges_s)
     rows: list[tuple[float, float, float, int]] = []
     for begin_s, first, last in zip(edges_s, cuts, cuts[1:], strict=False):
