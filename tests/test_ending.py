@@ -100,7 +100,7 @@ RUNS = {
     "alone": ("--engine", "compiled", "--workers", "1"),
     "processes": ("--engine", "simpy", "--workers", "2"),
 }
-TURNS = 5
+TURNS = 3
 
 
 class Ask:
