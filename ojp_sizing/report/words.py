@@ -84,16 +84,6 @@ def held_back(neighbour: Neighbour) -> str:
     return neighbour.rule
 
 
-#: What to give more of, by what a pod was short of.
-KNOB_WORDS = {
-    "CPU": "CPU limit",
-    "connections": "maximumPoolSize",
-    "threads": "threadPoolSize",
-    "fast slots": "fast slots",
-    "slow slots": "slowSlotPercentage",
-}
-
-
 def finding(rejection: Rejection) -> str:
     """Why a deployment was turned away: its worst miss, after how many runs, and what its pods were short of."""
     runs = "1 run" if rejection.replications == 1 else f"{rejection.replications} runs"

@@ -53,8 +53,6 @@ STEADY_PART = 0.4
 FRESH = 1000
 #: A pod that used this part of its CPU limit, connections, threads or slots in some second is short of them.
 HOT = 0.95
-#: A resource that a miss may be short of: its name, and the measure of its busiest second with what is there of it.
-KNOBS = ("CPU", "connections", "threads", "fast slots", "slow slots")
 
 
 @dataclass(frozen=True, slots=True)
