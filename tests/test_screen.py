@@ -17,7 +17,7 @@ from ojp_sizing.sizing.workers import workers_for
 PRESETS = ("web-oltp", "reporting-mix", "pgbench-measured")
 #: Half of the disruptions may break something: few runs say so.
 EASY = Objectives(risk=0.5)
-LOOSE = replace(EASY, fast_p99_s=0.2)
+LOOSE = replace(EASY, fast_p99_s=0.3)
 SERVER = ServerSettings(thread_pool_size=200, segregation=False, breaker_open_s=5.0)
 
 
