@@ -273,19 +273,38 @@ def _rows_of_recording(
     return first + np.concatenate([np.flatnonzero(comes), np.arange(count, len(times_s))])
 
 
+def _made_for(purpose: int) -> property:
+    """The generator of a purpose that hangs on no statement: from the first on, or below 0 from the last on."""
+    return property(lambda draws: draws._of(purpose))
+
+
 class _Draws:
     """A generator for each purpose, by explicit keys: the same SeedSequence gives the same draws however often it was asked."""
 
     def __init__(self, workload: Workload, seed: SeedSequence) -> None:
-        texts, kinds = len(workload.statements), len(workload.units)
-        streams = [
-            default_rng(SeedSequence(seed.entropy, spawn_key=(*seed.spawn_key, purpose)))
-            for purpose in range(10 + 2 * texts + kinds)
-        ]
-        self.arrivals, self.jvm, self.kind, self.text, self.latency, self.health = streams[:6]
-        self.database, self.fails = streams[6 : 6 + 2 * texts : 2], streams[7 : 7 + 2 * texts : 2]
-        self.think = streams[6 + 2 * texts : -4]
-        self.chance, self.changes, self.early, self.early_kind = streams[-4:]
+        self._seed = seed
+        self._texts, kinds = len(workload.statements), len(workload.units)
+        self._purposes = 10 + 2 * self._texts + kinds
+        self._made: dict[int, Generator] = {}
+
+    def _of(self, purpose: int) -> Generator:
+        """Made when it is first asked for: a head needs three, and each takes as long as hundreds of draws."""
+        if purpose not in self._made:
+            key = (*self._seed.spawn_key, purpose % self._purposes)
+            self._made[purpose] = default_rng(SeedSequence(self._seed.entropy, spawn_key=key))
+        return self._made[purpose]
+
+    arrivals, jvm, kind, text, latency, health = map(_made_for, range(6))
+    chance, changes, early, early_kind = map(_made_for, range(-4, 0))
+
+    def database(self, text: int) -> Generator:
+        return self._of(6 + 2 * text)
+
+    def fails(self, text: int) -> Generator:
+        return self._of(7 + 2 * text)
+
+    def think(self, kind: int) -> Generator:
+        return self._of(6 + 2 * self._texts + kind)
 
 
 def _in_pieces(blocks: Iterator[NDArray[np.float64]], size: int, most: float) -> Iterator[NDArray[np.float64]]:
@@ -387,12 +406,12 @@ def _with_statements(workload: Workload, trace: Trace, draws: _Draws) -> Trace:
     for i, text in enumerate(texts):
         mine = statement == i
         size = int(mine.sum())
-        step_s[mine] = _draw(text.database_time, draws.database[i], size)
-        step_fails[mine] = draws.fails[i].random(size) < text.error_share
+        step_s[mine] = _draw(text.database_time, draws.database(i), size)
+        step_fails[mine] = draws.fails(i).random(size) < text.error_share
     step_think_s = np.zeros(len(statement))
     for i, unit in enumerate(kinds):
         mine = step_kind == i
-        step_think_s[mine] = _draw(unit.think, draws.think[i], int(mine.sum()))
+        step_think_s[mine] = _draw(unit.think, draws.think(i), int(mine.sum()))
 
     # A step's RPCs: one, or the additions of a batch, which do nothing in the database, and its execution.
     rpcs = np.array([1 + text.additions for text in texts], np.int32)[statement]

@@ -38,6 +38,11 @@ class PodLoss(Checked):
     how: Literal["killed", "stopped", "vanished"] = "killed"
     grace_s: Annotated[float, INSTANT] = 30.0
 
+    @property
+    def away_s(self) -> float:
+        """From the end of the process to the new one's being Ready."""
+        return self.absent_s + self.ready_s
+
 
 @dataclass(frozen=True, slots=True)
 class RollingUpdate(Checked):
@@ -46,7 +51,7 @@ class RollingUpdate(Checked):
     ``restart_s[p]``: from the end of pod p's process to the new one's listening; ``ready_s[p]``: from there to
     Ready, when the controller stops the next pod. A stop ends after ``grace_s`` at the latest. Only the last
     ``pods`` pods are updated (a partition of the StatefulSet's strategy). ``most_away_s[p]``: from SIGTERM to Ready pod p is
-    away for so long at most, by a shorter restart (``sizing.abridge``); empty: as long as it takes.
+    away for so long at most, by a shorter start (``sizing.abridge``); empty: as long as it takes.
     """
 
     at_s: Annotated[float, INSTANT]

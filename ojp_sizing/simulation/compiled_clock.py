@@ -225,7 +225,7 @@ class CompiledClock(Clock):
 
     def _records(self, name: str) -> Records:
         records: Records = getattr(self.world, name)
-        return records.copy()
+        return records
 
     def read(self, name: str, first: int, count: int) -> Records:
         records: Records = getattr(self.world, name)

@@ -95,12 +95,14 @@ def rolling_update(plane: Plane, update: RollingUpdate) -> Process:
     plane.disruption_begins()
     for pod in reversed(range(plane.replicas - update.pods, plane.replicas)):
         drained = plane.drained(pod)
+        restart_s, ready_s = update.restart_s[pod], update.ready_s[pod]
         back_by_s = env.now + update.most_away_s[pod] if update.most_away_s else inf
         plane.stop(pod)
         yield drained | env.timeout(update.grace_s)
         plane.kill(pod)
-        restart_s = max(0.0, min(update.restart_s[pod], back_by_s - update.ready_s[pod] - env.now))
-        yield from _start(plane, pod, restart_s, update.ready_s[pod], update.endpoint_s)
+        start_s = max(0.0, min(restart_s + ready_s, back_by_s - env.now))
+        restart_s = min(restart_s, max(0.0, start_s - ready_s))
+        yield from _start(plane, pod, restart_s, min(ready_s, start_s), update.endpoint_s)
     plane.disruption_ends()
 
 

@@ -77,9 +77,8 @@ def abridged(whole: Disruption, transients: Transients, quiet_s: float, pods: in
     if len(losses) < len(parts_of(whole)) or not losses:
         return whole
     # Pods that are lost together come back in the same order and at the same distance.
-    away_s = min(loss.absent_s + loss.ready_s for loss in losses)
-    cut_s = min(max(0.0, away_s - kept_s), *(loss.absent_s for loss in losses))
-    shorter = tuple(replace(loss, absent_s=loss.absent_s - cut_s) for loss in losses)
+    cut_s = max(0.0, min(loss.away_s for loss in losses) - kept_s)
+    shorter = tuple(_cut(loss, cut_s) for loss in losses)
     return Several(shorter) if isinstance(whole, Several) else shorter[0]
 
 
@@ -97,8 +96,14 @@ def parts_of_run(
     return _parts_of_absence(begin_s, down_s + transients.lost_s, ready_s, end_s, cut_s)
 
 
+def _cut(loss: PodLoss, cut_s: float) -> PodLoss:
+    """Shorter by this, its absence first. Until its Service leads there nobody knows whether a process listens already."""
+    ready_s = loss.ready_s - max(0.0, cut_s - loss.absent_s)
+    return replace(loss, absent_s=max(0.0, loss.absent_s - cut_s), ready_s=max(0.0, ready_s))
+
+
 def _away_s(disruption: Disruption) -> float:
-    return max(loss.absent_s for loss in parts_of(disruption) if isinstance(loss, PodLoss))
+    return max(loss.away_s for loss in parts_of(disruption) if isinstance(loss, PodLoss))
 
 
 def _times(outcomes: Outcomes, state: str) -> list[float]:

@@ -72,9 +72,9 @@ ENOUGH_UNITS = 1000
 STEADY_SPAN = Span(6 * OF_PERCENTILE, 5.0, 120.0, ENOUGH_UNITS)
 #: The quiet rest of an absence. One run's percentile is the noisier the shorter it is, which breaks limits rather than keeps
 #: them.
-QUIET_SPAN = Span(OF_PERCENTILE // 2, 1.0, 10.0)
+QUIET_SPAN = Span(OF_PERCENTILE // 2, 0.5, 10.0)
 #: The time after a disruption in which all is to be well again.
-RECOVERED_SPAN = Span(OF_PERCENTILE // 2, 2.0, 20.0, ENOUGH_UNITS)
+RECOVERED_SPAN = Span(OF_PERCENTILE // 2, 1.0, 20.0, ENOUGH_UNITS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ def expected_end_s(disruption: Disruption) -> float:
         elif isinstance(part, DatabaseTrouble):
             lasts_s = part.for_s
         else:
-            lasts_s = part.absent_s + part.ready_s
+            lasts_s = part.away_s
         end_s = max(end_s, part.at_s + lasts_s)
     return end_s
 

@@ -208,17 +208,18 @@ def _is_cheap(units: float) -> bool:
     return units * FORGIVEN_RUNS <= PATIENT_UNITS
 
 
-def _is_near(bench: Bench, deployment: Deployment, runs: Runs) -> bool:
-    """Whether some run came near to a limit of a disruption's own."""
-    return any(
-        run.value(objective.measure) * bench.factors(situation, deployment).get(objective.measure, 1.0)
-        > NEAR * objective.limit
-        for situation, found in runs.items()
-        if situation is not Situation.STEADY
+def _is_near(bench: Bench, deployment: Deployment, situation: Situation, run: Replication) -> bool:
+    """Whether a run came near to a limit of a disruption's own."""
+    factors = bench.factors(situation, deployment)
+    return situation is not Situation.STEADY and any(
+        run.value(objective.measure) * factors.get(objective.measure, 1.0) > NEAR * objective.limit
         for objective in bench.objectives(situation)
         if not objective.measure.startswith("recovered_")
-        for run in found
     )
+
+
+def _each(runs: Runs) -> Iterator[tuple[Situation, Replication]]:
+    return ((situation, run) for situation, found in runs.items() for run in found)
 
 
 def short_of(deployment: Deployment, runs: Sequence[Replication]) -> tuple[str, ...]:
@@ -275,12 +276,16 @@ def explore(bench: Bench, deployment: Deployment, *, look_first: bool = True) ->
                     continue
                 seen = [one for some in runs.values() for one in some]
                 return Rejection(deployment, broken, len(seen), EXPLORATION, short_of(deployment, seen), units)
-        near = _is_near(bench, deployment, runs)
-        on_edge = near and not _is_cheap(units / sum(map(len, runs.values())))
+            on_edge = not _is_cheap(run.units) and _is_near(bench, deployment, situation, run)
+            if on_edge:
+                break
+        near = any(_is_near(bench, deployment, *one) for one in _each(runs))
         if on_edge or not (forgiven or near):
             break
     use = _steady_use(deployment, runs)
-    results = {situation: result_of(bench, deployment, situation, found, use) for situation, found in runs.items()}
+    results = {
+        situation: result_of(bench, deployment, situation, found, use) for situation, found in runs.items() if found
+    }
     return Evaluation(deployment, situations, results, explored=True, on_edge=on_edge)
 
 

@@ -121,6 +121,8 @@ def growth_of(bench: Bench, deployment: Deployment) -> Growth | None:
 def most_jvms(bench: Bench, evaluation: Evaluation) -> Reach | None:
     """From how many client JVMs on the answer doesn't hold: twice as many as asked, four times, and so on.
 
+    The most are tried first, since answers mostly hold there, and then by halves.
+
     None where that takes more than ``CHEAP_UNITS`` and the execution isn't to explain.
     """
     question, tried = bench.question, _Points(bench, evaluation.deployment)
@@ -130,13 +132,17 @@ def most_jvms(bench: Bench, evaluation: Evaluation) -> Reach | None:
     each = (len(question.situations) - 1) * EXPLORED + EXPLORED_STEADY
     if not bench.execution.explain and len(numbers) * each * evaluation.units > CHEAP_UNITS * runs:
         return None
-    holds = asked
-    for jvms in numbers:
-        found = tried.failure(replace(question, client_jvms=jvms))
-        if found is not None:
-            return tried.reach(asked, holds, jvms, found)
-        holds = jvms
-    return tried.reach(asked, holds, None, None)
+    rejection: Rejection | None = None
+    low, high, index = -1, len(numbers), len(numbers) - 1
+    while high - low > 1:
+        found = tried.failure(replace(question, client_jvms=numbers[index]))
+        if found is None:
+            low = index
+        else:
+            high, rejection = index, found
+        index = (low + high) // 2
+    holds, fails = [asked, *numbers][low + 1], [*numbers, None][high]
+    return tried.reach(asked, holds, fails, rejection)
 
 
 def _doubled(asked: int, most: int) -> list[int]:

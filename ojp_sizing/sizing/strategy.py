@@ -139,10 +139,9 @@ class Search:
             if isinstance(outcome, Evaluation):
                 if outcome.on_edge:
                     on_edge.append(deployment)
-                    continue
-                if (found := self._contest(deployment, judge)) is not None:
+                elif (found := self._contest(deployment, judge)) is not None:
                     return found
-                if self.attempts >= MOST_CONTESTANTS:
+                elif self.attempts >= MOST_CONTESTANTS:
                     self.stopped = SPENT.format(self.attempts)
                     return None
                 # Whatever else waits, and where CPU was short now and then, its next limit.

@@ -247,6 +247,7 @@ def _above(z: float) -> float:
     return erfc(z / sqrt(2.0)) / 2
 
 
+@lru_cache(maxsize=64)
 def early_units(workload: Workload) -> Early:
     """The kinds of unit of which more than ``MOST_MISSING`` would be missing after ``LEAD_S``, and how long it takes them, at
     most ``MOST_LEAD_S``."""
