@@ -25,12 +25,13 @@ from ojp_sizing.report.words import risk_words
 from ojp_sizing.simulation.clock import Clock
 from ojp_sizing.sizing import evaluate
 from ojp_sizing.sizing.evaluate import Task, run_task
-from ojp_sizing.sizing.evidence import EXPLORATION, VERDICT, Evaluation, Rejection
+from ojp_sizing.sizing.evidence import VERDICT, Evaluation, Rejection
 from ojp_sizing.sizing.knobs import one_more
 from ojp_sizing.sizing.question import SITUATIONS
 from ojp_sizing.sizing.recommendation import (
     WORTH,
     Recommendation,
+    _flags,
     _loosened,
     can_lock,
     check_objectives,
@@ -299,8 +300,8 @@ def test_the_nearest_ask_is_never_stricter_than_the_ask(
     """``--disruption-failed 50%`` was once answered by 0.30 %."""
     objectives = Objectives(disruption_failed_share=disruption_failed)
     judgements = tuple(judgement(*one, objectives) for one in broken)
-    deployment = Deployment(3, 1.0, ClientPool(9))
-    loosened, flags = _loosened(objectives, Rejection(deployment, judgements, 1, EXPLORATION, (), 1))
+    changes = _loosened(judgements, {})
+    loosened, flags = replace(objectives, **changes), _flags(changes)
     for situation in SITUATIONS:
         asked = {one.measure: one.limit for one in objectives_of(objectives, situation)}
         nearest = {one.measure: one.limit for one in objectives_of(loosened, situation)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from math import inf, nan
+from math import ceil, inf, nan
 
 from numpy.random import Generator, SeedSequence, default_rng
 
@@ -70,6 +70,9 @@ OF_PERCENTILE = round(100 / (100 - max(PERCENTILES)))
 #: Units in a run of steady peak that can show 0.1 % of failures not to be reached, with five runs in which none fails.
 ENOUGH_UNITS = 1000
 STEADY_SPAN = Span(6 * OF_PERCENTILE, 5.0, 120.0, ENOUGH_UNITS)
+#: At steady peak a run has so many units at least, over the square of the idle share of its busiest resource: waits that follow
+#: each other are alike for so long (Whitt 1989). The study of docs/decision.md shows that the intervals hold then.
+UNITS_IDLE, MOST_BUSY = 2500, 0.9
 #: The quiet rest of an absence. One run's percentile is the noisier the shorter it is, which breaks limits rather than keeps
 #: them.
 QUIET_SPAN = Span(OF_PERCENTILE // 2, 0.5, 10.0)
@@ -93,8 +96,15 @@ class Task:
     """The model's known error by measure: a value is held against its limit times this."""
     first_look: bool = False
     """Only the first pod of a rolling update, without what comes after it."""
+    use: float = 0.0
+    """Of the busiest resource at steady peak, by the closed forms."""
     checked: bool | None = None
     """Whether the model's laws are held against it as it goes; None: as ``Clock.checked`` says where it is run."""
+
+
+def steady_units(use: float) -> int:
+    """So many units a run of steady peak has at least where this share of the busiest resource is in use."""
+    return ceil(UNITS_IDLE / (1.0 - min(use, MOST_BUSY)) ** 2)
 
 
 @lru_cache(maxsize=64)
@@ -184,7 +194,11 @@ def run_task(task: Task) -> Replication:
 def _steady(task: Task, deployment: Deployment, trace_seed: SeedSequence, early: Early) -> Replication:
     """A run at steady peak. Where units stay for long it also lasts for long: connections change hands as slowly."""
     tail_s = tail_of(task.objectives, task.situation)
-    span_s = max(STEADY_SPAN.seconds(task.workload, task.rate), min(early.until_s, STEADY_SPAN.most_s))
+    span_s = max(
+        STEADY_SPAN.seconds(task.workload, task.rate),
+        min(early.until_s, STEADY_SPAN.most_s),
+        steady_units(task.use) / task.rate,
+    )
     last_s = early.until_s + LEAD_S + span_s
     demand = stream_of(task.workload, task.rate, last_s + tail_s, trace_seed, early=early)
     outcomes = simulate(demand, deployment, engine=task.engine, tail_s=tail_s, checked=task.checked)

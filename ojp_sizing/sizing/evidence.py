@@ -49,6 +49,8 @@ PATIENT_UNITS = 1_000_000
 FORGIVEN_RUNS = 77
 #: Of the error at steady peak so much is spent: intervals of p99s hold less often than they say (docs/decision.md).
 STEADY_PART = 0.4
+#: Why what the model shows of divided pools isn't enough.
+COLLAPSED = "real servers with divided pools and many client JVMs collapsed over updates, where the model did not"
 #: The numbers of a verdict's replications begin here: none of them has been seen by an exploration.
 FRESH = 1000
 #: A pod that used this part of its CPU limit, connections, threads or slots in some second is short of them.
@@ -110,6 +112,15 @@ class Evaluation:
         return Verdict.UNDECIDED if verdict.is_met and missing else verdict
 
     @property
+    def missed(self) -> tuple[Judgement, ...]:
+        """The limits that runs broke, or were not shown to keep."""
+        return tuple(
+            judgement
+            for result in self.results.values()
+            for judgement in result.broken or [one for one in result.judgements if one.verdict is not Verdict.MET]
+        )
+
+    @property
     def units(self) -> int:
         """How many units of work were simulated."""
         return sum(result.units for result in self.results.values())
@@ -164,7 +175,8 @@ class Bench:
         tasks = [
             Task(
                 question.workload, question.rate, deployment, situation, question.objectives, execution.seed, number,
-                execution.engine, tuple(self.factors(situation, deployment).items()), first_look, Clock.checked,
+                execution.engine, tuple(self.factors(situation, deployment).items()), first_look,
+                expected_use(question, deployment), Clock.checked,
             )
             for situation, number in wanted
         ]  # fmt: skip
@@ -185,6 +197,14 @@ class Bench:
     def factors(self, situation: Situation, deployment: Deployment) -> dict[str, float]:
         """The model's known error by measure, where this deployment will be used."""
         return widening(situation, deployment.warm_pools, expected_use(self.question, deployment))
+
+    def may_collapse(self, deployment: Deployment, use: float | None = None) -> bool:
+        """Whether real servers collapsed over an update of such a kind, so that no run of the model can show that this does.
+
+        ``use`` of its busiest resource, else by the closed forms.
+        """
+        share = expected_use(self.question, deployment) if use is None else use
+        return may_collapse(not deployment.stays_undivided, self.question.workload.clients.jvms, share)
 
 
 # One run against the limits -----------------------------------------------------------------------------------------
@@ -415,13 +435,8 @@ def result_of(
         "client_jvms": float(clients.jvms),
     }
     unseen = unvalidated(situation, deployment.warm_pools, quantities)
-    if (
-        verdict.is_met
-        and situation is not Situation.STEADY
-        and may_collapse(not deployment.stays_undivided, clients.jvms, share)
-    ):
-        verdict = Verdict.UNDECIDED
-        reason = "real servers with divided pools and many client JVMs collapsed over updates, where the model did not"
+    if verdict.is_met and situation is not Situation.STEADY and bench.may_collapse(deployment, share):
+        verdict, reason = Verdict.UNDECIDED, COLLAPSED
     if verdict is Verdict.MET and unseen:
         verdict = Verdict.MET_BY_MODEL
     failures: Counter[str] = Counter()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import ceil, inf, isfinite
 
@@ -13,10 +13,10 @@ from ojp_sizing.deployment.deployment import Deployment, describe
 from ojp_sizing.deployment.ledger import connections_at_most
 from ojp_sizing.deployment.rules import Finding, Subject, check_version, warnings_of
 from ojp_sizing.errors import InputError
-from ojp_sizing.measurement.objectives import Objectives, Situation, Verdict
+from ojp_sizing.measurement.objectives import Judgement, Objectives, Situation, Verdict
 from ojp_sizing.quantities import MOST_SECONDS
 from ojp_sizing.simulation.simulate import clock_class
-from ojp_sizing.sizing.evidence import VERDICT, Bench, Evaluation, Rejection, verdicts
+from ojp_sizing.sizing.evidence import EXPLORATION, FIRST_LOOK, VERDICT, Bench, Evaluation, Rejection, verdicts
 from ojp_sizing.sizing.folk import formulas, simulated_day, tried_out
 from ojp_sizing.sizing.knobs import Knob, best_percentage, cut, knobs
 from ojp_sizing.sizing.over_ranges import (
@@ -56,6 +56,8 @@ WORTH = 0.95
 SEGREGATION_WORTH = 1.05
 #: The nearest ask is so much above what a rejected deployment kept: a limit at what one run had would be luck.
 HEADROOM = 1.15
+#: So often it is loosened further where that isn't shown either.
+NEAREST_ROUNDS = 3
 #: Why an answer over ranges is none.
 BROKEN_BETWEEN = "what was sized at the hard ends of all ranges broke a limit elsewhere in them"
 
@@ -517,6 +519,7 @@ def _smallest(sizing: _Sizing, answer: Evaluation) -> Evaluation:
                 and not one.on_edge
                 and cheaper
                 and one.deployment not in judged
+                and not search.bench.may_collapse(one.deployment)
                 and search.attempts < MOST_CONTESTANTS
             ):
                 better = better or search.verdict_on(one.deployment)
@@ -558,27 +561,30 @@ def _nearest(sizing: _Sizing) -> str:
     question, search = sizing.question, sizing.search
     if not search.rejections:
         return _nearest_rate(question)
-    best = min(search.rejections, key=lambda rejection: rejection.excess)
+    # Of one that got further more is known.
+    stages = (VERDICT, EXPLORATION, FIRST_LOOK)
+    best = min(search.rejections, key=lambda one: (not isfinite(one.excess), stages.index(one.stage), one.excess))
     if not isfinite(best.excess):
         mend = "build pools before clients reach a pod (docs/restarts.md)" if question.warm_pools == "off" else ""
         return mend or f"a lower rate: units hang with every deployment tried; try --peak-rps {question.rate / 2:g}"
-    loosened, flags = _loosened(question.objectives, best)
-    asked = replace(question, objectives=loosened)
-    bench = replace(search.bench, question=asked)
-    *_, evaluation = verdicts(bench, best.deployment)
-    search.units += evaluation.units
-    words = f"{flags}: {describe(best.deployment)}"
-    return (
-        f"{words} was simulated again and holds that"
-        if evaluation.verdict.is_met
-        else f"{words} came nearest, not shown to hold that"
-    )
-
-
-def _loosened(objectives: Objectives, rejection: Rejection) -> tuple[Objectives, str]:
-    """The objectives with the broken limits at what this deployment had, and a little more; and the flags for it."""
     changes: dict[str, float] = {}
-    for judgement in rejection.judgements:
+    missed = best.judgements
+    for _ in range(NEAREST_ROUNDS):
+        changes = _loosened(missed, changes)
+        asked = replace(question, objectives=replace(question.objectives, **changes))
+        *_, evaluation = verdicts(replace(search.bench, question=asked), best.deployment)
+        search.units += evaluation.units
+        words = f"{_flags(changes)}: {describe(best.deployment)}"
+        if evaluation.verdict.is_met:
+            return f"{words} was simulated again and holds that"
+        missed = evaluation.missed
+    return f"{words} came nearest, not shown to hold that"
+
+
+def _loosened(missed: Sequence[Judgement], before: Mapping[str, float]) -> dict[str, float]:
+    """The limits of the objectives by name, with the missed ones at what was had, and a little more, in whole ms and 0.01 %."""
+    changes = dict(before)
+    for judgement in missed:
         objective = judgement.objective
         asks = max(judgement.widened * HEADROOM, objective.limit)
         name = objective.measure.removeprefix("recovered_")
@@ -589,22 +595,21 @@ def _loosened(objectives: Objectives, rejection: Rejection) -> tuple[Objectives,
             name = "failed_share" if steady else "disruption_failed_share"
         elif not steady:
             name = f"disruption_{name}"
-        changes[name] = max(changes.get(name, 0.0), asks)
+        digits, most = (10_000, 1.0) if name.endswith("share") else (1000, MOST_SECONDS)
+        changes[name] = max(changes.get(name, 0.0), min(most, ceil(asks * digits) / digits))
+    return changes
+
+
+def _flags(changes: Mapping[str, float]) -> str:
     flags = {
         "fast_p99_s": "--fast-p99", "slow_p99_s": "--slow-p99", "failed_share": "--failed",
         "disruption_fast_p99_s": "--disruption-fast-p99", "disruption_slow_p99_s": "--disruption-slow-p99",
         "disruption_failed_share": "--disruption-failed",
     }  # fmt: skip
-    words: list[str] = []
-    for name, value in changes.items():
-        if name.endswith("share"):
-            rounded = min(1.0, ceil(value * 10_000) / 10_000)
-            words.append(f"{flags[name]} {rounded:.2%}")
-        else:
-            rounded = min(MOST_SECONDS, ceil(value * 1000) / 1000)
-            words.append(f"{flags[name]} {rounded * 1e3:.0f}ms")
-        changes[name] = rounded
-    return replace(objectives, **changes), " ".join(words)
+    return " ".join(
+        f"{flags[name]} {value:.2%}" if name.endswith("share") else f"{flags[name]} {value * 1e3:.0f}ms"
+        for name, value in changes.items()
+    )
 
 
 def _nearest_rate(question: Question) -> str:

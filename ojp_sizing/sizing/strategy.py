@@ -16,8 +16,16 @@ from heapq import heappop, heappush
 from math import inf
 
 from ojp_sizing.deployment.deployment import Deployment, describe
-from ojp_sizing.measurement.objectives import Verdict
-from ojp_sizing.sizing.evidence import PATIENT_UNITS, VERDICT, Bench, Evaluation, Rejection, explore, verdicts
+from ojp_sizing.sizing.evidence import (
+    COLLAPSED,
+    PATIENT_UNITS,
+    VERDICT,
+    Bench,
+    Evaluation,
+    Rejection,
+    explore,
+    verdicts,
+)
 from ojp_sizing.sizing.question import Question
 from ojp_sizing.sizing.space import LIMITS_CORES, Shape, Space
 
@@ -33,6 +41,7 @@ MOST_CONTESTANTS = 6
 #: Why a search ended.
 SHOWN = "a deployment was shown to do, and each cheaper one that was tried broke a limit or came near to one"
 ALL_TRIED = "everything that the closed forms leave over was tried, or given up"
+ONLY_DIVIDED = f"only divided pools are left over, and {COLLAPSED}"
 NOTHING_POSSIBLE = "the closed forms leave nothing over"
 OUT_OF_TIME = "the time budget of {:g} s was used up"
 SPENT = "{} contestants passed their exploration and then broke a limit: the evidence that one answer may use is spent"
@@ -90,19 +99,23 @@ class Search:
         if evaluation.verdict.is_met:
             return evaluation
         results = evaluation.results.values()
-        missed = tuple(
-            j
-            for result in results
-            for j in result.broken or tuple(j for j in result.judgements if j.verdict is not Verdict.MET)
-        )
         replications = sum(result.replications for result in results)
         reasons = tuple(f"{result.situation.value}: {result.reason}" for result in results if result.reason)
-        self.rejections.append(Rejection(deployment, missed, replications, VERDICT, (), 0, reasons))
+        self.rejections.append(Rejection(deployment, evaluation.missed, replications, VERDICT, (), 0, reasons))
         return None
 
     def cheapest(self, shapes: list[Shape]) -> Evaluation | None:
-        """The cheapest deployment of these shapes that is shown to do; None with ``stopped`` where there is none."""
-        return self._first(shapes, self.verdict_on)
+        """The cheapest deployment of these shapes that is shown to do; None with ``stopped`` where there is none.
+
+        Where only such are left as collapsed on real servers, one of them is judged, to show what holds it back.
+        """
+        before = self.attempts
+        found = self._first(shapes, self.verdict_on)
+        if found is None and self.attempts == before and self.stopped in {ALL_TRIED, NOTHING_POSSIBLE}:
+            stopped = self.stopped
+            self._first(shapes, self.verdict_on, may_collapse=True)
+            self.stopped = ONLY_DIVIDED if self.attempts > before else stopped
+        return found
 
     def cheapest_explored(self, shapes: list[Shape]) -> Evaluation | None:
         """The cheapest of these shapes whose few runs break nothing: no verdict."""
@@ -114,11 +127,20 @@ class Search:
         self.stopped = before
         return found
 
-    def _first(self, shapes: list[Shape], judge: Callable[[Deployment], Evaluation | None]) -> Evaluation | None:
-        """The cheapest that passes its exploration and is judged to do."""
+    def _first(
+        self, shapes: list[Shape], judge: Callable[[Deployment], Evaluation | None], *, may_collapse: bool = False
+    ) -> Evaluation | None:
+        """The cheapest that passes its exploration and is judged to do.
+
+        Of what may collapse on real servers, whatever the model says, the limits are passed over; or, where it may, one
+        contestant is judged.
+        """
+        most = self.attempts + 1 if may_collapse else MOST_CONTESTANTS
         queue: list[tuple[float, int, Shape, int]] = []
         for shape in shapes:
             index = self.space.least_limit(shape)
+            if index is not None and not may_collapse:
+                index = self._calm_limit(shape, index)
             if index is not None:
                 self._push(queue, shape, index)
         if not queue:
@@ -141,7 +163,7 @@ class Search:
                     on_edge.append(deployment)
                 elif (found := self._contest(deployment, judge)) is not None:
                     return found
-                elif self.attempts >= MOST_CONTESTANTS:
+                elif self.attempts >= most:
                     self.stopped = SPENT.format(self.attempts)
                     return None
                 # Whatever else waits, and where CPU was short now and then, its next limit.
@@ -160,7 +182,7 @@ class Search:
                 self._push(queue, larger, max(index, self.space.generous_limit(larger)))
         # Nothing stands clear of the limits: those that came near to one, the dearest first, which are the likeliest.
         for deployment in reversed(on_edge):
-            if self.attempts < MOST_CONTESTANTS and (found := self._contest(deployment, judge)) is not None:
+            if self.attempts < most and (found := self._contest(deployment, judge)) is not None:
                 return found
         return None
 
@@ -174,6 +196,12 @@ class Search:
     def _push(self, queue: list[tuple[float, int, Shape, int]], shape: Shape, index: int) -> None:
         deployment = self.space.deployment(shape, LIMITS_CORES[index])
         heappush(queue, (self.question.cost(deployment), len(self.explored) * 10_000 + len(queue), shape, index))
+
+    def _calm_limit(self, shape: Shape, least: int) -> int | None:
+        """The index of the least CPU limit from this one on with which it doesn't collapse on real servers."""
+        indices = range(least, len(LIMITS_CORES))
+        deployments = ((index, self.space.deployment(shape, LIMITS_CORES[index])) for index in indices)
+        return next((index for index, one in deployments if not self.bench.may_collapse(one)), None)
 
     def _enough_cpu(self, shape: Shape, short: int) -> int | None:
         """The least limit above ``short`` that passes, by halves from a generous one; None where that doesn't pass."""

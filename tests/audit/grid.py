@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from itertools import count
 
 from ojp_sizing.deployment.deployment import ClientPool, Deployment, ServerSettings, describe
+from ojp_sizing.measurement.known_error import may_collapse
 from ojp_sizing.sizing.evidence import Bench, Evaluation, explore, verdicts
 from ojp_sizing.sizing.question import Question
-from ojp_sizing.sizing.screen import connections_per_pod, database_of, impossible, threads_of
+from ojp_sizing.sizing.screen import connections_per_pod, database_of, expected_use, impossible, threads_of
 from ojp_sizing.sizing.space import BREAKER_OPEN_S, LIMITS_CORES, Space
 
 #: Connections of a pod, over what the closed forms ask for: pools that are divided.
@@ -75,10 +76,16 @@ def columns(question: Question, below: float) -> Iterator[Column]:
                             )
                             if question.cost(deployment) >= below:
                                 break
-                            if not impossible(question, deployment):
+                            if not (impossible(question, deployment) or collapsed(question, deployment)):
                                 found.append(deployment)
                         if found:
                             yield tuple(found)
+
+
+def collapsed(question: Question, deployment: Deployment) -> bool:
+    """Whether no run can show that it does, since real servers collapsed with such pools: it is no answer, of nobody's."""
+    jvms = question.workload.clients.jvms
+    return may_collapse(not deployment.stays_undivided, jvms, expected_use(question, deployment))
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,8 +20,10 @@ from ojp_sizing.deployment.deployment import ClientPool, Deployment
 from ojp_sizing.measurement.measure import Replication, measure
 from ojp_sizing.measurement.objectives import Objectives, Situation, Verdict
 from ojp_sizing.sizing import recommendation
+from ojp_sizing.sizing.evaluate import steady_units
 from ojp_sizing.sizing.evidence import verdicts
 from ojp_sizing.sizing.question import Execution, Question
+from tests.verification.cases import slow_load
 
 from .sources import QUIET, Collapses, Lanes, Source, Task, TrueBench
 
@@ -37,11 +39,18 @@ PROBABILITIES = (0.02, 0.05, 0.10, 0.20)
 RISK = 0.10
 RATE = 50.0
 
+
+def _lanes(name: str, servers: int, load: float, slow_servers: int = 0) -> Lanes:
+    """Of as many units a run as a sizing gives it at such a use."""
+    units = steady_units(max(load, slow_load(load) if slow_servers else 0.0))
+    return Lanes(f"{name}, {units:,} units a run", servers, load, units, slow_servers)
+
+
 LANES = (
-    Lanes("M/M/3 at 50 %, 6,000 units a run", 3, 0.5, 6_000),
-    Lanes("M/M/3 at 80 %, 6,000 units a run", 3, 0.8, 6_000),
-    Lanes("M/M/15 at 80 %, 6,000 units a run", 15, 0.8, 6_000),
-    Lanes("two lanes, M/M/3 at 60 % and M/M/2 at 65 %, 12,000 units a run", 3, 0.6, 12_000, 2),
+    _lanes("M/M/3 at 50 %", 3, 0.5),
+    _lanes("M/M/3 at 80 %", 3, 0.8),
+    _lanes("M/M/15 at 80 %", 15, 0.8),
+    _lanes("two lanes, M/M/3 at 60 % and M/M/2 at 65 %", 3, 0.6, 2),
 )
 
 
