@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from math import ceil, inf, nan
+from math import inf, nan
 
 from numpy.random import Generator, SeedSequence, default_rng
 
@@ -104,7 +104,7 @@ class Task:
 
 def steady_units(use: float) -> int:
     """So many units a run of steady peak has at least where this share of the busiest resource is in use."""
-    return ceil(UNITS_IDLE / (1.0 - min(use, MOST_BUSY)) ** 2)
+    return round(UNITS_IDLE / (1.0 - min(use, MOST_BUSY)) ** 2)
 
 
 @lru_cache(maxsize=64)
