@@ -48,6 +48,20 @@ _BOUNDS: Mapping[str, tuple[float, float]] = {
     "cpu_target_use": (0.01, 1.0),
     "cpu_most_use": (0.01, 1.0),
     "gib_per_core": (0.01, 1024.0),
+    "database_waiting_share": (1e-6, 0.99),
+    "slot_waiting_share": (1e-6, 0.99),
+    "slot_stretch": (1.0, 100.0),
+    "pool_waiting_share": (1e-6, 0.99),
+    "long_waiting_share": (1e-6, 0.99),
+    "stall_margin": (1.0, 100.0),
+    "least_threads": (1.0, 10_000.0),
+    "breaker_open_s": (0.001, 3600.0),
+    "divided_pool_times": (1.0, 100.0),
+    "short_times": (1.0, 100.0),
+    "short_cpu_most_times": (1.0, 100.0),
+    "search_patience": (1.0, 1000.0),
+    "search_far": (1.0, 100.0),
+    "search_near": (0.01, 1.0),
 }
 #: Closed forms need some of them; a simulation does without any.
 _MAY_BE_NOTHING = frozenset({"statement_cpu_s", "small_rpc_cpu_s", "connect_cpu_s"})
@@ -124,6 +138,21 @@ class Constants:
     restart_pause_s: float
     restart_most_pause_s: float
     restart_reset_s: float
+    database_waiting_share: float
+    slot_waiting_share: float
+    slot_stretch: float
+    pool_waiting_share: float
+    long_stay_s: float
+    long_waiting_share: float
+    stall_margin: float
+    least_threads: float
+    breaker_open_s: float
+    divided_pool_times: float
+    short_times: float
+    short_cpu_most_times: float
+    search_patience: float
+    search_far: float
+    search_near: float
     set_by: tuple[tuple[str, str], ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:

@@ -34,9 +34,9 @@ from ojp_sizing.sizing.question import Execution, Question
 from ojp_sizing.sizing.screen import expected_use
 from ojp_sizing.sizing.workers import Workers
 
-#: An exploration that comes so near to a limit goes on to so many runs where they are cheap; where they are dear it ends
+#: An exploration that comes near to a limit (``search_near``) goes on to so many runs where they are cheap; where they are dear it ends
 #: there: contestants that are on an edge cost evidence.
-NEAR, EXPLORED_NEAR = 0.6, 10
+EXPLORED_NEAR = 10
 #: At steady peak the mean latency of a run's second half may be so many times that of its first.
 MOST_DRIFT = 1.5
 #: At steady peak so much of the connections that Little's law asks for may be missing, by the whole interval, and one more.
@@ -232,7 +232,8 @@ def _is_near(bench: Bench, deployment: Deployment, situation: Situation, run: Re
     """Whether a run came near to a limit of a disruption's own."""
     factors = bench.factors(situation, deployment)
     return situation is not Situation.STEADY and any(
-        run.value(objective.measure) * factors.get(objective.measure, 1.0) > NEAR * objective.limit
+        run.value(objective.measure) * factors.get(objective.measure, 1.0)
+        > bench.question.known.search_near * objective.limit
         for objective in bench.objectives(situation)
         if not objective.measure.startswith("recovered_")
     )

@@ -10,28 +10,16 @@ from ojp_sizing.sizing.question import Question
 from ojp_sizing.theory.offered import stay_of
 from ojp_sizing.theory.queues import servers_for
 
-#: Share of statements that may find all cores of the database busy, where the cores are asked for (Erlang C).
-DATABASE_WAITING = 0.05
-#: Callers that pile up in a stall, over their mean number.
-STALL_MARGIN = 2.0
 #: ``ceil(P / N)`` below this breaks OJP (reference 11: with one slot there is no fast lane).
 LEAST_POOL_PER_POD = 2
-LEAST_THREADS = 50
-#: Slots are cut for one pod gone, with this share of arrivals that may wait (Erlang C) and this stretch of slot times.
-SLOT_WAITING, SLOT_STRETCH = 0.02, 1.3
-#: Share of callers that may wait for a connection longer than half of the limit on fast units (Erlang C): at their p99.
-POOL_WAITING = 0.01
-#: Where some units stay for longer than this in the mean, a pool that is exhausted is so for long, and all that come
-#: meanwhile wait: so few may wait at all.
-LONG_STAY_S, LONG_WAITING = 1.0, 0.001
 
 
 def database_of(question: Question) -> Database:
     """The database as given. Where cores aren't: the target use at steady peak, and few statements that find all busy."""
     if question.database.cores < inf:
         return question.database
-    busy = question.rate * question.load.database_s
-    cores = max(ceil(busy / question.known.database_target_use), servers_for(busy, DATABASE_WAITING))
+    known, busy = question.known, question.rate * question.load.database_s
+    cores = max(ceil(busy / known.database_target_use), servers_for(busy, known.database_waiting_share))
     return Database(float(cores), question.database.max_connections)
 
 
@@ -48,17 +36,17 @@ def connections_per_pod(question: Question, replicas: int, segregation: bool) ->
     Connections by Erlang C with one pod gone, so that callers wait for at most half of the limit on fast units, at their p99;
     with segregation at least the slots that its two lanes want.
     """
-    load = question.load
+    known, load = question.known, question.load
     survivors = max(1, replicas - 1)
-    waiting = question.burst_rate / survivors * SLOT_STRETCH
-    fast = servers_for(waiting * load.fast_slot_s, SLOT_WAITING)
-    slow = servers_for(waiting * load.slow_slot_s, SLOT_WAITING) if load.slow_slot_s > 0 else 1
+    waiting = question.burst_rate / survivors * known.slot_stretch
+    fast = servers_for(waiting * load.fast_slot_s, known.slot_waiting_share)
+    slow = servers_for(waiting * load.slow_slot_s, known.slot_waiting_share) if load.slow_slot_s > 0 else 1
     # Connections are held between statements too; slots alone don't cover that (reference 1.2).
     held = question.burst_rate * load.hold_s / survivors
     longest_s = max(stay_of(question.workload, unit).mean_s for unit in question.workload.units)
     total = max(
-        servers_for(held, LONG_WAITING) if longest_s > LONG_STAY_S else 0,
-        servers_for(held, POOL_WAITING, load.hold_s, question.objectives.fast_p99_s / 2),
+        servers_for(held, known.long_waiting_share) if longest_s > known.long_stay_s else 0,
+        servers_for(held, known.pool_waiting_share, load.hold_s, question.objectives.fast_p99_s / 2),
         LEAST_POOL_PER_POD,
         fast + slow if segregation else 0,
     )
@@ -96,9 +84,9 @@ def threads_of(question: Question, replicas: int, limit_cores: float, pool_size:
     most = clients.jvms * clients.threads
     threads = 0
     while True:
-        waiting = STALL_MARGIN * min(rate * waits_s, most / survivors)
+        waiting = constants.stall_margin * min(rate * waits_s, most / survivors)
         wanted = share_of_pool(pool_size, survivors) + waiting + small + 4.0 * sqrt(small)
-        enough = min(max(LEAST_THREADS, ceil(wanted / 50) * 50), most + clients.jvms)
+        enough = min(max(ceil(constants.least_threads), ceil(wanted / 50) * 50), most + clients.jvms)
         if warm_pools or enough <= threads:
             return enough
         threads = enough

@@ -29,16 +29,8 @@ LIMITS_MILLI = (
     *(16_000, 18_000, 20_000, 22_500, 25_000, 28_000, 32_000),
 )
 LIMITS_CORES = tuple(milli / 1000 for milli in LIMITS_MILLI)
-#: OJP's default of 60 s keeps a text shut on a pod that has just returned, where a few statements come before the first
-#: connect has built the pool (reference 6); the founder's own load tests run with 5 s (reference 10.2).
-BREAKER_OPEN_S = 5.0
-#: A divided pool is emptied when clients disagree: it is tried with so many times what the closed forms ask for, or with as
-#: much of that as the database has.
-DIVIDED_TIMES = 2.0
 #: The most executor threads of one pod.
 MOST_THREADS = 10_000
-#: A shape that is short of threads or connections is tried with so many times as many.
-MORE = 3
 #: OJP's default share of slow slots (%), emitted where segregation is off.
 DEFAULT_PERCENTAGE = 20
 
@@ -75,7 +67,7 @@ class Space:
                 idle = max(1, min(5, replicas - 2))
                 yield Shape(f"undivided, {lanes}", replicas, size, idle, segregation, percentage, warm_pools)
                 break
-        share = ceil(per_pod * DIVIDED_TIMES)
+        share = ceil(per_pod * self.question.known.divided_pool_times)
         while share >= per_pod and not self.fits(share * replicas, replicas):
             share -= 1
         if share >= per_pod:
@@ -84,12 +76,13 @@ class Space:
 
     def with_more(self, shape: Shape, short: tuple[str, ...]) -> Shape | None:
         """The shape with more of what its pods were short of, CPU left out; None where that is not to be had."""
+        times = ceil(self.question.known.short_times)
         if "connections" in short and shape.family.startswith("divided") and shape.more_threads == 1:
-            size = shape.pool_size * MORE
+            size = shape.pool_size * times
             if self.fits(size, shape.replicas):
-                return replace(shape, family=f"{shape.family}, more", pool_size=size, more_threads=MORE)
+                return replace(shape, family=f"{shape.family}, more", pool_size=size, more_threads=times)
         if "threads" in short and shape.more_threads == 1:
-            return replace(shape, family=f"{shape.family}, more", more_threads=MORE)
+            return replace(shape, family=f"{shape.family}, more", more_threads=times)
         return None
 
     def fits(self, pool_size: int, replicas: int) -> bool:
@@ -111,7 +104,7 @@ class Space:
                 segregation=shape.segregation,
                 slow_slot_percentage=shape.slow_slot_percentage,
                 thread_pool_size=threads,
-                breaker_open_s=BREAKER_OPEN_S,
+                breaker_open_s=question.known.breaker_open_s,
             ),
             database=database_of(question),
             version=question.version,

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from math import inf
 
+from ojp_sizing.deployment.constants import Constants
 from ojp_sizing.deployment.deployment import Deployment, describe
 from ojp_sizing.sizing.evidence import (
     COLLAPSED,
@@ -29,12 +30,8 @@ from ojp_sizing.sizing.evidence import (
 from ojp_sizing.sizing.question import Question
 from ojp_sizing.sizing.space import LIMITS_CORES, Shape, Space
 
-#: A family is given up after so many shapes in a row that came no nearer to the limits than the best of it.
-PATIENCE = 3
-#: A shape that broke a limit by so many times tells that one more pod won't do.
-FAR = 1.5
-#: Steps of the grid of limits that make about twice, and how many times a limit that was short of CPU is gone up to.
-DOUBLED, MOST_ABOVE = 6, 4.0
+#: Steps of the grid of limits that make about twice.
+DOUBLED = 6
 #: So many contestants at most get a verdict; by then their error is spent.
 MOST_CONTESTANTS = 6
 
@@ -153,7 +150,7 @@ class Search:
                 self.stopped = OUT_OF_TIME
                 return None
             _, _, shape, index = heappop(queue)
-            family = families.setdefault(shape.family, _Family())
+            family = families.setdefault(shape.family, _Family(self.question.known))
             if family.passes_over(shape.replicas):
                 continue
             deployment = self.space.deployment(shape, LIMITS_CORES[index])
@@ -206,12 +203,13 @@ class Search:
     def _enough_cpu(self, shape: Shape, short: int) -> int | None:
         """The least limit above ``short`` that passes, by halves from a generous one; None where that doesn't pass."""
         enough = max(self.space.generous_limit(shape), short + 1)
+        most_cores = self.question.known.short_cpu_most_times * LIMITS_CORES[short]
         while enough < len(LIMITS_CORES):
             outcome = self.try_out(self.space.deployment(shape, LIMITS_CORES[enough]))
             if isinstance(outcome, Evaluation):
                 break
             # Bursts ask for more than their mean.
-            if "CPU" not in outcome.short or LIMITS_CORES[enough] > MOST_ABOVE * LIMITS_CORES[short]:
+            if "CPU" not in outcome.short or LIMITS_CORES[enough] > most_cores:
                 return None
             enough += DOUBLED
         else:
@@ -231,8 +229,9 @@ def _was_throttled(evaluation: Evaluation) -> bool:
 
 @dataclass(slots=True)
 class _Family:
-    """What has been learned of the shapes of a family."""
+    """What has been learned of the shapes of a family; ``known`` says when to give up."""
 
+    known: Constants
     best: float = inf
     """How near one came to the limits: the least of their largest ratios."""
     worse: float = 0
@@ -246,10 +245,10 @@ class _Family:
         # Of units that hang it can't be said how far they are from the limit.
         self.worse = 0 if excess < 0.98 * self.best else self.worse + (0.3 if excess == inf else 1)
         self.best = min(self.best, excess)
-        self.far = replicas + 1 if excess > FAR else 0
+        self.far = replicas + 1 if excess > self.known.search_far else 0
 
     def passes_over(self, replicas: int) -> bool:
-        return self.worse >= PATIENCE or replicas == self.far
+        return self.worse >= self.known.search_patience or replicas == self.far
 
 
 def shapes_of(question: Question, *, segregation: bool, warm_pools: bool) -> list[Shape]:

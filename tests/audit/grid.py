@@ -12,7 +12,7 @@ from ojp_sizing.measurement.known_error import may_collapse
 from ojp_sizing.sizing.evidence import Bench, Evaluation, explore, verdicts
 from ojp_sizing.sizing.question import Question
 from ojp_sizing.sizing.screen import connections_per_pod, database_of, expected_use, impossible, threads_of
-from ojp_sizing.sizing.space import BREAKER_OPEN_S, LIMITS_CORES, Space
+from ojp_sizing.sizing.space import LIMITS_CORES, Space
 
 #: Connections of a pod, over what the closed forms ask for: pools that are divided.
 DIVIDED = (0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0)
@@ -67,7 +67,7 @@ def columns(question: Question, below: float) -> Iterator[Column]:
                                     segregation=segregation,
                                     slow_slot_percentage=percentage,
                                     thread_pool_size=max(1, round(threads * times)),
-                                    breaker_open_s=BREAKER_OPEN_S,
+                                    breaker_open_s=question.known.breaker_open_s,
                                 ),
                                 database_of(question),
                                 question.version,
