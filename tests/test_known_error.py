@@ -142,3 +142,10 @@ def test_divided_pools_with_many_client_jvms_may_collapse_where_they_are_used() 
     assert not may_collapse(False, 16, 0.5)
     assert not may_collapse(True, 2, 0.5)
     assert not may_collapse(True, 16, 0.2)
+
+
+def test_a_pod_smaller_than_any_that_was_measured_is_named() -> None:
+    quantities = {"load": 0.4, "connects_per_s": 150.0, "client_jvms": 2.0, "limit_cores": 0.5}
+    assert unvalidated(Situation.ROLLING_UPDATE, True, quantities) == ()
+    (words,) = unvalidated(Situation.ROLLING_UPDATE, True, {**quantities, "limit_cores": 0.25})
+    assert words == "cores of a pod: 0.25 here, measured from 0.5"

@@ -202,7 +202,7 @@ def unvalidated(situation: Situation, warm_pools: bool, quantities: Mapping[str,
 
 
 def _shown(quantity: str, value: float) -> str:
-    return f"{value:.0%}" if quantity == "load" else f"{value:,.0f}"
+    return f"{value:.0%}" if quantity == "load" else f"{value:,.0f}" if value >= 10 else f"{value:.3g}"
 
 
 def may_collapse(divided: bool, client_jvms: int, use: float) -> bool:

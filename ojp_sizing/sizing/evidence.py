@@ -434,6 +434,7 @@ def result_of(
         "load": share,
         "connects_per_s": bench.question.rate,
         "client_jvms": float(clients.jvms),
+        "limit_cores": deployment.limit_cores,
     }
     unseen = unvalidated(situation, deployment.warm_pools, quantities)
     if verdict.is_met and situation is not Situation.STEADY and bench.may_collapse(deployment, share):
