@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test lint lab bench validate verification study audit stories folk helm notebooks clean
+.PHONY: run test lint lab bench validate verification study audit stories folk readme helm notebooks clean
 run: .venv/run.stamp
 	$(BIN)/ojp-size --peak-rps 5000
 
@@ -44,6 +44,10 @@ audit: .venv/test.stamp
 # docs/stories.md and its figures, after a change that moves its numbers.
 stories: .venv/test.stamp
 	$(BIN)/python -m scripts.make_stories
+
+# README's answer, after a change that moves its numbers.
+readme: .venv/test.stamp
+	$(BIN)/python -m scripts.make_readme
 
 # docs/folk.csv and docs/folk.md: half an hour or more; goes on where it was ended.
 folk: .venv/test.stamp

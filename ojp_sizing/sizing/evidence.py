@@ -34,8 +34,8 @@ from ojp_sizing.sizing.question import Execution, Question
 from ojp_sizing.sizing.screen import expected_use
 from ojp_sizing.sizing.workers import Workers
 
-#: An exploration that comes near to a limit (``search_near``) goes on to so many runs where they are cheap; where they are dear it ends
-#: there: contestants that are on an edge cost evidence.
+#: An exploration that comes near to a limit (``search_near``) goes on to so many runs where they are cheap; where they are dear
+#: it ends there: contestants that are on an edge cost evidence.
 EXPLORED_NEAR = 10
 #: At steady peak the mean latency of a run's second half may be so many times that of its first.
 MOST_DRIFT = 1.5
@@ -279,7 +279,13 @@ def explore(bench: Bench, deployment: Deployment, *, look_first: bool = True) ->
             return Rejection(deployment, broken, 1, FIRST_LOOK, short_of(deployment, [run]), run.units)
     runs: dict[Situation, list[Replication]] = {situation: [] for situation in situations}
     forgiven: set[Situation] = set()
-    units, on_edge = 0, False
+    on_edge = False
+
+    def turned_away(broken: tuple[Judgement, ...]) -> Rejection:
+        seen = [run for _, run in _each(runs)]
+        units = sum(run.units for run in seen)
+        return Rejection(deployment, broken, len(seen), EXPLORATION, short_of(deployment, seen), units)
+
     for first, last in ((0, EXPLORED), (EXPLORED, EXPLORED_NEAR)):
         # The hardest situation first, where most fail.
         wanted = [
@@ -290,19 +296,23 @@ def explore(bench: Bench, deployment: Deployment, *, look_first: bool = True) ->
         ]
         for (situation, _), run in zip(wanted, bench.run(deployment, wanted), strict=True):
             runs[situation].append(run)
-            units += run.units
             if broken := broken_by(bench, deployment, situation, run):
                 if _is_forgiven(situation, run, forgiven):
                     forgiven.add(situation)
                     continue
-                seen = [one for some in runs.values() for one in some]
-                return Rejection(deployment, broken, len(seen), EXPLORATION, short_of(deployment, seen), units)
+                return turned_away(broken)
             on_edge = not _is_cheap(run.units) and _is_near(bench, deployment, situation, run)
             if on_edge:
                 break
         near = any(_is_near(bench, deployment, *one) for one in _each(runs))
         if on_edge or not (forgiven or near):
             break
+    if not runs[Situation.STEADY]:
+        # What it does at steady peak is a part of the answer: of two that cost alike some take the one with the lower p99.
+        for run in bench.run(deployment, [(Situation.STEADY, number) for number in range(EXPLORED_STEADY)]):
+            runs[Situation.STEADY].append(run)
+            if broken := broken_by(bench, deployment, Situation.STEADY, run):
+                return turned_away(broken)
     use = _steady_use(deployment, runs)
     results = {
         situation: result_of(bench, deployment, situation, found, use) for situation, found in runs.items() if found

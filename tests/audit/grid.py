@@ -11,7 +11,14 @@ from ojp_sizing.deployment.deployment import ClientPool, Deployment, ServerSetti
 from ojp_sizing.measurement.known_error import may_collapse
 from ojp_sizing.sizing.evidence import Bench, Evaluation, explore, verdicts
 from ojp_sizing.sizing.question import Question
-from ojp_sizing.sizing.screen import connections_per_pod, database_of, expected_use, impossible, threads_of
+from ojp_sizing.sizing.screen import (
+    connections_per_pod,
+    database_of,
+    expected_use,
+    impossible,
+    pod_cpu_cores,
+    threads_of,
+)
 from ojp_sizing.sizing.space import LIMITS_CORES, Space
 
 #: Connections of a pod, over what the closed forms ask for: pools that are divided.
@@ -78,16 +85,20 @@ def columns(question: Question, below: float) -> Iterator[Column]:
                             )
                             if question.cost(deployment) >= below:
                                 break
-                            if not (impossible(question, deployment) or collapsed(question, deployment)):
+                            if not (impossible(question, deployment) or is_no_answer(question, deployment)):
                                 found.append(deployment)
                         if found:
                             yield tuple(found)
 
 
-def collapsed(question: Question, deployment: Deployment) -> bool:
-    """Whether no run can show that it does, since real servers collapsed with such pools: it is no answer, of nobody's."""
+def is_no_answer(question: Question, deployment: Deployment) -> bool:
+    """Whether it is none of anybody's, whatever its runs show: real servers collapsed with such pools, or its CPU is used more
+    than ``cpu_most_use`` allows, which leaves room for what isn't in the runs."""
     jvms = question.workload.clients.jvms
-    return may_collapse(not deployment.stays_undivided, jvms, expected_use(question, deployment))
+    if may_collapse(not deployment.stays_undivided, jvms, expected_use(question, deployment)):
+        return True
+    cores = pod_cpu_cores(question, deployment.replicas)
+    return cores > question.known.cpu_most_use * deployment.limit_cores
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from ojp_sizing.sizing.strategy import shapes_of
 from tests.sections import with_section
 from tests.study.sources import QUIET, Collapses, Source
 
-from .grid import cheapest, collapsed, columns
+from .grid import cheapest, columns, is_no_answer
 from .page import PAGE, near, section
 from .scenarios import Seeded, keep, read_results, read_scenarios
 
@@ -46,7 +46,7 @@ def test_the_grid_has_what_the_search_looks_at_and_more(name: str, below: float)
     searched = set()
     for shape in shapes_of(question, segregation=question.segregation == "on", warm_pools=True):
         index = space.least_limit(shape)
-        if index is None or collapsed(question, deployment := space.deployment(shape, LIMITS_CORES[index])):
+        if index is None or is_no_answer(question, deployment := space.deployment(shape, LIMITS_CORES[index])):
             continue
         if question.cost(deployment) < below:
             searched.add(
