@@ -44,9 +44,11 @@ MOST_UNUSED, UNUSED_CONNECTIONS = 0.2, 1.0
 #: Runs of each disruption, and of steady peak, in an exploration.
 EXPLORED, EXPLORED_STEADY = 3, 2
 #: A contestant that broke a limit gets so many units more to be shown all the same: more than that is dearer than the next one.
-PATIENT_UNITS = 1_000_000
-#: One broken run of an exploration is forgiven where so many runs are within these.
-FORGIVEN_RUNS = 77
+PATIENT_UNITS = 1_500_000
+#: A run of so many units is cheap: an exploration forgives one that breaks a limit, and looks at more where one comes near.
+CHEAP_UNITS = 13_000
+#: A later contestant's steady peak is looked at again after so many times the runs of the last look.
+LATER_LOOKS = (2, 4)
 #: Of the error at steady peak so much is spent: intervals of p99s hold less often than they say (docs/decision.md).
 STEADY_PART = 0.4
 #: Why what the model shows of divided pools isn't enough.
@@ -223,11 +225,6 @@ def broken_by(bench: Bench, deployment: Deployment, situation: Situation, run: R
     return tuple(found)
 
 
-def _is_cheap(units: float) -> bool:
-    """Whether so many units a run are few enough for long tests."""
-    return units * FORGIVEN_RUNS <= PATIENT_UNITS
-
-
 def _is_near(bench: Bench, deployment: Deployment, situation: Situation, run: Replication) -> bool:
     """Whether a run came near to a limit of a disruption's own."""
     factors = bench.factors(situation, deployment)
@@ -301,7 +298,7 @@ def explore(bench: Bench, deployment: Deployment, *, look_first: bool = True) ->
                     forgiven.add(situation)
                     continue
                 return turned_away(broken)
-            on_edge = not _is_cheap(run.units) and _is_near(bench, deployment, situation, run)
+            on_edge = run.units > CHEAP_UNITS and _is_near(bench, deployment, situation, run)
             if on_edge:
                 break
         near = any(_is_near(bench, deployment, *one) for one in _each(runs))
@@ -321,7 +318,7 @@ def explore(bench: Bench, deployment: Deployment, *, look_first: bool = True) ->
 
 
 def _is_forgiven(situation: Situation, run: Replication, forgiven: Collection[Situation]) -> bool:
-    return _is_cheap(run.units) and situation is not Situation.STEADY and situation not in forgiven
+    return run.units <= CHEAP_UNITS and situation is not Situation.STEADY and situation not in forgiven
 
 
 # Verdicts ------------------------------------------------------------------------------------------------------------
@@ -339,6 +336,9 @@ def verdicts(
     level = level_of(attempt)
     test = risk_test(bench.question.objectives.risk, level)
     situations, looks = bench.question.situations, bench.execution.looks
+    if attempt:
+        # At its small error an interval over few runs is so wide that it shows nothing.
+        looks = (*looks, *(times * looks[-1] for times in LATER_LOOKS))
     runs: dict[Situation, list[Replication]] = {situation: [] for situation in situations}
     broken: dict[Situation, list[tuple[Judgement, ...]]] = {situation: [] for situation in situations}
     results: dict[Situation, SituationResult] = {}

@@ -61,9 +61,8 @@ class Space:
         per_pod, percentage = connections_per_pod(self.question, replicas, segregation)
         lanes = "segregated" if segregation else "one lane"
         percentage = percentage if segregation else DEFAULT_PERCENTAGE
-        # Without lanes to fill, whether fewer connections than the closed forms ask for are too few is for the simulation to say.
-        least = per_pod if segregation else LEAST_POOL_PER_POD
-        for share in range((replicas - 1) // 2, least - 1, -1):
+        # Whether fewer connections than the closed forms ask for are too few is for the simulation to say.
+        for share in range((replicas - 1) // 2, LEAST_POOL_PER_POD - 1, -1):
             size = undivided_pool(share, replicas)
             if size is not None and self.fits(size, replicas):
                 idle = max(1, min(5, replicas - 2))

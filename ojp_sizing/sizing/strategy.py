@@ -145,6 +145,7 @@ class Search:
             return None
         families: dict[str, _Family] = {}
         on_edge: list[Deployment] = []
+        raised: set[Shape] = set()
         while queue:
             if self.out_of_time():
                 self.stopped = OUT_OF_TIME
@@ -163,8 +164,9 @@ class Search:
                 elif self.attempts >= most:
                     self.stopped = SPENT.format(self.attempts)
                     return None
-                # Whatever else waits, and where CPU was short now and then, its next limit.
-                if _was_throttled(outcome) and index + 1 < len(LIMITS_CORES):
+                # Whatever else waits, and where CPU was short now and then, its next limit, once.
+                if _was_throttled(outcome) and index + 1 < len(LIMITS_CORES) and shape not in raised:
+                    raised.add(shape)
                     self._push(queue, shape, index + 1)
                 continue
             above = None
