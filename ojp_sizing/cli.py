@@ -178,6 +178,14 @@ if TYPE_CHECKING:
     help="Hold the model's own laws against every run as it goes (nothing lent twice or lost, ...). Slower.",
 )
 @click.option(
+    "--precision",
+    type=click.Choice(["normal", "high"]),
+    default="normal",
+    show_default=True,
+    help="high: also judge what comes near to a limit, however many runs it takes: slower from 1,000 units/s on, and maybe some percent"
+    " cheaper.",
+)
+@click.option(
     "--time-budget", default="10m", show_default=True, metavar="TIME", help="Give up looking after this (exit 4)."
 )
 @click.version_option(package_name="ojp-sizing")
@@ -249,6 +257,7 @@ def _run(options: dict[str, Any]) -> int:
         workers=_optional(options["workers"], lambda text, place: parse_whole(text, place, 1, 1024), "--workers"),
         budget_s=parse_duration(options["time_budget"], "--time-budget"),
         explain=options["explain"],
+        precision=options["precision"],
     )
     workload = read_workload(options["workload"])
     costs = {

@@ -316,6 +316,7 @@ def _inputs(answer: Recommendation | Judged) -> dict[str, Any]:
         "peak_units_per_s": asked.rate,
         "unit": "one request is one unit of work: open a connection, statements, close",
         "seed": answer.execution.seed,
+        "precision": answer.execution.precision,
         "objectives": asdict(answer.question.objectives),
         "may_vary": {
             "replicas": [answer.question.least_replicas, answer.question.most_replicas],

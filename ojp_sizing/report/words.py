@@ -79,7 +79,7 @@ def held_back(neighbour: Neighbour) -> str:
     if isinstance(neighbour.outcome, Evaluation):
         runs = sum(result.replications for result in neighbour.outcome.results.values())
         if neighbour.outcome.on_edge:
-            return f"came near to a limit in {runs} runs; no verdict, since another stands clear of them"
+            return f"came near to a limit in {runs} runs; no verdict, since another stands clear of them (--precision high)"
         return f"no limit was broken in {runs} runs, too few for a verdict"
     return neighbour.rule
 

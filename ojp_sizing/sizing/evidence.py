@@ -9,7 +9,7 @@ contestant. Steady peak is judged by intervals of means, looked at a few times w
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
 
@@ -43,8 +43,9 @@ MOST_DRIFT = 1.5
 MOST_UNUSED, UNUSED_CONNECTIONS = 0.2, 1.0
 #: Runs of each disruption, and of steady peak, in an exploration.
 EXPLORED, EXPLORED_STEADY = 3, 2
-#: A contestant that broke a limit gets so many units more to be shown all the same: more than that is dearer than the next one.
-PATIENT_UNITS = 1_500_000
+#: A contestant that broke a limit gets so many units to be shown all the same: more than that is dearer than the next one. With
+#: high precision it gets what it needs, up to the run after which it can't be shown any more.
+PATIENT_UNITS = {"normal": 1.5e6, "high": 1e18}
 #: A run of so many units is cheap: an exploration forgives one that breaks a limit, and looks at more where one comes near.
 CHEAP_UNITS = 13_000
 #: A later contestant's steady peak is looked at again after so many times the runs of the last look.
@@ -200,6 +201,10 @@ class Bench:
         """The model's known error by measure, where this deployment will be used."""
         return widening(situation, deployment.warm_pools, expected_use(self.question, deployment))
 
+    def affords(self, units: float) -> bool:
+        """Whether runs of so many units are cheap enough to be made in great number."""
+        return units <= CHEAP_UNITS or self.execution.precision == "high"
+
     def may_collapse(self, deployment: Deployment, use: float | None = None) -> bool:
         """Whether real servers collapsed over an update of such a kind, so that no run of the model can show that this does.
 
@@ -294,11 +299,11 @@ def explore(bench: Bench, deployment: Deployment, *, look_first: bool = True) ->
         for (situation, _), run in zip(wanted, bench.run(deployment, wanted), strict=True):
             runs[situation].append(run)
             if broken := broken_by(bench, deployment, situation, run):
-                if _is_forgiven(situation, run, forgiven):
+                if bench.affords(run.units) and situation is not Situation.STEADY and situation not in forgiven:
                     forgiven.add(situation)
                     continue
                 return turned_away(broken)
-            on_edge = run.units > CHEAP_UNITS and _is_near(bench, deployment, situation, run)
+            on_edge = not bench.affords(run.units) and _is_near(bench, deployment, situation, run)
             if on_edge:
                 break
         near = any(_is_near(bench, deployment, *one) for one in _each(runs))
@@ -315,10 +320,6 @@ def explore(bench: Bench, deployment: Deployment, *, look_first: bool = True) ->
         situation: result_of(bench, deployment, situation, found, use) for situation, found in runs.items() if found
     }
     return Evaluation(deployment, situations, results, explored=True, on_edge=on_edge)
-
-
-def _is_forgiven(situation: Situation, run: Replication, forgiven: Collection[Situation]) -> bool:
-    return run.units <= CHEAP_UNITS and situation is not Situation.STEADY and situation not in forgiven
 
 
 # Verdicts ------------------------------------------------------------------------------------------------------------

@@ -144,11 +144,12 @@ class Question(Checked):
 
 @dataclass(frozen=True, slots=True)
 class Execution(Checked):
-    """How a run is carried out. The answer depends on ``seed``, ``looks`` and, where it is used up, ``budget_s`` only.
+    """How a run is carried out. The answer depends on ``seed``, ``looks``, ``precision`` and, where it is used up, ``budget_s``.
 
     ``workers`` None: one per core; ``scheduler``: that of a Dask cluster, ``tcp://host:port``. ``looks``: after how many
     replications of steady peak the intervals are looked at; more make them narrower. ``explain``: simulate the neighbours, the
-    prices of the knobs and what the folk formulas would deploy, too.
+    prices of the knobs and what the folk formulas would deploy, too. ``precision`` "high": judge also what comes near to a
+    limit where runs are dear, however many runs it takes.
     """
 
     seed: Annotated[int, SEED] = 1
@@ -158,6 +159,7 @@ class Execution(Checked):
     budget_s: Annotated[float, Number(0.0, MOST_SECONDS, "s", infinite=True)] = inf
     looks: tuple[Annotated[int, Number(2, 1000, whole=True)], ...] = (5, 10)
     explain: bool = False
+    precision: Literal["normal", "high"] = "normal"
 
     def agree(self) -> None:
         if not self.looks or any(after <= before for before, after in pairwise(self.looks)):

@@ -89,7 +89,8 @@ class Search:
             # Who interrupts now has that much.
             self.under_way = explored
         before = self.units
-        for evaluation in verdicts(self.bench, deployment, attempt=self.attempts, most_units=PATIENT_UNITS):
+        most_units = PATIENT_UNITS[self.bench.execution.precision]
+        for evaluation in verdicts(self.bench, deployment, attempt=self.attempts, most_units=most_units):
             self.under_way = evaluation
             self.units = before + evaluation.units
         self.attempts += 1

@@ -1,11 +1,12 @@
 """``make audit``: hold the answer of each scenario against a wide grid, and write the tables and their section of the page.
 
-``python -m tests.audit [--seeds N] [SCENARIO ...]``: those that are named, else those that have no row yet.
+``python -m tests.audit [--seeds N] [--precision high] [SCENARIO ...]``: those that are named, else those that have no row yet.
 ``--page``: the page only.
 """
 
 import argparse
 import time
+from typing import Literal
 
 from ojp_sizing.deployment.deployment import describe
 from ojp_sizing.sizing.evidence import Bench
@@ -30,13 +31,13 @@ from .scenarios import (
 )
 
 
-def audit(scenario: Scenario) -> Audited:
+def audit(scenario: Scenario, precision: Literal["normal", "high"]) -> Audited:
     """Answer, and hold the answer against the grid."""
     # Before the work: another commit may be there when it ends.
-    made, question, execution = stamp(), scenario.question, Execution()
+    made, question, execution = stamp(), scenario.question, Execution(precision=precision)
     answer = size(question, execution)
     if answer.cost is None:
-        return Audited(scenario.name, answer.verdict.value, "none", 0.0, "", 0.0, 0.0, 0, 0, 0, **made)
+        return Audited(scenario.name, precision, answer.verdict.value, "none", 0.0, "", 0.0, 0.0, 0, 0, 0, **made)
     print(
         f"{scenario.name}: {answer.cost:.3f} {describe(answer.deployment)}, {answer.attempts} contestants", flush=True
     )
@@ -45,6 +46,7 @@ def audit(scenario: Scenario) -> Audited:
     cost = answer.cost if found.deployment is None else question.cost(found.deployment)
     return Audited(
         scenario.name,
+        precision,
         answer.verdict.value,
         describe(answer.deployment),
         answer.cost,
@@ -70,6 +72,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.audit", description=__doc__)
     parser.add_argument("scenarios", nargs="*")
     parser.add_argument("--seeds", type=int, default=0, help="the answers of so many seeds, in place of the grid")
+    parser.add_argument("--precision", choices=["normal", "high"], default="normal")
     parser.add_argument("--page", action="store_true", help="write the page from the tables")
     asked = parser.parse_args()
     known = read_scenarios()
@@ -85,9 +88,10 @@ def main() -> None:
                     print(answer, flush=True)
                     keep(SEEDS, [*(row for row in read_seeds() if (row.scenario, row.seed) != (name, seed)), answer])
         elif asked.scenarios or not any(row.scenario == name for row in read_results()):
-            result = audit(known[name])
+            result = audit(known[name], asked.precision)
             print(result, f"{time.monotonic() - began:.0f} s", flush=True)
-            keep(RESULTS, [*(row for row in read_results() if row.scenario != name), result])
+            key = (name, asked.precision)
+            keep(RESULTS, [*(row for row in read_results() if (row.scenario, row.precision) != key), result])
     PAGE.write_text(with_section(PAGE.read_text(encoding="utf-8"), "make audit", section()), encoding="utf-8")
 
 

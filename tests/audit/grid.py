@@ -9,7 +9,7 @@ from itertools import count
 
 from ojp_sizing.deployment.deployment import ClientPool, Deployment, ServerSettings, describe
 from ojp_sizing.measurement.known_error import may_collapse
-from ojp_sizing.sizing.evidence import Bench, Evaluation, explore, verdicts
+from ojp_sizing.sizing.evidence import PATIENT_UNITS, Bench, Evaluation, explore, verdicts
 from ojp_sizing.sizing.question import Question
 from ojp_sizing.sizing.screen import (
     connections_per_pod,
@@ -29,8 +29,6 @@ THREADS, PERCENTAGES = (0.5, 1.0, 2.0), (20, 50)
 CHEAPER = 0.999
 #: What breaks a limit by so many times isn't asked again, with the seed that lies so far off.
 FAR, OTHER_SEED = 2.0, 1000
-#: A verdict takes as many units as it needs, up to the run after which it can't be "met" any more.
-ANY = 1e18
 
 
 #: Deployments that differ in their CPU limit only, from the least.
@@ -155,7 +153,7 @@ def cheapest(bench: Bench, below: float, say: Callable[[str], None]) -> Cheapest
     for cost, number, deployment in by_cost:
         if not (look(everything[number][-1]) and look(deployment)):
             continue
-        *_, evaluation = verdicts(bench, deployment, most_units=ANY)
+        *_, evaluation = verdicts(bench, deployment, most_units=PATIENT_UNITS["high"])
         broken = max(result.risk.broken for result in evaluation.results.values() if result.risk)
         shown.append((cost, describe(deployment), evaluation.verdict.value, broken))
         say(f"{cost:.3f} {describe(deployment)}: {evaluation.verdict.value}, {broken} broken; {len(passes)} explored")

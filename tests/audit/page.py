@@ -5,7 +5,7 @@ from statistics import median
 
 from tests.sections import table
 
-from .scenarios import ROOT, Seeded, read_results, read_scenarios, read_seeds
+from .scenarios import ROOT, Audited, Scenario, Seeded, read_results, read_scenarios, read_seeds
 
 PAGE = ROOT / "docs" / "decision.md"
 #: What the answer may cost over the cheapest of the grid, and another seed's answer over the middle one.
@@ -13,25 +13,25 @@ MOST_RATIO = 1.05
 
 
 def _audited() -> str:
-    found = {row.scenario: row for row in read_results()}
+    found = {name: list(rows) for name, rows in groupby(read_results(), lambda row: row.scenario)}
     rows = []
     for scenario in read_scenarios().values():
-        row = found.get(scenario.name)
-        if row is None:
+        if scenario.name not in found:
             rows.append([scenario.name, f"`{scenario.flags}`", "not audited yet", *[""] * 6])
-            continue
-        ratio = f"{row.ratio:.3f}" if row.ratio <= MOST_RATIO else f"**{row.ratio:.3f}**"
-        cheaper = f"{row.cheapest}: {row.cheapest_cost:.4g}" if row.cheapest else "none is cheaper"
-        looked = f"{row.grid:,} / {row.explored:,} / {row.judged}"
-        made = f"{row.date}, {row.commit}"
-        answer = f"{row.verdict}: {row.answer}"
-        rows.append(
-            [scenario.name, f"`{scenario.flags}`", answer, f"{row.cost:.4g}", cheaper, ratio, looked, made]
-            if row.cost
-            else [scenario.name, f"`{scenario.flags}`", row.verdict, *[""] * 4, made]
-        )
+        rows += [_row(scenario, row) for row in found.get(scenario.name, [])]
     head = ["scenario", "flags", "answer", "cost", "cheapest of the grid", "ratio", "grid / explored / judged", "made"]
     return table(head, [row[: len(head)] for row in rows])
+
+
+def _row(scenario: Scenario, row: Audited) -> list[str]:
+    flags = f"`{scenario.flags}{' --precision high' * (row.precision == 'high')}`"
+    made = f"{row.date}, {row.commit}"
+    if not row.cost:
+        return [scenario.name, flags, row.verdict, *[""] * 4, made]
+    ratio = f"{row.ratio:.3f}" if row.ratio <= MOST_RATIO else f"**{row.ratio:.3f}**"
+    cheaper = f"{row.cheapest}: {row.cheapest_cost:.4g}" if row.cheapest else "none is cheaper"
+    looked = f"{row.grid:,} / {row.explored:,} / {row.judged}"
+    return [scenario.name, flags, f"{row.verdict}: {row.answer}", f"{row.cost:.4g}", cheaper, ratio, looked, made]
 
 
 def near(rows: list[Seeded]) -> int:
@@ -74,11 +74,16 @@ def _seeds() -> str:
 def section() -> str:
     """The Markdown between the marks."""
     results = read_results()
-    with_answer = [row for row in results if row.cost]
+    normal = [row for row in results if row.precision == "normal"]
+    with_answer = [row for row in normal if row.cost]
     kept = sum(row.ratio <= MOST_RATIO for row in with_answer)
+    high = [row for row in results if row.precision == "high"]
+    kept_high = sum(row.ratio <= MOST_RATIO for row in high)
+    words = "were asked again with `--precision high`, which judges also what comes near to a limit"
+    others = f" Of the others {len(high)} {words}: {kept_high} of them cost no more than that then." if high else ""
     return f"""
-{len(results)} of {len(read_scenarios())} scenarios were audited; in {kept} of the {len(with_answer)} that have an answer it costs
-at most {MOST_RATIO:g} times the cheapest of the grid. Costs are in core equivalents.
+{len(normal)} of {len(read_scenarios())} scenarios were audited; in {kept} of the {len(with_answer)} that have an answer it costs
+at most {MOST_RATIO:g} times the cheapest of the grid.{others} Costs are in core equivalents.
 
 {_audited()}
 

@@ -46,6 +46,7 @@ class Audited:
     """
 
     scenario: str
+    precision: str
     verdict: str
     answer: str
     cost: float
@@ -88,7 +89,10 @@ def read_seeds() -> list[Seeded]:
 def keep(path: Path, rows: list[Any]) -> None:
     """Write a table, in the order of the scenarios."""
     order = list(read_scenarios())
-    rows = sorted(rows, key=lambda row: (order.index(row.scenario), getattr(row, "seed", 0)))
+    rows = sorted(
+        rows,
+        key=lambda row: (order.index(row.scenario), getattr(row, "seed", 0), getattr(row, "precision", "") == "high"),
+    )
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, [field.name for field in fields(rows[0])], lineterminator="\n")
         writer.writeheader()
