@@ -182,8 +182,8 @@ if TYPE_CHECKING:
     type=click.Choice(["normal", "high"]),
     default="normal",
     show_default=True,
-    help="high: also judge what comes near to a limit, however many runs it takes: slower from 1,000 units/s on, and maybe some percent"
-    " cheaper.",
+    help="high: also judge what comes near to a limit, however many runs it takes. Slower from 1,000 units/s on, and maybe some"
+    " percent cheaper.",
 )
 @click.option(
     "--time-budget", default="10m", show_default=True, metavar="TIME", help="Give up looking after this (exit 4)."
