@@ -73,8 +73,9 @@ def _phase(rate_per_s: float | None, cost_s: float, channels: int = 16, disturbe
     cores = IDLE_CORES + answered_per_s * cost_s
     threads = dict.fromkeys((f"{kind}_cpu_s" for kind in KINDS), 0.0)
     return {
-        "mix": "connect", "rate_per_s": rate_per_s, "outstanding": 200, "channels": channels, "disturbed": disturbed,
-        "calls": {"connect": answered_per_s * SECONDS}, "seconds": SECONDS, "looked_s": SECONDS, **threads,
+        "mix": "connect", "rate_per_s": rate_per_s, "outstanding": 200, "channels": channels,
+        "disturbed": disturbed, "too_much": False, "calls": {"connect": answered_per_s * SECONDS}, "seconds": SECONDS,
+        "looked_s": SECONDS, **threads,
         "workers_cpu_s": cores * SECONDS, "jit_cpu_s": JIT_CORES * SECONDS,
     }  # fmt: skip
 
@@ -90,14 +91,16 @@ def test_a_record_is_fitted_without_jit_idling_and_disturbed_phases(tmp_path: Pa
     phases.append(_phase(300.0, 5.0 * LAW.cost_s(300.0), disturbed=True))
     phases.append(_phase(None, 2.0 * LAW.c0_s))
     phases.append(_phase(200.0, 0.5 * LAW.cost_s(200.0), channels=1))
+    phases.append(_phase(5000.0, 1.5 * LAW.c0_s) | {"too_much": True})
     phases.append(_phase(200.0, LAW.cost_s(200.0)) | {"mix": "query"})
     fit = _fit_of(tmp_path, phases)[SIZES[0].name]
     assert fit.law.tau_s == pytest.approx(LAW.tau_s, rel=1e-3)
-    assert [phase.fitted for phase in fit.phases] == [True] * len(RATES) + [False] * 2
+    assert [phase.fitted for phase in fit.phases] == [True] * len(RATES) + [False] * 3
     assert [phase.error for phase in fit.phases[: len(RATES)]] == pytest.approx([0.0] * len(RATES), abs=1e-3)
-    closed, one_channel = fit.phases[-2:]
+    closed, one_channel, too_much = fit.phases[-3:]
     assert closed.error == pytest.approx(-0.5, abs=1e-2)
     assert one_channel.error == pytest.approx(1.0, abs=1e-2)
+    assert too_much.error == pytest.approx(1 / 1.5 - 1, abs=1e-2)
 
 
 def test_a_size_with_too_few_phases_has_no_law(tmp_path: Path) -> None:

@@ -77,8 +77,9 @@ UNIT_RATES, CHANNEL_RATES = (50.0, 200.0, 600.0), (200.0, 1000.0)
 HOLDING, NOT_HOLDING, CLOSED = 16, 200, 64
 MIXES = ("connect-terminate", "query", "transaction", "rows-100")
 WARM_UP = Phase("+".join(("connect", *MIXES)), None, HOLDING)
-#: A phase that used more than this share of its size is the last of its ladder.
-MOST_USE = 0.85
+#: A phase is too much for its size, and the last of its ladder, where the server used more than this share of its cores
+#: without JIT, or the client skipped more than that of its units: compiling for a while is no reason to stop.
+MOST_USE, MOST_SKIPPED = 0.85, 0.10
 #: Other programs may use this share of the machine's cores; beyond it a phase is disturbed, and should be repeated.
 MOST_OTHERS = 0.10
 #: How long a client's JVM and a server's take to be there, and a phase to drain: to tell how long all of it takes.
@@ -269,7 +270,7 @@ def measure_call_rates(
         "asks": ASKS, "measured_on": time.strftime("%Y-%m-%d", time.gmtime()), "machine": machine(),
         "versions": versions(), "settings": "OJP's defaults (pool of 20, segregation), the JVM's defaults",
         "limited_by": {"quota": LIMITED_BY, "cores": "taskset"}, "times": asdict(times),
-        "most_others": MOST_OTHERS, "most_use": MOST_USE, "sizes": [],
+        "most_others": MOST_OTHERS, "most_use": MOST_USE, "most_skipped": MOST_SKIPPED, "sizes": [],
     }  # fmt: skip
     tell(f"at most {longest_s(sizes, times) / 60.0:.1f} minutes")
     with stage(port, ClientPool()) as scene:
@@ -311,7 +312,7 @@ def _measured(place: Place, tell: Callable[[str], None]) -> dict[str, Any]:
             played = _played(place, phase, times, seed=SEED + len(phases))
             phases.append(played)
             tell(f"{size.name}: {_line(played)}")
-            if played["cpu_s"] / played["looked_s"] > MOST_USE * size.cores:
+            if played["too_much"]:
                 break
     return {
         "size": size.name, "cores": size.cores, "start_s": place.node.started_s, "warm_up": warm, "idle": idle,
@@ -334,9 +335,11 @@ def _played(place: Place, phase: Phase, times: Times, seed: int = SEED) -> dict[
     used = _between(before, _look(place))
     counted = json.loads(_expect(place, "{"))
     others = used["others_cpu_s"] / used["looked_s"]
+    busy = _without_jit_s(used) / used["looked_s"] > MOST_USE * place.size.cores
     return {
         **asdict(phase), **_told(counted), **used, "load_average": round(os.getloadavg()[0], 2),
         "disturbed": others > MOST_OTHERS * (os.cpu_count() or 1),
+        "too_much": busy or counted["skipped"] > MOST_SKIPPED * counted["due"],
     }  # fmt: skip
 
 
@@ -453,7 +456,8 @@ class Fit:
 def fits(path: Path = RECORD) -> dict[str, Fit]:
     """By size: the law that is fitted to undisturbed Poisson phases of connects, and every undisturbed one against it.
 
-    A size with fewer phases than the law has numbers isn't in it.
+    Not fitted to those that were too much (calls that wait come in clumps) nor to those on one channel. A size with fewer
+    phases than the law has numbers isn't in it.
     """
     found = {size["size"]: _fit_of_size(size) for size in read_json(path)["sizes"]}
     return {name: fit for name, fit in found.items() if fit is not None}
@@ -463,7 +467,9 @@ def _fit_of_size(size: dict[str, Any]) -> Fit | None:
     phases = [phase for phase in size["phases"] if phase["mix"] == "connect" and not phase["disturbed"]]
     rates = [sum(phase["calls"].values()) / phase["seconds"] for phase in phases]
     costs = [_cost_s(phase, size["idle"]) for phase in phases]
-    kept = [phase["rate_per_s"] is not None and phase["channels"] == CHANNELS for phase in phases]
+    kept = [
+        phase["rate_per_s"] is not None and phase["channels"] == CHANNELS and not phase["too_much"] for phase in phases
+    ]
     if sum(kept) < len(fields(WakeLaw)):
         return None
     law = fit_law(np.array(rates)[kept], np.array(costs)[kept])
