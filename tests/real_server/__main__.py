@@ -14,6 +14,8 @@ from tests.real_server.processes import interrupts_unwind
 
 #: Experiments with a way of their own, and their calibrations.
 ALONE = ("end-to-end", "quota-0.5", "quota-0.25", "memory", "starts")
+#: Takes longer than everything that ``validate`` does: only where it is named.
+NAMED = ("call-rates",)
 CALIBRATIONS = ("statements", "calls", "most")
 
 
@@ -23,7 +25,7 @@ def main() -> int:
     parser.add_argument("experiments", nargs="*", help="names; all that can be run where none is given")
     parser.add_argument("--port", type=int, default=21059, help="the first of the ports that are used")
     given = parser.parse_args()
-    known = CALIBRATIONS if given.step == "calibrate" else (*EXPERIMENTS, *ALONE)
+    known = CALIBRATIONS if given.step == "calibrate" else (*EXPERIMENTS, *ALONE, *NAMED)
     unknown = [name for name in given.experiments if name not in known]
     interrupts_unwind()
     try:
@@ -44,6 +46,7 @@ def main() -> int:
 def _do_alone(step: str, names: list[str], port: int) -> None:
     """What has a way of its own; after all else where everything is validated anew."""
     from tests.real_server import end_to_end
+    from tests.real_server.call_rates import measure_call_rates, predict_call_rates
     from tests.real_server.course import measure_course, predict_course
     from tests.real_server.footprint import measure_memory, measure_starts
     from tests.real_server.report_limited import COURSES
@@ -56,9 +59,12 @@ def _do_alone(step: str, names: list[str], port: int) -> None:
         for course in COURSES:
             if not names or course.name in names:
                 predict_course(course)
+        if not names or "call-rates" in names:
+            predict_call_rates()
     if step in ("measure", "validate"):
         ways = {course.name: partial(measure_course, course) for course in COURSES}
         ways |= {"memory": measure_memory, "starts": measure_starts}
+        ways["call-rates"] = partial(measure_call_rates, tell=partial(print, flush=True))
         for name in names if names or step == "measure" else ALONE:
             if name in ways:
                 print(f"measure {name}", flush=True)

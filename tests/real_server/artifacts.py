@@ -94,10 +94,10 @@ def _java_version(home: Path) -> int:
 
 
 def compiled(room: Path) -> Path:
-    """The class directory of the load generator and of the warm-up that docs/restarts.md shows, compiled into ``room``."""
+    """The class directory of the load generators and of the warm-up that docs/restarts.md shows, compiled into ``room``."""
     classes = room / "classes"
     classes.mkdir()
-    path = os.pathsep.join(str(jar(library)) for library in LIBRARIES)
+    path = os.pathsep.join(str(jar(library)) for library in (*LIBRARIES, DRIVER))
     sources = [*Path(__file__).parent.glob("java/*.java"), ROOT / "docs" / "warm-up" / "WarmUp.java"]
     subprocess.run([java_home(17) / "bin" / "javac", "-d", classes, "-cp", path, *sources], check=True, timeout=LIMIT_S)
     return classes

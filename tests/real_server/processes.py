@@ -93,6 +93,16 @@ def cpu_s(pid: int, *, ended_children: bool = False) -> float:
     return sum(map(int, fields[11 : 15 if ended_children else 13])) / os.sysconf("SC_CLK_TCK")
 
 
+def threads_cpu_s(pid: int) -> dict[int, tuple[str, float]]:
+    """By the id of each thread that runs: its name (15 characters), and the time that it has used, to the ns."""
+    found: dict[int, tuple[str, float]] = {}
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(FileNotFoundError, ProcessLookupError):  # it may end meanwhile
+            used_ns = int((task / "schedstat").read_text().split()[0])
+            found[int(task.name)] = ((task / "comm").read_text().rstrip("\n"), used_ns / 1e9)
+    return found
+
+
 def busy_s() -> float:
     """Time that all the machine's cores have worked, whoever for."""
     user, nice, system, _, _, interrupts, soft, *_ = map(
