@@ -14,7 +14,7 @@ import ojp_sizing as ojp
 from ojp_sizing.emit.from_recommendation import record, release_of
 from ojp_sizing.report.terminal import print_answer
 from ojp_sizing.sizing.evidence import Bench
-from ojp_sizing.sizing.folk import Day, formulas, simulated_day
+from ojp_sizing.sizing.folk import Day, formulas, simulated_day, tried_out
 from ojp_sizing.sizing.recommendation import Recommendation
 from ojp_sizing.sizing.workers import Caller
 from ojp_sizing.theory.folk import (
@@ -26,6 +26,7 @@ from ojp_sizing.theory.folk import (
     spindles_pool,
     usage_percentile,
 )
+from scripts.make_folk import PAGE, TABLE, TOOL, outcome_of, page, questions, read_rows
 
 FORMULAS = 8
 #: Half of the disruptions may break a limit: few runs show that.
@@ -103,3 +104,28 @@ def test_the_answer_shows_what_formulas_would_deploy_where_it_explains(explained
     told = record(explained, release_of(explained))["answer"]["formulas_in_use"]
     assert [one["change"] for one in told] == [one.change for one in explained.folk]
     assert [one["rejection"] is None for one in told] == [one.passes for one in explained.folk]
+
+
+def test_the_page_is_that_of_its_table() -> None:
+    assert PAGE.read_text(encoding="utf-8") == page(read_rows(TABLE))
+
+
+def test_the_table_has_at_least_forty_demands_with_every_formula() -> None:
+    rows = read_rows(TABLE)
+    demands = {row.demand for row in rows}
+    assert len(demands) >= 40
+    for demand in demands:
+        found = [row.formula for row in rows if row.demand == demand]
+        assert found[0] == TOOL
+        assert len(set(found)) == len(found) == 1 + FORMULAS
+
+
+def test_the_first_demand_gives_the_rows_of_the_table_again() -> None:
+    question = questions()[0]
+    first = [row for row in read_rows(TABLE) if row.rate == question.rate and row.max_connections == inf]
+    table = {row.formula: row for row in first if row.workload == question.workload.name}
+    bench = Bench(question, ojp.Execution(), Caller())
+    for name, deployment in formulas(question, True, simulated_day(bench, True)):
+        outcome = tried_out(bench, deployment)
+        assert (table[name].outcome, table[name].runs) == outcome_of(outcome)
+        assert table[name].cost == pytest.approx(question.cost(deployment), rel=1e-5)

@@ -425,7 +425,7 @@ def reach_table(answer: Recommendation | Judged) -> Table:
 def folk_table(recommendation: Recommendation) -> Table:
     """What the formulas in use today would deploy, and what became of it."""
     if not recommendation.folk:
-        return _pairs([("not simulated", "--explain does")])
+        return _pairs([("not simulated", "--explain does; docs/folk.md has them for 45 demands")])
     return _pairs([(one.change, _other_words(recommendation, one)) for one in recommendation.folk])
 
 
