@@ -421,6 +421,8 @@ def _progress() -> Iterator[Listener]:
         task = bar.add_task("screening candidates", total=None)
 
         def listen(what: str, tried: int, total: int) -> None:
+            if what.startswith("so far: "):
+                bar.console.print(what, highlight=False)
             bar.update(task, description=f"deployment {max(1, tried)}: {what}", completed=tried, total=total or None)
 
         yield listen

@@ -405,6 +405,13 @@ def test_an_interruption_prints_the_best_so_far_and_writes_nothing(tmp_path: Pat
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_first_that_is_met_stays_on_the_screen(tmp_path: Path) -> None:
+    code, out, seen = interrupted_after("so far: met by the model with ", tmp_path)
+    assert code == 130
+    assert out.startswith("INTERRUPTED  the best so far: MET BY THE MODEL  ")
+    assert "now what is beside it" in seen
+
+
 def test_an_interruption_before_anything_is_known_says_so(tmp_path: Path) -> None:
     code, out, seen = interrupted_after("first guess", tmp_path)
     assert code == 130

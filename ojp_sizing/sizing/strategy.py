@@ -41,11 +41,11 @@ ALL_TRIED = "everything that the closed forms leave over was tried, or given up"
 ONLY_DIVIDED = f"only divided pools are left over, and {COLLAPSED}"
 NOTHING_POSSIBLE = "the closed forms leave nothing over"
 OUT_OF_TIME = "the time budget of {:g} s was used up"
-SPENT = "{} contestants passed their exploration and then broke a limit: the evidence that one answer may use is spent"
+SPENT = "{} deployments passed a few runs and then weren't shown by more; to go on would make a lucky answer likely"
 INTERRUPTED = "it was interrupted"
 
 Listener = Callable[[str, int, int], None]
-"""Called with what is under way, deployments tried so far, and shapes in all."""
+"""Called with what is under way, deployments tried so far, and shapes in all. What begins with "so far: " is worth keeping."""
 
 
 def unheard(what: str, tried: int, total: int) -> None:
@@ -191,6 +191,7 @@ class Search:
         found = judge(deployment)
         if found is not None:
             self.stopped = SHOWN
+            self.say(f"so far: {found.verdict.value} with {describe(deployment)}; now what is beside it")
         return found
 
     def _push(self, queue: list[tuple[float, int, Shape, int]], shape: Shape, index: int) -> None:
