@@ -191,7 +191,8 @@ class Search:
         found = judge(deployment)
         if found is not None:
             self.stopped = SHOWN
-            self.say(f"so far: {found.verdict.value} with {describe(deployment)}; now what is beside it")
+            if found.verdict.is_met:
+                self.say(f"so far: {found.verdict.value} with {describe(deployment)}; now what is beside it")
         return found
 
     def _push(self, queue: list[tuple[float, int, Shape, int]], shape: Shape, index: int) -> None:
