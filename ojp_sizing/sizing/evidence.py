@@ -161,6 +161,13 @@ def _silent(what: str) -> None:
 Runs = Mapping[Situation, Sequence[Replication]]
 
 
+@dataclass(slots=True)
+class Meter:
+    """How many units of work were simulated, by all who share it."""
+
+    units: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Bench:
     """What every simulation of one question shares."""
@@ -169,6 +176,7 @@ class Bench:
     execution: Execution
     pool: Workers
     progress: Progress = _silent
+    meter: Meter = field(default_factory=Meter)
 
     def run(
         self, deployment: Deployment, wanted: Sequence[tuple[Situation, int]], *, first_look: bool = False
@@ -185,6 +193,7 @@ class Bench:
         ]  # fmt: skip
         for task, replication in zip(tasks, self.pool.map(run_task, tasks), strict=True):
             self.progress(FIRST_LOOK if first_look else f"{task.situation.value} {task.replication % FRESH + 1}")
+            self.meter.units += replication.units
             yield replication
 
     def objectives(self, situation: Situation) -> tuple[Objective, ...]:

@@ -40,10 +40,9 @@ HOUR_S = 3600.0
 
 @dataclass(slots=True)
 class Day:
-    """A day's use of CPU by one pod of what runs today, simulated hour by hour, and the units that it took."""
+    """A day's use of CPU by one pod of what runs today, simulated hour by hour."""
 
     used_cores: list[float] = field(default_factory=list)
-    units: int = 0
 
 
 def starting_point(question: Question, warm_pools: bool) -> Deployment:
@@ -127,6 +126,6 @@ def simulated_day(bench: Bench, warm_pools: bool) -> Day:
     for factor, run in zip(distinct, bench.pool.map(run_task, tasks), strict=True):
         bench.progress("a day's use")
         used[factor] = run.values.get("cpu_cores", inf)
-        day.units += run.units
+        bench.meter.units += run.units
     day.used_cores = [used[factor] for factor in factors]
     return day

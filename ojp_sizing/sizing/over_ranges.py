@@ -68,11 +68,6 @@ class OverRanges:
     resized: bool = False
     broken_ends: tuple[End, ...] = ()
 
-    @property
-    def units(self) -> int:
-        """How many units of work were simulated for it."""
-        return sum(end.outcome.units for end in {id(end): end for end in (*self.ends, *self.broken_ends)}.values())
-
 
 def inputs_of(question: Question) -> dict[str, Range | WholeRange]:
     """Every input of a question that is a range, by its path; of constants what is in force."""

@@ -27,7 +27,7 @@ class Reach:
     """The most that was seen to hold (``holds``, ``asked`` where nothing more was), and the least above it that wasn't.
 
     ``fails`` None: all that was tried held. ``rejection`` is what broke there, None where a closed form says that it can't hold.
-    ``points`` were simulated, with ``runs`` runs and ``units`` units of work in all.
+    ``points`` were simulated, with ``runs`` runs in all.
     """
 
     asked: float
@@ -36,7 +36,6 @@ class Reach:
     rejection: Rejection | None
     points: int
     runs: int
-    units: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +64,11 @@ class _Points:
     deployment: Deployment
     points: int = 0
     runs: int = 0
-    units: int = 0
 
     def failure(self, question: Question) -> Rejection | None:
         """What a few runs of the deployment break where this is asked."""
         outcome = explore(replace(self.bench, question=question), self.deployment)
         self.points += 1
-        self.units += outcome.units
         if isinstance(outcome, Rejection):
             self.runs += outcome.replications
             return outcome
@@ -79,7 +76,7 @@ class _Points:
         return None
 
     def reach(self, asked: float, holds: float, fails: float | None, rejection: Rejection | None) -> Reach:
-        return Reach(asked, holds, fails, rejection, self.points, self.runs, self.units)
+        return Reach(asked, holds, fails, rejection, self.points, self.runs)
 
 
 def largest_rate(bench: Bench, deployment: Deployment) -> Reach:

@@ -16,7 +16,16 @@ from ojp_sizing.errors import InputError
 from ojp_sizing.measurement.objectives import Judgement, Objectives, Situation, Verdict
 from ojp_sizing.quantities import MOST_SECONDS
 from ojp_sizing.simulation.simulate import clock_class
-from ojp_sizing.sizing.evidence import EXPLORATION, FIRST_LOOK, VERDICT, Bench, Evaluation, Rejection, verdicts
+from ojp_sizing.sizing.evidence import (
+    EXPLORATION,
+    FIRST_LOOK,
+    VERDICT,
+    Bench,
+    Evaluation,
+    Meter,
+    Rejection,
+    verdicts,
+)
 from ojp_sizing.sizing.folk import formulas, simulated_day, tried_out
 from ojp_sizing.sizing.knobs import Knob, best_percentage, cut, knobs
 from ojp_sizing.sizing.over_ranges import (
@@ -340,19 +349,16 @@ class _Sizing:
         """With how many client JVMs, and until when, the answer does."""
         bench = self.search.bench
         jvms, growth = most_jvms(bench, answer), growth_of(bench, answer.deployment)
-        self.search.units += sum(one.units for one in (jvms, growth.reach if growth else None) if one)
         return jvms, growth
 
     def folk(self, warm_pools: bool) -> list[Neighbour]:
         """What the formulas in use today would deploy; what a few runs don't turn away gets a verdict, each by itself."""
         bench = self.search.bench
         day = simulated_day(bench, warm_pools)
-        found = [
+        return [
             Neighbour(name, deployment, self.question.cost(deployment), tried_out(bench, deployment))
             for name, deployment in formulas(self.question, warm_pools, day)
         ]
-        self.search.units += day.units + sum(one.outcome.units for one in found if one.outcome)
-        return found
 
 
 def size(question: Question, execution: Execution | None = None, listener: Listener = unheard) -> Recommendation:
@@ -370,7 +376,7 @@ def size(question: Question, execution: Execution | None = None, listener: Liste
     with workers_for(execution.engine, execution.workers, execution.scheduler) as pool:
         if inputs_of(question):
             return _size_over_ranges(question, execution, pool, listener, out_of_time)
-        return _size(question, execution, pool, listener, out_of_time)
+        return _size(question, execution, pool, listener, out_of_time, Meter())
 
 
 def _size_over_ranges(
@@ -378,17 +384,18 @@ def _size_over_ranges(
 ) -> Recommendation:
     """A size at the mids, and a verdict on it at the hard ends of all ranges; where it doesn't hold, a size for these."""
     mids = replace(settled_question(question, {}), growth=None)
-    answer = _size(mids, execution, pool, listener, out_of_time)
+    meter = Meter()
+    answer = _size(mids, execution, pool, listener, out_of_time, meter)
     if not answer.verdict.is_met or answer.interrupted:
         return replace(answer, ranges=OverRanges(question, inputs_of(question), (), {}, "", None, None))
-    bench = Bench(mids, execution, pool, lambda what: listener(f"ends of ranges, {what}", answer.tried, 0))
+    bench = Bench(mids, execution, pool, lambda what: listener(f"ends of ranges, {what}", answer.tried, 0), meter)
     over = over_ranges(question, ends_of(bench, question, answer.deployment), answer.deployment, answer.cost)
     hard = settled_question(question, over.hard)
-    units, spent = answer.units + over.units, answer.attempts
+    spent = answer.attempts
     if not any(end.broke for end in over.ends):
         at_hard = replace(bench, question=hard)
         *_, evaluation = verdicts(at_hard, settled_deployment(answer.deployment, hard), attempt=spent)
-        units, spent = units + evaluation.units, spent + 1
+        spent += 1
         if evaluation.verdict.is_met:
             jvms, growth = most_jvms(at_hard, evaluation), growth_of(at_hard, evaluation.deployment)
             return replace(
@@ -400,17 +407,17 @@ def _size_over_ranges(
                 database=database_need(hard, evaluation),
                 cost=hard.cost(evaluation.deployment),
                 attempts=spent,
-                units=units + sum(one.units for one in (jvms, growth.reach if growth else None) if one),
+                units=meter.units,
                 growth=growth,
                 client_jvms=jvms,
                 ranges=over,
             )
-    again = _size(hard, execution, pool, listener, out_of_time, attempts=spent)
+    again = _size(hard, execution, pool, listener, out_of_time, meter, attempts=spent)
     broken: tuple[End, ...] = ()
     if again.verdict.is_met:
         broken = tuple(end for end in ends_of(bench, question, again.deployment) if end.broke)
     over = replace(over, resized=True, broken_ends=broken)
-    again = replace(again, units=again.units + units, ranges=over)
+    again = replace(again, units=meter.units, ranges=over)
     if broken:
         return replace(again, verdict=Verdict.UNDECIDED, resources=None, stopped=BROKEN_BETWEEN)
     return again
@@ -422,6 +429,7 @@ def _size(
     pool: Workers,
     listener: Listener,
     out_of_time: Callable[[], bool],
+    meter: Meter,
     attempts: int = 0,
 ) -> Recommendation:
     """Size for numbers that are none of them ranges; ``attempts`` contestants have spent of the evidence before."""
@@ -429,7 +437,8 @@ def _size(
     def hear(what: str) -> None:
         listener(what, len(search.explored), 0)
 
-    search = Search(Bench(question, execution, pool, hear), Space(question), out_of_time, hear, attempts=attempts)
+    bench = Bench(question, execution, pool, hear, meter)
+    search = Search(bench, Space(question), out_of_time, hear, attempts=attempts)
     sizing = _Sizing(question, execution, search)
     answer: Evaluation | None = None
     smaller: list[Neighbour] = []
@@ -474,7 +483,7 @@ def _size(
         attempts=search.attempts,
         stopped=stopped,
         nearest=nearest,
-        units=search.units,
+        units=search.bench.meter.units,
         warnings=warnings_of(Subject(answer.deployment)) if answer else (),
         folk=tuple(folk),
         growth=growth,
@@ -573,7 +582,6 @@ def _nearest(sizing: _Sizing) -> str:
         changes = _loosened(missed, changes)
         asked = replace(question, objectives=replace(question.objectives, **changes))
         *_, evaluation = verdicts(replace(search.bench, question=asked), best.deployment)
-        search.units += evaluation.units
         words = f"{_flags(changes)}: {describe(best.deployment)}"
         if evaluation.verdict.is_met:
             return f"{words} was simulated again and holds that"

@@ -63,7 +63,6 @@ class Search:
     explored: dict[Deployment, Evaluation | Rejection] = field(default_factory=dict)
     rejections: list[Rejection] = field(default_factory=list)
     attempts: int = 0
-    units: int = 0
     under_way: Evaluation | None = None
     stopped: str = ALL_TRIED
 
@@ -75,7 +74,6 @@ class Search:
         """An exploration, taken once."""
         if deployment not in self.explored:
             outcome = explore(self.bench, deployment, look_first=look_first)
-            self.units += outcome.units
             self.explored[deployment] = outcome
             if isinstance(outcome, Rejection):
                 self.rejections.append(outcome)
@@ -88,11 +86,9 @@ class Search:
         if isinstance(explored, Evaluation):
             # Who interrupts now has that much.
             self.under_way = explored
-        before = self.units
         most_units = PATIENT_UNITS[self.bench.execution.precision]
         for evaluation in verdicts(self.bench, deployment, attempt=self.attempts, most_units=most_units):
             self.under_way = evaluation
-            self.units = before + evaluation.units
         self.attempts += 1
         if evaluation.verdict.is_met:
             return evaluation
