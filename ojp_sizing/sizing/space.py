@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import ceil, inf
 
-from ojp_sizing.deployment.deployment import ClientPool, Deployment, ServerSettings
+from ojp_sizing.deployment.deployment import ClientPool, Deployment, ServerSettings, share_of_pool
 from ojp_sizing.deployment.ledger import connections_at_most
 from ojp_sizing.errors import InputError
 from ojp_sizing.sizing.question import Question
@@ -151,13 +151,16 @@ def check_space(question: Question) -> None:
 
 
 def first_guess(question: Question) -> Deployment | None:
-    """The cheapest deployment that the closed forms leave over and whose pools stay undivided, else the cheapest of all."""
+    """The cheapest deployment with the connections that the closed forms ask for, and whose pools stay undivided where there is
+    one."""
     space = Space(question)
     found: list[tuple[bool, float, Deployment]] = []
     for replicas in range(question.least_replicas, question.most_replicas + 1):
         segregation, warm = question.segregation == "on", question.warm_pools != "off"
+        asked, _ = connections_per_pod(question, replicas, segregation)
         for shape in space.shapes(replicas, segregation=segregation, warm_pools=warm):
-            if (index := space.least_limit(shape)) is not None:
+            index = space.least_limit(shape)
+            if index is not None and share_of_pool(shape.pool_size, replicas) >= asked:
                 deployment = space.deployment(shape, LIMITS_CORES[index])
                 found.append((not deployment.stays_undivided, question.cost(deployment), deployment))
     return min(found, key=lambda one: one[:2])[2] if found else None
