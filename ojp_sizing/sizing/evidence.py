@@ -45,7 +45,7 @@ MOST_UNUSED, UNUSED_CONNECTIONS = 0.2, 1.0
 EXPLORED, EXPLORED_STEADY = 3, 2
 #: A contestant that broke a limit gets so many units to be shown all the same: more than that is dearer than the next one. With
 #: high precision it gets what it needs, up to the run after which it can't be shown any more.
-PATIENT_UNITS = {"normal": 1.5e6, "high": 1e18}
+PATIENT_UNITS = {"normal": 1e7, "high": 1e18}
 #: A run of so many units is cheap: an exploration forgives one that breaks a limit, and looks at more where one comes near.
 CHEAP_UNITS = 13_000
 #: A later contestant's steady peak is looked at again after so many times the runs of the last look.
