@@ -40,7 +40,7 @@ study: .venv/test.stamp
 audit: .venv/test.stamp
 	$(BIN)/python -m tests.audit
 	$(BIN)/python -m tests.audit --precision high pgbench-2000 oltp-5000
-	$(BIN)/python -m tests.audit --seeds 10 oltp-20 oltp-50 oltp-200 oltp-500 oltp-1500
+	$(BIN)/python -m tests.audit --seeds 10 oltp-20 oltp-50 oltp-200 oltp-500 oltp-1500 oltp-5000 pgbench-200 tight-200
 
 # docs/stories.md and its figures, after a change that moves its numbers.
 stories: .venv/test.stamp

@@ -416,12 +416,14 @@ def _progress() -> Iterator[Listener]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+    from ojp_sizing.sizing.strategy import SO_FAR
+
     columns = (SpinnerColumn(), TimeElapsedColumn(), BarColumn(bar_width=24), TextColumn("{task.description}"))
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("screening candidates", total=None)
 
         def listen(what: str, tried: int, total: int) -> None:
-            if what.startswith("so far: "):
+            if what.startswith(SO_FAR):
                 bar.console.print(what, highlight=False)
             bar.update(task, description=f"deployment {max(1, tried)}: {what}", completed=tried, total=total or None)
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from unittest.mock import patch
 
-from ojp_sizing import Execution, Question, read_workload, size
+from ojp_sizing import Question, read_workload, size
 from ojp_sizing.measurement.known_error import COLLAPSE_USE
 from ojp_sizing.measurement.objectives import Verdict
 from ojp_sizing.sizing import recommendation
-from ojp_sizing.sizing.evidence import COLLAPSED, Bench
+from ojp_sizing.sizing.evidence import COLLAPSED
 from ojp_sizing.sizing.recommendation import Recommendation
-from ojp_sizing.sizing.screen import expected_use
+from ojp_sizing.sizing.screen import collapses, expected_use
 from ojp_sizing.sizing.space import limit_below
 from ojp_sizing.sizing.strategy import ONLY_DIVIDED
 from tests.study.sources import QUIET, Source
@@ -35,17 +36,13 @@ def test_what_collapsed_on_real_servers_is_no_contestant() -> None:
     """Divided pools that are much in use collapse with many client JVMs, whatever the model says."""
     question = Question(WEB, 500.0, most_replicas=4)
     answer = sized(question)
-    bench = Bench(question, Execution(), QUIETLY)
     assert answer.verdict.is_met
-    assert not bench.may_collapse(answer.deployment)
     # Nothing goes wrong, so the cheapest is taken: divided pools, with just so much CPU that their use is below the bound.
     deployment = answer.deployment
+    assert not collapses(question, deployment)
     assert not deployment.stays_undivided
     assert expected_use(question, deployment) < COLLAPSE_USE
-    smaller = [
-        one.deployment for one in answer.smaller if one.deployment.limit_cores == limit_below(deployment.limit_cores)
-    ]
-    assert all(bench.may_collapse(one) for one in smaller)
+    assert collapses(question, replace(deployment, limit_cores=limit_below(deployment.limit_cores)))
 
 
 def test_with_few_jvms_divided_pools_may_be_used() -> None:

@@ -15,7 +15,7 @@ from math import inf
 
 from ojp_sizing.deployment.deployment import Deployment
 from ojp_sizing.measurement.intervals import CONFIDENCE, Estimate
-from ojp_sizing.measurement.known_error import Use, busiest, may_collapse, unvalidated, widening
+from ojp_sizing.measurement.known_error import Use, busiest, unvalidated, widening
 from ojp_sizing.measurement.measure import Replication, measure
 from ojp_sizing.measurement.objectives import (
     Judgement,
@@ -31,7 +31,7 @@ from ojp_sizing.simulation.clock import Clock
 from ojp_sizing.simulation.outcomes import HAZARD_NAMES
 from ojp_sizing.sizing.evaluate import Task, run_task, slow_share
 from ojp_sizing.sizing.question import Execution, Question
-from ojp_sizing.sizing.screen import expected_use
+from ojp_sizing.sizing.screen import collapses, expected_use
 from ojp_sizing.sizing.workers import Workers
 
 #: An exploration that comes near to a limit (``search_near``) goes on to so many runs where they are cheap; where they are dear
@@ -47,7 +47,7 @@ EXPLORED, EXPLORED_STEADY = 3, 2
 #: high precision it gets what it needs, up to the run after which it can't be shown any more.
 PATIENT_UNITS = {"normal": 1e7, "high": 1e18}
 #: A run of so many units is cheap: an exploration forgives one that breaks a limit, and looks at more where one comes near.
-CHEAP_UNITS = 13_000
+CHEAP_RUN_UNITS = 13_000
 #: A later contestant's steady peak is looked at again after so many times the runs of the last look.
 LATER_LOOKS = (2, 4)
 #: Of the error at steady peak so much is spent: intervals of p99s hold less often than they say (docs/decision.md).
@@ -183,11 +183,12 @@ class Bench:
     ) -> Iterator[Replication]:
         """The wanted replications, by situation and number, in the order asked whatever the workers do."""
         question, execution = self.question, self.execution
+        use = expected_use(question, deployment)
         tasks = [
             Task(
                 question.workload, question.rate, deployment, situation, question.objectives, execution.seed, number,
                 execution.engine, tuple(self.factors(situation, deployment).items()), first_look,
-                expected_use(question, deployment), Clock.checked,
+                use, Clock.checked,
             )
             for situation, number in wanted
         ]  # fmt: skip
@@ -212,15 +213,7 @@ class Bench:
 
     def affords(self, units: float) -> bool:
         """Whether runs of so many units are cheap enough to be made in great number."""
-        return units <= CHEAP_UNITS or self.execution.precision == "high"
-
-    def may_collapse(self, deployment: Deployment, use: float | None = None) -> bool:
-        """Whether real servers collapsed over an update of such a kind, so that no run of the model can show that this does.
-
-        ``use`` of its busiest resource, else by the closed forms.
-        """
-        share = expected_use(self.question, deployment) if use is None else use
-        return may_collapse(not deployment.stays_undivided, self.question.workload.clients.jvms, share)
+        return units <= CHEAP_RUN_UNITS or self.execution.precision == "high"
 
 
 # One run against the limits -----------------------------------------------------------------------------------------
@@ -248,10 +241,6 @@ def _is_near(bench: Bench, deployment: Deployment, situation: Situation, run: Re
         for objective in bench.objectives(situation)
         if not objective.measure.startswith("recovered_")
     )
-
-
-def _each(runs: Runs) -> Iterator[tuple[Situation, Replication]]:
-    return ((situation, run) for situation, found in runs.items() for run in found)
 
 
 def short_of(deployment: Deployment, runs: Sequence[Replication]) -> tuple[str, ...]:
@@ -290,10 +279,10 @@ def explore(bench: Bench, deployment: Deployment, *, look_first: bool = True) ->
             return Rejection(deployment, broken, 1, FIRST_LOOK, short_of(deployment, [run]), run.units)
     runs: dict[Situation, list[Replication]] = {situation: [] for situation in situations}
     forgiven: set[Situation] = set()
-    on_edge = False
+    near = on_edge = False
 
     def turned_away(broken: tuple[Judgement, ...]) -> Rejection:
-        seen = [run for _, run in _each(runs)]
+        seen = [run for found in runs.values() for run in found]
         units = sum(run.units for run in seen)
         return Rejection(deployment, broken, len(seen), EXPLORATION, short_of(deployment, seen), units)
 
@@ -312,10 +301,10 @@ def explore(bench: Bench, deployment: Deployment, *, look_first: bool = True) ->
                     forgiven.add(situation)
                     continue
                 return turned_away(broken)
-            on_edge = not bench.affords(run.units) and _is_near(bench, deployment, situation, run)
-            if on_edge:
-                break
-        near = any(_is_near(bench, deployment, *one) for one in _each(runs))
+            if _is_near(bench, deployment, situation, run):
+                near, on_edge = True, not bench.affords(run.units)
+                if on_edge:
+                    break
         if on_edge or not (forgiven or near):
             break
     if not runs[Situation.STEADY]:
@@ -457,7 +446,7 @@ def result_of(
         "limit_cores": deployment.limit_cores,
     }
     unseen = unvalidated(situation, deployment.warm_pools, quantities)
-    if verdict.is_met and situation is not Situation.STEADY and bench.may_collapse(deployment, share):
+    if verdict.is_met and situation is not Situation.STEADY and collapses(bench.question, deployment, share):
         verdict, reason = Verdict.UNDECIDED, COLLAPSED
     if verdict is Verdict.MET and unseen:
         verdict = Verdict.MET_BY_MODEL

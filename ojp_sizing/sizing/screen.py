@@ -6,6 +6,7 @@ from math import ceil, inf, sqrt
 
 from ojp_sizing.deployment.constants import Constants
 from ojp_sizing.deployment.deployment import Database, Deployment, share_of_pool, split_slots
+from ojp_sizing.measurement.known_error import may_collapse
 from ojp_sizing.sizing.question import Question
 from ojp_sizing.theory.offered import stay_of
 from ojp_sizing.theory.queues import servers_for
@@ -102,6 +103,15 @@ def expected_use(question: Question, deployment: Deployment) -> float:
     """Use of the busier one of CPU and connections at steady peak, in the mean and without waits."""
     held = question.rate * question.load.hold_s / deployment.replicas / deployment.pool_per_pod
     return max(pod_cpu_cores(question, deployment.replicas) / deployment.limit_cores, held)
+
+
+def collapses(question: Question, deployment: Deployment, use: float | None = None) -> bool:
+    """Whether real servers collapsed over an update of such a kind, so that no run of the model can show that this does.
+
+    ``use`` of its busiest resource, else by the closed forms.
+    """
+    share = expected_use(question, deployment) if use is None else use
+    return may_collapse(not deployment.stays_undivided, question.workload.clients.jvms, share)
 
 
 def impossible(question: Question, deployment: Deployment) -> str:

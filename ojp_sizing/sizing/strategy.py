@@ -28,6 +28,7 @@ from ojp_sizing.sizing.evidence import (
     verdicts,
 )
 from ojp_sizing.sizing.question import Question
+from ojp_sizing.sizing.screen import collapses
 from ojp_sizing.sizing.space import LIMITS_CORES, Shape, Space
 
 #: Steps of the grid of limits that make about twice.
@@ -44,8 +45,11 @@ OUT_OF_TIME = "the time budget of {:g} s was used up"
 SPENT = "{} deployments passed a few runs and then weren't shown by more; to go on would make a lucky answer likely"
 INTERRUPTED = "it was interrupted"
 
+#: What is under way begins so where it is worth keeping on the screen.
+SO_FAR = "so far: "
+
 Listener = Callable[[str, int, int], None]
-"""Called with what is under way, deployments tried so far, and shapes in all. What begins with "so far: " is worth keeping."""
+"""Called with what is under way, deployments tried so far, and shapes in all."""
 
 
 def unheard(what: str, tried: int, total: int) -> None:
@@ -188,7 +192,7 @@ class Search:
         if found is not None:
             self.stopped = SHOWN
             if found.verdict.is_met:
-                self.say(f"so far: {found.verdict.value} with {describe(deployment)}; now what is beside it")
+                self.say(f"{SO_FAR}{found.verdict.value} with {describe(deployment)}; now what is beside it")
         return found
 
     def _push(self, queue: list[tuple[float, int, Shape, int]], shape: Shape, index: int) -> None:
@@ -199,7 +203,7 @@ class Search:
         """The index of the least CPU limit from this one on with which it doesn't collapse on real servers."""
         indices = range(least, len(LIMITS_CORES))
         deployments = ((index, self.space.deployment(shape, LIMITS_CORES[index])) for index in indices)
-        return next((index for index, one in deployments if not self.bench.may_collapse(one)), None)
+        return next((index for index, one in deployments if not collapses(self.question, one)), None)
 
     def _enough_cpu(self, shape: Shape, short: int) -> int | None:
         """The least limit above ``short`` that passes, by halves from a generous one; None where that doesn't pass."""

@@ -8,13 +8,12 @@ from dataclasses import dataclass, replace
 from itertools import count
 
 from ojp_sizing.deployment.deployment import ClientPool, Deployment, ServerSettings, describe
-from ojp_sizing.measurement.known_error import may_collapse
 from ojp_sizing.sizing.evidence import PATIENT_UNITS, Bench, Evaluation, explore, verdicts
 from ojp_sizing.sizing.question import Question
 from ojp_sizing.sizing.screen import (
+    collapses,
     connections_per_pod,
     database_of,
-    expected_use,
     impossible,
     pod_cpu_cores,
     threads_of,
@@ -92,11 +91,8 @@ def columns(question: Question, below: float) -> Iterator[Column]:
 def is_no_answer(question: Question, deployment: Deployment) -> bool:
     """Whether it is none of anybody's, whatever its runs show: real servers collapsed with such pools, or its CPU is used more
     than ``cpu_most_use`` allows, which leaves room for what isn't in the runs."""
-    jvms = question.workload.clients.jvms
-    if may_collapse(not deployment.stays_undivided, jvms, expected_use(question, deployment)):
-        return True
-    cores = pod_cpu_cores(question, deployment.replicas)
-    return cores > question.known.cpu_most_use * deployment.limit_cores
+    most_cores = question.known.cpu_most_use * deployment.limit_cores
+    return collapses(question, deployment) or pod_cpu_cores(question, deployment.replicas) > most_cores
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from ojp_sizing.theory.queues import erlang_c
 from tests.verification.cases import EXPONENTIAL, SERVICE_S, Queue, Station, slow_load
 from tests.verification.running import PLENTY, deployment_for, queue_trace
 
-#: Of each run's end, so much isn't measured: units in flight there must be able to end.
+#: A run's start, as a share of it, isn't measured, nor is so much of its end: units in flight there must be able to end.
 START = 0.1
 END_S = 60 * SERVICE_S
 BREAKS_S = 1e3
