@@ -14,8 +14,8 @@ from tests.real_server.processes import interrupts_unwind
 
 #: Experiments with a way of their own, and their calibrations.
 ALONE = ("end-to-end", "quota-0.5", "quota-0.25", "memory", "starts")
-#: Takes longer than everything that ``validate`` does: only where it is named.
-NAMED = ("call-rates",)
+#: Take as long as everything that ``validate`` does: only where they are named.
+NAMED = ("call-rates", "young")
 CALIBRATIONS = ("statements", "calls", "most")
 
 
@@ -50,6 +50,7 @@ def _do_alone(step: str, names: list[str], port: int) -> None:
     from tests.real_server.course import measure_course, predict_course
     from tests.real_server.footprint import measure_memory, measure_starts
     from tests.real_server.report_limited import COURSES
+    from tests.real_server.young import measure_young, predict_young
 
     if step == "calibrate":
         for name in names or CALIBRATIONS:
@@ -61,10 +62,13 @@ def _do_alone(step: str, names: list[str], port: int) -> None:
                 predict_course(course)
         if not names or "call-rates" in names:
             predict_call_rates()
+        if not names or "young" in names:
+            predict_young()
     if step in ("measure", "validate"):
         ways = {course.name: partial(measure_course, course) for course in COURSES}
         ways |= {"memory": measure_memory, "starts": measure_starts}
-        ways["call-rates"] = partial(measure_call_rates, tell=partial(print, flush=True))
+        tell = partial(print, flush=True)
+        ways |= {"call-rates": partial(measure_call_rates, tell=tell), "young": partial(measure_young, tell=tell)}
         for name in names if names or step == "measure" else ALONE:
             if name in ways:
                 print(f"measure {name}", flush=True)

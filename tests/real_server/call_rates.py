@@ -275,7 +275,7 @@ def measure_call_rates(
     tell(f"at most {longest_s(sizes, times) / 60.0:.1f} minutes")
     with stage(port, ClientPool()) as scene:
         for size in sizes:
-            with _place(scene, size, times) as place:
+            with place_for(scene, size, times) as place:
                 document["sizes"].append(_measured(place, tell))
             write_json(path, document)
     disturbed = sum(phase["disturbed"] for size in document["sizes"] for phase in size["phases"])
@@ -283,7 +283,7 @@ def measure_call_rates(
 
 
 @contextmanager
-def _place(scene: Stage, size: Size, times: Times) -> Iterator[Place]:
+def place_for(scene: Stage, size: Size, times: Times) -> Iterator[Place]:
     """A server of this size, and a client that is ready."""
     cores, limit_cores = (None, size.cores) if size.quota else (round(size.cores), None)
     command = [*scene.rest.enter, str(java_home(17) / "bin" / "java"), "-Dorg.slf4j.simpleLogger.defaultLogLevel=error"]
@@ -303,9 +303,9 @@ def _measured(place: Place, tell: Callable[[str], None]) -> dict[str, Any]:
     tell(f"{size.name}: warm-up")
     warm = _played(place, WARM_UP, Times(0.0, size.warm_s * times.warm_share))
     tell(f"{size.name}: {_line(warm)}")
-    before = _look(place)
+    before = look(place)
     time.sleep(times.idle_s)
-    idle = _between(before, _look(place))
+    idle = between(before, look(place))
     phases: list[dict[str, Any]] = []
     for ladder in ladders():
         for phase in ladder:
@@ -329,13 +329,13 @@ def _played(place: Place, phase: Phase, times: Times, seed: int = SEED) -> dict[
     assert client.stdin is not None
     client.stdin.write(" ".join(map(str, words)) + "\n")
     client.stdin.flush()
-    _expect(place, "BEGIN")
-    before = _look(place)
-    _expect(place, "END")
-    used = _between(before, _look(place))
-    counted = json.loads(_expect(place, "{"))
+    expect(place, "BEGIN")
+    before = look(place)
+    expect(place, "END")
+    used = between(before, look(place))
+    counted = json.loads(expect(place, "{"))
     others = used["others_cpu_s"] / used["looked_s"]
-    busy = _without_jit_s(used) / used["looked_s"] > MOST_USE * place.size.cores
+    busy = without_jit_s(used) / used["looked_s"] > MOST_USE * place.size.cores
     return {
         **asdict(phase), **_told(counted), **used, "load_average": round(os.getloadavg()[0], 2),
         "disturbed": others > MOST_OTHERS * (os.cpu_count() or 1),
@@ -343,7 +343,7 @@ def _played(place: Place, phase: Phase, times: Times, seed: int = SEED) -> dict[
     }  # fmt: skip
 
 
-def _expect(place: Place, word: str) -> str:
+def expect(place: Place, word: str) -> str:
     """The client's next line. It ends by itself where calls have no answer, and so does its output."""
     assert place.client.stdout is not None
     line = place.client.stdout.readline()
@@ -374,7 +374,7 @@ class Look:
     threads: dict[int, tuple[str, float]]
 
 
-def _look(place: Place) -> Look:
+def look(place: Place) -> Look:
     used = {
         "looked_s": time.monotonic(),
         "cpu_s": cpu_s(place.server_pid),
@@ -386,7 +386,7 @@ def _look(place: Place) -> Look:
     return Look(used, threads_cpu_s(place.server_pid))
 
 
-def _between(before: Look, after: Look) -> dict[str, float]:
+def between(before: Look, after: Look) -> dict[str, float]:
     """What was used between two looks; ``others``: by whatever else runs on the machine.
 
     What threads used that ended meanwhile is in ``cpu_s`` only, which counts in ticks of 10 ms.
@@ -414,13 +414,13 @@ def _line(played: dict[str, Any]) -> str:
     return (
         f"{played['mix']} {rate} on {played['channels']}: {calls / played['seconds']:.0f} calls/s, "
         f"{played['cpu_s'] / seconds:.3f} cores (JIT {played['jit_cpu_s'] / seconds:.3f}), "
-        f"{1e3 * _without_jit_s(played) / max(1, calls):.4f} ms per call, failed {played['failed']}, "
+        f"{1e3 * without_jit_s(played) / max(1, calls):.4f} ms per call, failed {played['failed']}, "
         f"skipped {played['skipped']}, others {played['others_cpu_s'] / seconds:.2f}"
         + (" DISTURBED" if played["disturbed"] else "")
     )
 
 
-def _without_jit_s(used: dict[str, Any]) -> float:
+def without_jit_s(used: dict[str, Any]) -> float:
     """The CPU of all threads but those of the JIT compiler, by the scheduler's own count."""
     return float(sum(used[f"{kind}_cpu_s"] for kind in KINDS if kind != "jit"))
 
@@ -482,8 +482,8 @@ def _fit_of_size(size: dict[str, Any]) -> Fit | None:
 
 def _cost_s(phase: dict[str, Any], idle: dict[str, Any]) -> float:
     """Core seconds of a call, without JIT and without what an idle server uses."""
-    idle_cores = _without_jit_s(idle) / idle["looked_s"]
-    cores = _without_jit_s(phase) / phase["looked_s"] - idle_cores
+    idle_cores = without_jit_s(idle) / idle["looked_s"]
+    cores = without_jit_s(phase) / phase["looked_s"] - idle_cores
     return float(cores * phase["seconds"] / sum(phase["calls"].values()))
 
 
