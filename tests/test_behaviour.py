@@ -10,9 +10,9 @@ from worlds import Unit, deployment_of, lost, run, select, take_posts, trace_of,
 from ojp_sizing.behaviour.breaker import breaker_fails, breaker_is_open, breaker_succeeds
 from ojp_sizing.behaviour.classifier import is_slow, record_time, wall_clock_ms
 from ojp_sizing.behaviour.pool import (
+    adder_due,
     borrow_connection,
     build_pool,
-    connection_opened,
     drop_pool,
     learn_view,
     resize_pool,
@@ -20,9 +20,9 @@ from ojp_sizing.behaviour.pool import (
 )
 from ojp_sizing.behaviour.slots import acquire_slot, release_slot
 from ojp_sizing.behaviour.world import (
+    ADDER_DUE,
     BREAKER_OPEN,
     CONNECTION_GRANTED,
-    CONNECTION_OPENED,
     CONNECTION_TIMEOUT,
     DATABASE_ERROR,
     FAST,
@@ -533,11 +533,50 @@ def test_growth_by_k_for_waiters_takes_k_opening_times_and_serves_them_in_order(
     build_pool(world, 0)
     assert [borrow_connection(world, caller) for caller in range(3)] == [True, False, False]
     for opening, heir in ((1, 1), (2, 2)):
-        assert (float(opening), CONNECTION_OPENED, 0) in take_posts(world)
+        assert (float(opening), ADDER_DUE, 0) in take_posts(world)
         world.state[0].now = float(opening)
-        connection_opened(world, 0)
+        adder_due(world, 0)
         assert (float(opening), CONNECTION_GRANTED, heir) in world_posts(world)
     assert (world.pools[0].open, world.pools[0].in_use) == (3, 3)
+
+
+def _all_lent_and_one_waits(idle: int) -> World:
+    """A pool of 3 whose connections are lent and will be closed on return, as after a shrink; caller 3 waits in vain."""
+    world = world_of(deployment_of(1, 3, idle=idle))
+    assert [borrow_connection(world, caller) for caller in range(4)] == [True, True, True, False]
+    # Its task found the pool full, and is over.
+    assert (world.pools[0].tasks, world.pools[0].opening_due) == (0, inf)
+    world.pools[0].generation += 1
+    return world
+
+
+def test_a_closed_connection_is_made_up_for_only_up_to_the_least_idle_number() -> None:
+    for idle, opens in ((0, False), (1, True)):
+        world = _all_lent_and_one_waits(idle)
+        return_connection(world, 0)
+        assert (world.pools[0].open, world.pools[0].opening_due < inf) == (2 + opens, opens)
+
+
+def test_a_task_that_came_to_nothing_is_not_made_up_for_until_somebody_asks_again() -> None:
+    world = _all_lent_and_one_waits(0)
+    return_connection(world, 0)
+    return_connection(world, 1)
+    assert (world.pools[0].open, world.pools[0].waiting) == (1, 1)
+    assert not borrow_connection(world, 4)
+    # One task, one connection: the longest waiter has it, and the newcomer waits on.
+    world.state[0].now = world.pools[0].opening_due
+    adder_due(world, 0)
+    assert (world.callers[3].holds, world.callers[4].holds, world.pools[0].opening_due) == (1, 0, inf)
+
+
+def test_no_more_tasks_stand_than_the_pool_has_connections() -> None:
+    world = world_of(deployment_of(1, 3), warm=False)
+    build_pool(world, 0)
+    borrow_connection(world, 0)
+    for caller in range(1, 9):
+        borrow_connection(world, caller)
+    # One is under way, three stand.
+    assert (world.pools[0].waiting, world.pools[0].tasks) == (8, 3)
 
 
 def world_posts(world: World) -> list[tuple[float, int, int]]:
@@ -774,14 +813,15 @@ def test_a_connect_marks_a_pod_up_before_it_has_answered() -> None:
 
 @pytest.mark.parametrize("phase", [0.0, 0.19, 0.2, 0.5, 0.8, 0.99])
 @pytest.mark.parametrize("absent_s", [12.0, 14.6, 17.3, 20.1])
-def test_health_checks_find_a_death_within_5_s_and_a_return_within_10_s(phase: float, absent_s: float) -> None:
+def test_health_checks_find_a_death_within_5_s_and_a_return_5_s_after_the_channels_next_try(phase: float, absent_s: float) -> None:
     trace = trace_of(Unit(0.0, (update(),)), duration_s=60.0, one_way_s=0.0005, health_phase=phase)
     _, outcomes = run(trace, deployment_of(2, version=THREADED), lost(1, 11.0, absent_s), sample_every_s=0.05)
     up = outcomes.samples["jvms"]["up"][:, 0] == 2
     t = outcomes.sample_s
     lost_s, found_s = t[~up][0], t[~up][-1]
     assert 11.0 <= lost_s <= 11.0 + 5.0 + 0.06
-    assert 11.0 + absent_s - 0.06 <= found_s <= 11.0 + absent_s + 10.0 + 0.06
+    # Each rest is 0.6 of all before it and a second.
+    assert 11.0 + absent_s - 0.06 <= found_s <= 11.0 + absent_s + 0.6 * absent_s + 1.0 + 5.0 + 0.06
 
 
 @pytest.mark.parametrize("phase", [0.4, 0.99])
@@ -811,12 +851,13 @@ def test_a_session_does_not_survive_a_restart_that_nobody_noticed(transaction: b
 
 
 def test_work_in_the_database_for_a_dead_pod_has_no_taker() -> None:
-    trace = trace_of(Unit(0.0, (update(2.0),)), Unit(1.5, (update(2.0),)), duration_s=4.5)
+    # The second comes when the channel that the first one's close was refused on has tried again.
+    trace = trace_of(Unit(0.0, (update(2.0),)), Unit(2.1, (update(2.0),)), duration_s=5.0)
     world, outcomes = run(trace, deployment_of(1), lost(0, 1.0, 0.25))
     assert outcomes.outcome.tolist() == [UNAVAILABLE, -1]
     assert outcomes.latency_s.tolist() == [1.0, inf]
-    # The database worked on for the first: 2 s, and 2 s from 2.5 (after the pool was built) on for the second.
-    assert world.stations[1].busy_s == pytest.approx(2.0 + 4.0 - 2.5, abs=0.6)
+    # The database worked on for the first: 2 s, and from 3.1 s (after the pool was built) on for the second.
+    assert world.stations[1].busy_s == pytest.approx(2.0 + 4.0 - 3.1, abs=0.6)
 
 
 # A pod's life (sections 6 and 7) ----------------------------------------------------------------------------------

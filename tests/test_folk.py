@@ -26,6 +26,7 @@ from ojp_sizing.theory.folk import (
     spindles_pool,
     usage_percentile,
 )
+from ojp_sizing.theory.offered import pod_cores
 from scripts.make_folk import PAGE, TABLE, TOOL, outcome_of, page, questions, read_rows
 
 FORMULAS = 8
@@ -74,8 +75,7 @@ def test_a_days_use_follows_the_day() -> None:
     assert day.used_cores[10] == max(day.used_cores)
     assert day.used_cores[3] < 0.2 * day.used_cores[10]
     # By Little's law, at its peak: every pod takes all connects and a third of the rest.
-    load = question.load
-    assert day.used_cores[10] == pytest.approx(20.0 * (load.every_pod_cpu_s + load.spread_cpu_s / 3), rel=0.15)
+    assert day.used_cores[10] == pytest.approx(pod_cores(question.load, 20.0, 3, question.known), rel=0.25)
 
 
 @pytest.fixture(scope="module")

@@ -42,7 +42,7 @@ HISTORY = {
     },
     "stations": {"busy_s", "job_s", "throttled_s"},
 }  # fmt: skip
-STATES = {"state", "lost_s"}
+STATES = {"state", "lost_s", "listens_s"}
 
 
 def of_pod(world: World, pod: int) -> dict[str, list[object]]:

@@ -253,5 +253,5 @@ def test_no_access_of_a_kernel_is_outside_of_its_table() -> None:
     assert found.stdout.splitlines() == [
         "jvms Table(pools) 7 1",
         "callers Table(callers) -3 4",
-        "stations Table(jobs) 1000000 6",
+        "stations Table(jobs) 1000000 7",
     ]

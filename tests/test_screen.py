@@ -13,6 +13,7 @@ from ojp_sizing.sizing.evidence import Bench, Evaluation, Rejection, explore
 from ojp_sizing.sizing.screen import connections_per_pod, database_of, expected_use, impossible, pod_cpu_cores
 from ojp_sizing.sizing.space import LIMITS_CORES, Space, first_guess
 from ojp_sizing.sizing.workers import workers_for
+from ojp_sizing.theory.offered import least_pod_cores
 
 PRESETS = ("web-oltp", "reporting-mix", "pgbench-measured")
 #: Half of the disruptions may break something: few runs say so.
@@ -39,7 +40,8 @@ def short_of(question: Question, deployment: Deployment, what: str, use: float) 
     if what == "the database's cores":
         return replace(deployment, database=Database(question.rate * load.database_s / use))
     if what == "a pod's CPU":
-        return replace(deployment, limit_cores=pod_cpu_cores(question, deployment.replicas) / use)
+        least = least_pod_cores(load, question.rate, deployment.replicas)
+        return replace(deployment, limit_cores=least / use)
     per_pod = int(question.rate * load.hold_s / deployment.replicas / use)
     return replace(deployment, pool=ClientPool(deployment.replicas * max(1, per_pod)))
 

@@ -15,7 +15,15 @@ from ojp_sizing.demand.workload import Clients, Duration, Network, StatementClas
 from ojp_sizing.deployment.constants import default_constants
 from ojp_sizing.deployment.deployment import ClientPool, Deployment, ServerSettings
 from ojp_sizing.simulation.simulate import simulate
-from ojp_sizing.theory.offered import UnitLoad, bare_latency_s, load_of, mean_load, one_way_mean_s
+from ojp_sizing.theory.offered import (
+    UnitLoad,
+    bare_latency_s,
+    least_pod_cores,
+    load_of,
+    mean_load,
+    one_way_mean_s,
+    pod_cores,
+)
 from ojp_sizing.theory.queues import erlang_b, erlang_c, mg1_wait_s, mmc_wait_s, processor_sharing_s, servers_for
 
 # Closed forms -------------------------------------------------------------------------------------------------------
@@ -105,7 +113,8 @@ KINDS = (BATCH, BATCH_ORDER, CALL, KEYS, BLOB, CALLS, XA)
 )
 def test_mean_load_is_what_a_run_without_waits_uses(units: tuple[UnitOfWork, ...]) -> None:
     workload, rate, replicas = workload_of(*units), 60.0, 3
-    deployment = Deployment(replicas, 8.0, ClientPool(300, 300), ServerSettings())
+    constants = replace(default_constants(), wake_cpu_s=0.0)
+    deployment = Deployment(replicas, 8.0, ClientPool(300, 300), ServerSettings(), constants=constants)
     use, direct = np.zeros(4), []
     for seed in range(3):
         trace = sample_trace(workload, rate, 210.0, np.random.SeedSequence(seed))
@@ -117,10 +126,10 @@ def test_mean_load_is_what_a_run_without_waits_uses(units: tuple[UnitOfWork, ...
         slots_s = used["fast_slot_s"] + used["slow_slot_s"]
         use += np.array([cpu_s[:-1].sum(), cpu_s[-1], used["connection_s"], slots_s]) / counted / 3
         direct.append(outcomes.samples["pools"]["direct"][first:last].sum(axis=1).mean())
-    load = mean_load(workload, deployment.constants)
-    heartbeats = workload.clients.jvms * replicas / deployment.constants.health_interval_s
-    cpu_s = load.spread_cpu_s + replicas * load.every_pod_cpu_s
-    cpu_s += heartbeats * deployment.constants.small_rpc_cpu_s / rate
+    load = mean_load(workload, constants)
+    heartbeats = workload.clients.jvms * replicas / constants.health_interval_s
+    cpu_s = replicas * pod_cores(load, rate, replicas, constants) / rate
+    cpu_s += heartbeats * (constants.small_rpc_cpu_s + constants.hand_over_cpu_s) / rate
     slots_s = load.fast_slot_s + load.slow_slot_s
     if any(unit.xa for unit in units):
         # The pods count the slots of XA units, too, which the load leaves out.
@@ -128,6 +137,22 @@ def test_mean_load_is_what_a_run_without_waits_uses(units: tuple[UnitOfWork, ...
     assert use == pytest.approx([cpu_s, load.database_s, load.hold_s, slots_s], rel=0.03)
     # XA's connections are known at whole seconds only.
     assert np.mean(direct) == pytest.approx(rate * load.xa_hold_s, rel=0.1)
+
+
+@pytest.mark.parametrize("rate", [2.0, 20.0, 200.0, 2000.0])
+def test_pods_take_what_the_closed_form_says_at_any_rate_waking_and_all(rate: float) -> None:
+    workload, replicas = workload_of(ONE_QUERY), 3
+    deployment = Deployment(replicas, 8.0, ClientPool(300, 300), ServerSettings(segregation=False))
+    load, constants = mean_load(workload, deployment.constants), deployment.constants
+    outcomes = simulate(sample_trace(workload, rate, 2.0 + 4000.0 / rate, np.random.SeedSequence(1)), deployment)
+    busy_s = outcomes.samples["stations"]["busy_s"]
+    cores = (busy_s[-1] - busy_s[1])[:-1].mean() / (outcomes.sample_s[-1] - outcomes.sample_s[1])
+    heartbeats = workload.clients.jvms / constants.health_interval_s
+    cores -= heartbeats * (constants.small_rpc_cpu_s + constants.hand_over_cpu_s)
+    estimate = pod_cores(load, rate, replicas, constants)
+    # Calls of one unit come together, so that a little more is woken than if they came one by one.
+    assert 0.93 * estimate < cores < 1.25 * estimate
+    assert least_pod_cores(load, rate, replicas) < estimate
 
 
 def by_pencil(unit: UnitOfWork, **statement: Any) -> tuple[UnitLoad, float]:
@@ -146,32 +171,33 @@ def by_pencil(unit: UnitOfWork, **statement: Any) -> tuple[UnitLoad, float]:
 def test_loads_by_pencil() -> None:
     """Reference 1.3 to 1.5, RPC by RPC: a flight takes 1 s, thinking 7 s, the database 100 s or 0.5 s for a commit."""
     one = UnitOfWork("u", 1)
-    # Each: CPU in all, per pod, database, held, fast slots, slow slots, RPCs of statements, thinking, held by XA.
+    # Each: CPU in all, per pod, database, held, fast slots, slow slots, RPCs of statements, thinking, held by XA; RPCs in all,
+    # per pod, and pods visited.
     load, latency_s = by_pencil(replace(one, calls=2))
     held_s = 1 + 2.003 + (1 + 0.02 + 100 + 1) + 7 + 1.0005
-    assert astuple(load) == pytest.approx((0.0265, 0.0005, 100, held_s, 100.01, 0, 1, 7, 0))
+    assert astuple(load) == pytest.approx((0.0265, 0.0005, 100, held_s, 100.01, 0, 1, 7, 0, 4, 1, 1))
     assert latency_s == pytest.approx(3 * 2.0005 + 2 * 2.003 + 102.02)
     load, latency_s = by_pencil(replace(one, calls=1, transaction=True))
     held_s = 1 + 2.003 + (1 + 0.02 + 100 + 1) + 7 + 2.503 + 1.0005
-    assert astuple(load) == pytest.approx((0.0295, 0.0005, 100.5, held_s, 100.01, 0, 1, 7, 0))
+    assert astuple(load) == pytest.approx((0.0295, 0.0005, 100.5, held_s, 100.01, 0, 1, 7, 0, 5, 1, 1))
     assert latency_s == pytest.approx(3 * 2.0005 + 3 * 2.003 + 0.5 + 102.02)
     load, latency_s = by_pencil(one, session=True)
     held_s = 100.01 + 1 + 7 + 1.0005
-    assert astuple(load) == pytest.approx((0.0205, 0.0005, 100, held_s, 100.01, 0, 1, 7, 0))
+    assert astuple(load) == pytest.approx((0.0205, 0.0005, 100, held_s, 100.01, 0, 1, 7, 0, 2, 1, 1))
     load, latency_s = by_pencil(one, kind="call")
-    assert astuple(load) == pytest.approx((0.0205, 0.0005, 100, held_s, 0, 0, 1, 7, 0))
+    assert astuple(load) == pytest.approx((0.0205, 0.0005, 100, held_s, 0, 0, 1, 7, 0, 2, 1, 1))
     assert latency_s == pytest.approx(3 * 2.0005 + 102.02)
     load, latency_s = by_pencil(one, kind="batch", additions=3)
     held_s = (0.01 + 1) + 2 * (1 + 0.02 + 1) + (1 + 0.02 + 100 + 1) + 7 + 1.0005
-    assert astuple(load) == pytest.approx((0.0805, 0.0005, 100, held_s, 0.03, 0, 4, 7, 0))
+    assert astuple(load) == pytest.approx((0.0805, 0.0005, 100, held_s, 0.03, 0, 4, 7, 0, 5, 1, 1))
     assert latency_s == pytest.approx(3 * 2.0005 + 3 * 2.02 + 102.02)
     load, latency_s = by_pencil(one, kind="read", fetches=2)
     held_s = 100.01 + 1 + 7 + 3 * 2.003 + 1.0005
-    assert astuple(load) == pytest.approx((0.0295, 0.0005, 100, held_s, 100.01, 0, 1, 7, 0))
+    assert astuple(load) == pytest.approx((0.0295, 0.0005, 100, held_s, 100.01, 0, 1, 7, 0, 5, 1, 1))
     assert latency_s == pytest.approx(3 * 2.0005 + 102.02 + 3 * 2.003)
     load, latency_s = by_pencil(replace(one, xa=True))
     held_s = 0.25 + 1 + 2.003 + (1 + 0.02 + 100 + 1) + 7 + 2.003 + 2 * 2.503 + 1.0005
-    assert astuple(load) == pytest.approx((0.033, 0, 101, 0, 0, 0, 1, 7, held_s))
+    assert astuple(load) == pytest.approx((0.033, 0, 101, 0, 0, 0, 1, 7, held_s, 7, 0, 0))
     assert latency_s == pytest.approx(0.25 + 2.0005 + 4 * 2.003 + 1 + 102.02)
 
 
@@ -215,12 +241,13 @@ def test_drawn_statements_load_like_the_mean_of_what_may_be_drawn() -> None:
 )
 def test_bare_latency_is_the_mean_latency_without_waits(unit: UnitOfWork) -> None:
     workload = workload_of(unit)
-    deployment = Deployment(3, 64.0, ClientPool(300, 300), ServerSettings(segregation=False))
+    constants = replace(default_constants(), wake_cpu_s=0.0)
+    deployment = Deployment(3, 64.0, ClientPool(300, 300), ServerSettings(segregation=False), constants=constants)
     # So many that the health checks of 0.3.1, in one getConnection() per JVM and 5 s, don't show.
     outcomes = simulate(sample_trace(workload, 400.0, 50.0, np.random.SeedSequence(4)), deployment)
     latency_s = outcomes.latency_s[outcomes.outcome == OK].mean()
     assert latency_s == pytest.approx(
-        bare_latency_s(workload, workload.units[0], "fast", 3, default_constants()), rel=0.01
+        bare_latency_s(workload, workload.units[0], "fast", 3, constants), rel=0.01
     )
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from worlds import Statement, Unit, deployment_of, lost, run, select, take_posts, trace_of, update, world_of
 
-from ojp_sizing.behaviour.pool import borrow_connection, build_pool, connection_opened
+from ojp_sizing.behaviour.pool import adder_due, borrow_connection, build_pool
 from ojp_sizing.behaviour.world import (
     CONNECTION_GRANTED,
     CONNECTION_TIMEOUT,
@@ -121,17 +121,21 @@ def test_a_refused_pool_tries_again_after_10_ms_doubling_to_5_s() -> None:
     pauses_s = []
     for _ in range(12):
         state.now = pool.opening_due
-        connection_opened(world, 0)
+        adder_due(world, 0)
         pauses_s.append(pool.back_off_s)
-        # A connection takes a second to open, and the next begins when the pause is over.
-        assert pool.opening_due == state.now + pool.back_off_s + 1.0
-        assert (pool.open, state.connections, pool.in_use) == (2, 2, 1)  # the one that is tried counts
+        assert pool.opening_due == state.now + pool.back_off_s
+        assert (pool.open, state.connections, pool.in_use) == (1, 1, 1)
+        state.now = pool.opening_due
+        adder_due(world, 0)
+        # A connection takes a second to open, and counts meanwhile.
+        assert pool.opening_due == state.now + 1.0
+        assert (pool.open, state.connections, pool.in_use) == (2, 2, 1)
     assert pauses_s == pytest.approx([min(5.0, 0.01 * 2**k) for k in range(12)])
     assert pauses_s[-2:] == [5.0, 5.0]
     state.database_full = 0
     take_posts(world)
     state.now = pool.opening_due
-    connection_opened(world, 0)
+    adder_due(world, 0)
     assert pool.back_off_s == 0.0
     assert (state.now, CONNECTION_GRANTED, 1) in take_posts(world)
 

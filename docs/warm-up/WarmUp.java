@@ -12,16 +12,20 @@ import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 
 /**
- * Has one OJP server build its connection pool, by one connection, and holds a port open for as long as that pool stands.
+ * Has one OJP server build its connection pool and compile its code, by connections one after the other, and holds a port open
+ * for as long as that pool stands.
  *
  * <p>Arguments: the server's address, and the port to hold open. Environment: OJP_URL, OJP_USER and OJP_PASSWORD, letter for
  * letter as the application has them, since they are the pool's key; OJP's driver, and the application's ojp.properties,
- * on the class path. In this process every server's name in the URL leads to the one address.
+ * on the class path. OJP_WARM_UP_CALLS: how many calls it makes in all (5000 where nothing is said, 0: one connection only). In
+ * this process every server's name in the URL leads to the one address.
  */
 public final class WarmUp {
     private static final Pattern SERVERS = Pattern.compile("ojp\\[([^\\]]+)\\]");
     /** A process that ends and starts again is away for longer. */
     private static final long LOOK_MS = 100, AGAIN_MS = 1000;
+    /** No server is kept from its clients for longer than that. */
+    private static final long MOST_NS = 120_000_000_000L;
 
     public static void main(String[] arguments) throws Exception {
         String address = arguments[0], url = given("OJP_URL");
@@ -38,6 +42,7 @@ public final class WarmUp {
         System.setProperty("jdk.net.hosts.file", file.toString()); // before this process looks up its first name
         int port = Integer.parseInt(servers.group(1).split(":")[1].replaceAll("\\D.*", ""));
         InetSocketAddress server = new InetSocketAddress(address, port);
+        int calls = Integer.parseInt(System.getenv().getOrDefault("OJP_WARM_UP_CALLS", "5000"));
         while (true) {
             while (!listens(server)) {
                 Thread.sleep(LOOK_MS);
@@ -46,6 +51,7 @@ public final class WarmUp {
                 Thread.sleep(AGAIN_MS);
                 continue;
             }
+            warm(url, calls / (servers.group(1).split(",").length + 3)); // a connect to each, query, its close, terminate
             try (ServerSocket open = new ServerSocket(Integer.parseInt(arguments[1]))) {
                 accept(open);
                 System.out.println("pool stands");
@@ -66,6 +72,15 @@ public final class WarmUp {
             System.out.println("no pool yet: " + problem.getMessage());
             return false;
         }
+    }
+
+    private static void warm(String url, int units) {
+        long begunNs = System.nanoTime();
+        int done = 0;
+        while (done < units && System.nanoTime() - begunNs < MOST_NS && built(url)) {
+            done++;
+        }
+        System.out.printf("%d units in %.1f s%n", done, (System.nanoTime() - begunNs) / 1e9);
     }
 
     private static boolean listens(InetSocketAddress server) {

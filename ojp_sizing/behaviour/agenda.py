@@ -25,15 +25,15 @@ from ojp_sizing.behaviour.pod import (
     slot_timer,
     xa_opened,
 )
-from ojp_sizing.behaviour.pool import connection_opened
+from ojp_sizing.behaviour.pool import adder_due
 from ojp_sizing.behaviour.sharing import settle_station
 from ojp_sizing.behaviour.slots import slot_handed
 from ojp_sizing.behaviour.transition import transition
 from ojp_sizing.behaviour.world import (
+    ADDER_DUE,
     ATTEMPT_DUE,
     CODE_LOADED,
     CONNECTION_GRANTED,
-    CONNECTION_OPENED,
     CONNECTION_TIMER,
     CPU_TIMER,
     DATABASE_TIMER,
@@ -79,9 +79,9 @@ def happen(w: World, kind: int, subject: int) -> None:
         connection_granted(w, subject)
     elif kind == CONNECTION_TIMER:
         connection_timer(w, subject)
-    elif kind == CONNECTION_OPENED:
+    elif kind == ADDER_DUE:
         settle_pod(w, w.pools[subject].pod)
-        connection_opened(w, subject)
+        adder_due(w, subject)
     elif kind == CODE_LOADED:
         code_loaded(w, subject)
     elif kind == POOL_BUILT:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from math import inf
 
+from ojp_sizing.behaviour.channel import make_channel
 from ojp_sizing.behaviour.queues import dequeue, enqueue
 from ojp_sizing.behaviour.transition import transition
 from ojp_sizing.behaviour.world import (
@@ -109,6 +110,7 @@ def _choose_pod(w: World, jvm: int) -> int:
     if j.up == 0:
         for pod in range(s.replicas):
             if _worth_a_try(w, jvm, pod):
+                make_channel(w, base + pod)
                 _mark_up(w, jvm, pod)
     if j.up == 0:
         return NOBODY
@@ -252,8 +254,11 @@ def _connect_onward(w: World, thread: int) -> None:
     c = w.callers[thread]
     while c.probe < w.settings[0].replicas:
         if _worth_a_try(w, c.jvm, c.probe):
-            # A pod believed down is marked up before it has answered, and others send to it meanwhile (CODE of the driver).
-            _mark_up(w, c.jvm, c.probe)
+            # A pod believed down gets a new channel, and is marked up before it has answered; others send to it meanwhile
+            # (CODE of the driver).
+            if not _is_up(w, c.jvm, c.probe):
+                make_channel(w, c.jvm * w.settings[0].replicas + c.probe)
+                _mark_up(w, c.jvm, c.probe)
             _send(w, thread, CONNECT, c.probe)
             return
         c.probe += 1

@@ -9,6 +9,7 @@ from __future__ import annotations
 from math import inf
 
 from ojp_sizing.behaviour.breaker import breaker_fails, breaker_is_open, breaker_succeeds, forget_failures
+from ojp_sizing.behaviour.channel import goes_through, is_refused
 from ojp_sizing.behaviour.classifier import forget_times, is_slow, record_time, wall_clock_ms
 from ojp_sizing.behaviour.heap import drop_heap, request_comes, result_comes, result_goes
 from ojp_sizing.behaviour.pool import (
@@ -26,6 +27,7 @@ from ojp_sizing.behaviour.queues import clear_queue, dequeue, enqueue, take_over
 from ojp_sizing.behaviour.sharing import clear_station, join, take_finished, timer_fired
 from ojp_sizing.behaviour.slots import acquire_slot, drop_slots, release_slot
 from ojp_sizing.behaviour.transition import transition
+from ojp_sizing.behaviour.warming import begin_young, compile_on, youth_s
 from ojp_sizing.behaviour.world import (
     BREAKER_OPEN,
     BUILDING,
@@ -34,6 +36,7 @@ from ojp_sizing.behaviour.world import (
     CALL_STATEMENT,
     CODE_LOADED,
     COMMIT,
+    COMPILER,
     CONNECT,
     CONNECTION_TIMEOUT,
     CONNECTION_TIMER,
@@ -120,18 +123,24 @@ def settle_pod(w: World, pod: int) -> None:
 
 @transition
 def rpc_reaches_pod(w: World, caller: int) -> None:
-    """An RPC arrives. A pod that is down or stopping refuses it at once (reference 7.1); a lost node never answers.
+    """An RPC arrives. A pod that is down or stopping refuses it at once (reference 7.1); a lost node never answers. Over a
+    channel that rests nothing arrives.
 
     Nobody waits for ever: the user or TCP ends the call; a channel that was made anew fails to connect sooner (reference 6,
     GENERAL).
     """
     c = w.callers[caller]
     pod = w.pods[c.pod]
+    link = c.jvm * w.settings[0].replicas + c.pod
     if pod.state == LOST:
-        anew = w.links[c.jvm * w.settings[0].replicas + c.pod].failed_s >= pod.lost_s
+        anew = w.links[link].failed_s >= pod.lost_s
         _hang(w, caller, w.settings[0].connect_hang_s if anew else w.settings[0].call_hang_s)
         return
     if pod.state != UP:
+        is_refused(w, link)
+        reply(w, caller, UNAVAILABLE)
+        return
+    if pod.listens_s > -inf and not goes_through(w, link, pod.listens_s):
         reply(w, caller, UNAVAILABLE)
         return
     settle_pod(w, c.pod)
@@ -139,8 +148,13 @@ def rpc_reaches_pod(w: World, caller: int) -> None:
     pod.inside_peak = max(pod.inside_peak, pod.inside)
     pod.rpcs += 1
     request_comes(w, c.pod)
+    settings = w.settings[0]
+    asleep = min(1.0, (w.state[0].now - pod.called_s) / settings.wake_after_s)
+    pod.called_s = w.state[0].now
     if pod.threads_free > 0:
-        _begin(w, caller)
+        station = w.stations[c.pod]
+        handed_s = settings.hand_over_cpu_s / (1.0 + station.count / station.cores)
+        _begin(w, caller, handed_s + settings.wake_cpu_s * asleep)
     else:
         if c.holds == 1 and w.pools[c.pool].waiting > 0:
             # It would free what others wait for, and they hold all threads (reference 1.3, INFER).
@@ -159,7 +173,9 @@ def _hang(w: World, caller: int, for_s: float) -> None:
 
 
 @transition
-def _begin(w: World, caller: int) -> None:
+def _begin(w: World, caller: int, wake_cpu_s: float) -> None:
+    """A thread takes up the RPC. ``wake_cpu_s``: what it takes to hand it over and to wake what sleeps, less where others are under
+    way or have just been (MEASURED: docs/cpu.md)."""
     c = w.callers[caller]
     s = w.settings[0]
     w.pods[c.pod].threads_free -= 1
@@ -170,7 +186,7 @@ def _begin(w: World, caller: int) -> None:
         cpu_s = s.statement_cpu_s * CPU_BEFORE_DATABASE
     elif c.rpc == CONNECT or c.rpc == TERMINATE:
         cpu_s = s.connect_cpu_s
-    join(w, c.pod, CPU_TIMER, caller, 0, cpu_s)
+    join(w, c.pod, CPU_TIMER, caller, 0, cpu_s + wake_cpu_s + youth_s(w, c.pod))
 
 
 @transition
@@ -190,7 +206,7 @@ def finish(w: World, caller: int, status: int) -> None:
     pod.inside -= 1
     reply(w, caller, status)
     if pod.waiting > 0:
-        _begin(w, dequeue(w.callers, pod))
+        _begin(w, dequeue(w.callers, pod), 0.0)
     if pod.state == STOPPING and pod.inside == 0:
         tell(w, w.callers[caller].pod, DRAINED)
 
@@ -205,7 +221,10 @@ def cpu_timer(w: World, pod: int) -> None:
         caller, _ = take_finished(w, pod, CPU_TIMER)
         if caller == NOBODY:
             break
-        if w.callers[caller].responding == 0:
+        if caller == COMPILER:
+            w.pods[pod].compiles = 0
+            compile_on(w, pod)
+        elif w.callers[caller].responding == 0:
             _handle(w, caller)
         elif w.callers[caller].responding == BUILDS_POOL:
             _pool_stands(w, caller)
@@ -627,6 +646,8 @@ def _end_process(w: World, pod: int, state: int) -> None:
     clear_queue(p)
     p.threads_free = w.settings[0].threads
     p.loaded_s = inf
+    p.called_s = -inf
+    begin_young(w, pod, 0.0)
     for index in range(pod * sources, (pod + 1) * sources):
         drop_slots(w, index)
         drop_pool(w, index, state == DOWN)
@@ -645,9 +666,11 @@ def pod_listens(w: World, pod: int) -> None:
     p = w.pods[pod]
     p.state = UP
     p.lost_s = -inf
+    p.listens_s = w.state[0].now
     p.incarnation += 1
     s = w.settings[0]
     if s.warm_pools == 1:
+        begin_young(w, pod, s.warm_up_calls)
         p.loaded_s = w.state[0].now
         for index in range(pod * s.sources, (pod + 1) * s.sources):
             if index % s.sources != s.xa_source and not database_refuses(w, 1):

@@ -1,4 +1,4 @@
-"""A pod's Hikari pool: its size by the clients' word, its single adder, its waiters (reference section 5).
+"""A pod's Hikari pool: its size by the clients' word, its single adder with its tasks, its waiters (reference section 5).
 
 A pod has one pool for each kind of client (connHash: URL order, credentials, datasource name, JDBC parameters), each of full
 size; functions that take ``index`` mean ``w.pools[index]``.
@@ -13,9 +13,9 @@ from ojp_sizing.behaviour.heap import connections_come
 from ojp_sizing.behaviour.queues import clear_queue, dequeue, wait
 from ojp_sizing.behaviour.transition import transition
 from ojp_sizing.behaviour.world import (
+    ADDER_DUE,
     CONNECTION_GRANTED,
     CONNECTION_LEAKED,
-    CONNECTION_OPENED,
     CONNECTION_TIMER,
     CONNECTIONS_OVERSHOOT,
     HAS_CONNECTION,
@@ -30,6 +30,8 @@ from ojp_sizing.behaviour.world import (
     post,
 )
 
+#: What a pool's adder does while it is busy.
+OPENS, RESTS, BACKS_OFF = 1, 2, 3
 #: Pause of Hikari's adder after a connection that the database refused: doubled from the first to the last (GENERAL).
 FIRST_BACK_OFF_S, LAST_BACK_OFF_S = 0.01, 5.0
 
@@ -63,17 +65,43 @@ def database_refuses(w: World, more: int) -> bool:
 
 
 @transition
-def add_if_wanted(w: World, index: int) -> None:
-    """Start opening a connection, while somebody waits or too few are idle (Hikari, GENERAL).
+def _ask_adder(w: World, index: int) -> None:
+    """Give the pool's adder a task, to add one connection (Hikari 6.2, GENERAL).
 
-    One adder opens them one at a time, and sleeps after each.
+    There is one adder; while it is busy so many tasks as the pool was built for can stand behind, and others are dropped.
     """
     pool = w.pools[index]
-    wanted = pool.waiting > 0 or pool.idle < pool.minimum
-    if pool.opening_due == inf and pool.open < pool.maximum and wanted:
-        _count_open(w, pool, 1)
-        pool.opening_due = max(w.state[0].now, pool.rests_until) + w.settings[0].connection_open_s
-        post(w, pool.opening_due, CONNECTION_OPENED, index)
+    if pool.opening_due == inf:
+        _open_if_wanted(w, index)
+    elif pool.tasks < -(-w.settings[0].pool_size // w.settings[0].replicas):
+        pool.tasks += 1
+
+
+@transition
+def _open_if_wanted(w: World, index: int) -> bool:
+    """The adder begins its task. One that isn't wanted any more, or can't be done, ends at once."""
+    pool = w.pools[index]
+    if pool.open >= pool.maximum or (pool.idle >= pool.minimum and pool.waiting <= pool.idle):
+        return False
+    _count_open(w, pool, 1)
+    pool.adder = OPENS
+    _adder_is_busy_for(w, index, w.settings[0].connection_open_s)
+    return True
+
+
+@transition
+def _adder_is_busy_for(w: World, index: int, for_s: float) -> None:
+    w.pools[index].opening_due = w.state[0].now + for_s
+    post(w, w.pools[index].opening_due, ADDER_DUE, index)
+
+
+@transition
+def _fill_pool(w: World, index: int) -> None:
+    """A connection was closed: a task for each that is missing to the least idle number (Hikari 6.2, GENERAL)."""
+    pool = w.pools[index]
+    if pool.open < pool.maximum:
+        for _ in range(pool.minimum - pool.idle):
+            _ask_adder(w, index)
 
 
 @transition
@@ -86,7 +114,7 @@ def build_pool(w: World, index: int) -> None:
     pool.minimum = min(pool.maximum, -(-s.pool_idle // s.replicas))
     pool.idle = 1
     _count_open(w, pool, 1)
-    add_if_wanted(w, index)
+    _fill_pool(w, index)
 
 
 @transition
@@ -145,9 +173,11 @@ def resize_pool(w: World, index: int, healthy: int) -> None:
     if shrinks:
         note(w, POOL_EMPTIED)
         pool.generation += 1
-        _count_open(w, pool, -pool.idle)
+        closed = pool.idle
+        _count_open(w, pool, -closed)
         pool.idle = 0
-        add_if_wanted(w, index)
+        for _ in range(closed):
+            _fill_pool(w, index)
 
 
 @transition
@@ -163,7 +193,8 @@ def borrow_connection(w: World, caller: int) -> bool:
         return True
     c.place = WAITS_FOR_CONNECTION
     wait(w, pool, caller, w.settings[0].connection_timeout_s, CONNECTION_TIMER, c.pool)
-    add_if_wanted(w, c.pool)
+    if pool.waiting > pool.tasks:
+        _ask_adder(w, c.pool)
     return False
 
 
@@ -198,7 +229,7 @@ def return_connection(w: World, caller: int) -> None:
     pool.in_use -= 1
     if c.generation < pool.generation or pool.open > pool.maximum:
         _count_open(w, pool, -1)
-        add_if_wanted(w, c.pool)
+        _fill_pool(w, c.pool)
     else:
         _hand_over(w, c.pool)
 
@@ -213,25 +244,38 @@ def leak_connection(w: World, caller: int) -> None:
 
 
 @transition
-def connection_opened(w: World, index: int) -> None:
-    """The adder has a new connection, or was refused one, unless the pool died meanwhile."""
+def adder_due(w: World, index: int) -> None:
+    """The adder has a new connection or was refused one, or its rest is over, unless the pool died meanwhile.
+
+    A task ends with the rest after its connection. One that was refused tries again after its rest, as long as it is wanted.
+    """
     pool = w.pools[index]
-    now = w.state[0].now
-    if now != pool.opening_due:
+    if w.state[0].now != pool.opening_due:
         return
     pool.opening_due = inf
-    if database_refuses(w, 0):
-        _count_open(w, pool, -1)
-        pool.back_off_s = min(LAST_BACK_OFF_S, max(FIRST_BACK_OFF_S, 2.0 * pool.back_off_s))
-        pool.rests_until = now + pool.back_off_s
-    else:
+    if pool.adder == OPENS:
+        pool.adder = RESTS
+        if database_refuses(w, 0):
+            _count_open(w, pool, -1)
+            pool.adder = BACKS_OFF
+            pool.back_off_s = min(LAST_BACK_OFF_S, max(FIRST_BACK_OFF_S, 2.0 * pool.back_off_s))
+            _adder_is_busy_for(w, index, pool.back_off_s)
+            return
         pool.back_off_s = 0.0
-        pool.rests_until = now + w.settings[0].connection_pause_s
         if pool.open > pool.maximum:
             _count_open(w, pool, -1)
         else:
             _hand_over(w, index)
-    add_if_wanted(w, index)
+        if w.settings[0].connection_pause_s > 0.0:
+            _adder_is_busy_for(w, index, w.settings[0].connection_pause_s)
+            return
+    elif pool.adder == BACKS_OFF and _open_if_wanted(w, index):
+        return
+    pool.back_off_s = 0.0
+    while pool.tasks > 0:
+        pool.tasks -= 1
+        if _open_if_wanted(w, index):
+            return
 
 
 @transition
@@ -255,7 +299,8 @@ def drop_pool(w: World, index: int, noticed: bool) -> None:
     pool.minimum = 0
     pool.generation = 0
     pool.opening_due = inf
-    pool.rests_until = 0.0
+    pool.tasks = 0
+    pool.adder = 0
     pool.back_off_s = 0.0
     pool.timer_due = inf
     pool.belief = 0

@@ -24,7 +24,7 @@ SLOT_GRANTED = 6
 SLOT_TIMER = 7
 CONNECTION_GRANTED = 8
 CONNECTION_TIMER = 9
-CONNECTION_OPENED = 10
+ADDER_DUE = 10
 POOL_BUILT = 11
 THOUGHT = 12
 HEALTH_TICK = 13
@@ -108,6 +108,8 @@ UNITS_WANTED = 2
 FAST = 0
 SLOW = 1
 NOBODY = -1
+#: Whose a job on a pod's CPU is that no caller waits for
+COMPILER = -2
 
 # Traps of OJP (reference section 11) that a run can meet; ``data/hazards.csv`` says what each is and its mend ------------
 BREAKER_OPENED = 0
@@ -148,6 +150,8 @@ LAYOUTS: dict[str, np.dtype[Any]] = {
             ("pool_build_cpu_s", _f), ("warm_pools", _i),
             ("breaker_threshold", _i), ("breaker_open_s", _f), ("health_interval_s", _f),
             ("statement_cpu_s", _f), ("small_rpc_cpu_s", _f), ("connect_cpu_s", _f), ("row_cpu_s", _f),
+            ("hand_over_cpu_s", _f), ("wake_cpu_s", _f), ("wake_after_s", _f), ("young_cpu_s", _f), ("compile_cpu_s", _f),
+            ("warm_up_calls", _f),
             ("commit_database_s", _f), ("slot_handover_s", _f), ("leak_probability", _f),
             ("call_hang_s", _f), ("connect_hang_s", _f), ("closed", _i), ("timeout_s", _f),
             ("retries", _i), ("back_off_s", _f), ("back_off_factor", _f),
@@ -170,7 +174,8 @@ LAYOUTS: dict[str, np.dtype[Any]] = {
     "pods": _layout(
         [
             ("state", _i), ("incarnation", _i), ("threads_free", _i), ("inside", _i), *_QUEUE,
-            ("key", _i), ("lost_s", _f), ("loaded_s", _f),
+            ("key", _i), ("lost_s", _f), ("listens_s", _f), ("loaded_s", _f), ("called_s", _f), ("answered", _f),
+            ("compile_s", _f), ("compiles", _i),
             ("settled_s", _f), ("thread_s", _f), ("queue_s", _f), ("connection_s", _f), ("pooled_s", _f), ("waiter_s", _f),
             ("fast_slot_s", _f), ("slow_slot_s", _f), ("rpcs", _i), ("inside_peak", _i), ("classed_slow", _i),
             ("borrowed", _i), ("buffered_rows", _i), ("allocated_bytes", _f), ("doomed", _i), ("kills", _i),
@@ -182,7 +187,7 @@ LAYOUTS: dict[str, np.dtype[Any]] = {
     "pools": _layout(
         [
             ("pod", _i), ("created", _i), ("maximum", _i), ("minimum", _i), ("open", _i), ("in_use", _i), ("idle", _i),
-            ("generation", _i), ("opening_due", _f), ("rests_until", _f), ("timer_due", _f), ("belief", _i),
+            ("generation", _i), ("opening_due", _f), ("tasks", _i), ("adder", _i), ("timer_due", _f), ("belief", _i),
             ("belief_known", _i), *_QUEUE, ("back_off_s", _f), ("resized_s", _f), ("leaked", _i), ("orphaned", _i),
             ("direct", _i), ("idle_timeout_s", _f), ("global_average_s", _f), ("overall_ms", _f), ("overall_at_s", _f),
         ]
@@ -212,8 +217,11 @@ LAYOUTS: dict[str, np.dtype[Any]] = {
     "jvms": _layout(
         [("free", _i), ("idle", _i), *_QUEUE, ("turn", _i), ("belief", _i), ("up", _i), ("kind", _i), ("checked_s", _f)]
     ),
-    # What a client process believes of a pod; ``jvm * replicas + pod``
-    "links": _layout([("failed_s", _f), ("up", _s), ("epoch", _s), ("sessions", _s)]),
+    # What a client process believes of a pod, and its channel there: how long that rests after it was refused, and until when
+    # (inf: it isn't refused); ``jvm * replicas + pod``
+    "links": _layout(
+        [("failed_s", _f), ("tries_s", _f), ("rest_s", _f), ("up", _s), ("epoch", _s), ("sessions", _s)]
+    ),
     # The part of the trace that is loaded: attempts at units of work with how they ended, and their statements. Attempts
     # are numbered over all units, those of a unit one after the other; ``row_of`` an attempt is where it is. A page is
     # ``2 ** page_bits`` units with all their attempts; ``shift`` leads from its attempts' numbers to their rows, and

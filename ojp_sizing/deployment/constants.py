@@ -41,6 +41,7 @@ _BOUNDS: Mapping[str, tuple[float, float]] = {
     "statement_cpu_s": (1e-6, 60.0),
     "small_rpc_cpu_s": (1e-6, 60.0),
     "connect_cpu_s": (1e-6, 60.0),
+    "wake_after_s": (1e-6, 3600.0),
     "health_interval_s": (0.1, 3600.0),
     "pod_start_spread": (0.0, 3.0),
     "heap_headroom": (1.0, 100.0),
@@ -97,12 +98,18 @@ class Constants:
     statement_cpu_s: float
     small_rpc_cpu_s: float
     connect_cpu_s: float
+    hand_over_cpu_s: float
+    wake_cpu_s: float
+    wake_after_s: float
     row_block_cpu_s: float
     commit_database_s: float
     connection_open_s: float
     connection_pause_s: float
     pool_build_s: float
     pool_build_cpu_s: float
+    young_cpu_s: float
+    compile_cpu_s: float
+    warm_up_calls: float
     slot_handover_s: float
     error_leak_probability: float
     call_hang_s: float

@@ -6,7 +6,7 @@ Times are seconds from the start of the simulation.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import inf
+from math import inf, sqrt
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -139,7 +139,7 @@ def container_restart(deployment: Deployment) -> ContainerRestart:
     constants = deployment.constants
     return ContainerRestart(
         median_start_s(deployment),
-        constants.readiness_period_s / 2,
+        max(constants.readiness_period_s / 2, warm_up_s(deployment)),
         constants.endpoint_delay_s,
         constants.restart_pause_s,
         constants.restart_most_pause_s,
@@ -150,6 +150,25 @@ def container_restart(deployment: Deployment) -> ContainerRestart:
 def median_start_s(deployment: Deployment) -> float:
     """Process start to listening, longer below one core (reference 13, row 8)."""
     return deployment.constants.pod_start_s / min(1.0, deployment.limit_cores)
+
+
+def warm_up_s(deployment: Deployment) -> float:
+    """From listening to the end of the warm-up (docs/restarts.md): the CPU of its calls and of the compiler, at one core at most.
+
+    Nothing where nobody warms a process up.
+    """
+    if not deployment.warm_pools:
+        return 0.0
+    constants, calls = deployment.constants, deployment.constants.warm_up_calls
+    each_s = constants.connect_cpu_s + constants.hand_over_cpu_s
+    # The sum of 1 / sqrt(n) over the first calls.
+    young_s = 2.0 * sqrt(calls) * (constants.young_cpu_s + constants.compile_cpu_s)
+    return (calls * each_s + young_s) / min(1.0, deployment.limit_cores)
+
+
+def _ready_s(deployment: Deployment, rng: Generator, size: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """Listening to Ready: a probe sees it at any instant of its period, and the warm-up has ended."""
+    return np.maximum(rng.uniform(0, deployment.constants.readiness_period_s, size), warm_up_s(deployment))
 
 
 def _start_s(deployment: Deployment, rng: Generator, size: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
@@ -176,7 +195,7 @@ def sample_pod_loss(deployment: Deployment, at_s: float, rng: Generator | int) -
     constants = deployment.constants
     pod = int(generator.integers(deployment.replicas))
     start_s = float(_start_s(deployment, generator, 1)[0])
-    ready_s = float(generator.uniform(0, constants.readiness_period_s))
+    ready_s = float(_ready_s(deployment, generator, 1)[0])
     return PodLoss(pod, at_s, constants.schedule_cold_s + start_s, ready_s, constants.endpoint_delay_s)
 
 
@@ -206,7 +225,7 @@ def sample_rolling_update(deployment: Deployment, at_s: float, rng: Generator | 
     deployment, at_s, generator = taken(_ARGUMENTS, deployment=deployment, at_s=at_s, rng=rng)
     constants, replicas = deployment.constants, deployment.replicas
     restart_s = constants.schedule_warm_s + _start_s(deployment, generator, replicas)
-    ready_s = generator.uniform(0, constants.readiness_period_s, replicas)
+    ready_s = _ready_s(deployment, generator, replicas)
     return RollingUpdate(
         at_s,
         tuple(restart_s.tolist()),

@@ -36,7 +36,7 @@ from ojp_sizing.report.words import (
 )
 from ojp_sizing.sizing.evidence import Evaluation, SituationResult
 from ojp_sizing.sizing.recommendation import Judged, Neighbour, Recommendation, can_lock
-from ojp_sizing.theory.offered import mean_load
+from ojp_sizing.theory.offered import connect_cores, pod_cores
 
 STYLES = {
     Verdict.MET: "bold green",
@@ -276,15 +276,15 @@ def notes(recommendation: Recommendation | Judged) -> Table:
 
 def _connects_words(recommendation: Recommendation | Judged) -> str:
     """How much of a pod's CPU is there for connects, which more pods don't divide."""
-    load = mean_load(recommendation.question.workload, recommendation.question.known)
-    rate = recommendation.question.rate
-    every, spread = rate * load.every_pod_cpu_s, rate * load.spread_cpu_s
+    question = recommendation.question
+    every = connect_cores(question.load, question.rate, question.known)
     text = (
         f"every getConnection() calls every pod: that takes {shown_number(every)} cores of each, however many there are"
     )
     if recommendation.evaluation is None:
         return text
-    return f"{text}; the rest, {shown_number(spread / recommendation.deployment.replicas)} cores, is divided among them"
+    rest = pod_cores(question.load, question.rate, recommendation.deployment.replicas, question.known) - every
+    return f"{text}; the rest, {shown_number(rest)} cores, is divided among them"
 
 
 _ENGINES = {

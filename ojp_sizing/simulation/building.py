@@ -112,6 +112,12 @@ def build_world(
         "breaker_open_s": server.breaker_open_s, "health_interval_s": constants.health_interval_s,
         "statement_cpu_s": constants.statement_cpu_s, "small_rpc_cpu_s": constants.small_rpc_cpu_s,
         "connect_cpu_s": constants.connect_cpu_s,
+        **{
+            name: getattr(constants, name)
+            for name in (
+                "hand_over_cpu_s", "wake_cpu_s", "wake_after_s", "young_cpu_s", "compile_cpu_s", "warm_up_calls",
+            )
+        },
         "row_cpu_s": constants.row_block_cpu_s / 100.0, "commit_database_s": constants.commit_database_s,
         "slot_handover_s": constants.slot_handover_s, "leak_probability": constants.error_leak_probability,
         "call_hang_s": constants.call_hang_s, "connect_hang_s": constants.connect_hang_s, "closed": trace.closed,
@@ -137,8 +143,9 @@ def build_world(
     pods = new("pods", replicas)
     pods["threads_free"] = server.thread_pool_size
     pods["key"] = _view_keys(replicas)
-    pods["lost_s"] = -inf
+    pods["lost_s"] = pods["called_s"] = pods["listens_s"] = -inf
     pods["loaded_s"] = -inf if warm else inf
+    pods["answered"] = inf if warm else 0.0
     whole_view = int(np.bitwise_xor.reduce(pods["key"]))
 
     pools = new("pools", replicas * sources)
@@ -183,9 +190,9 @@ def build_world(
         stations["refill_s"][:replicas] = stations["phase_s"][:replicas] + constants.cpu_period_s
     stations["left_s"] = stations["quota_s"]
     stations["due_s"] = stations["ends_s"] = inf
-    # A pod runs at most its threads. The database begins with room for all that can be under way while no pod has died, and
+    # A pod runs at most its threads, and a piece of its compiler's work. The database begins with room for all that can be under way while no pod has died, and
     # for those of the next event; where statements of pods that died are on top of them its room grows (``database``).
-    stations["capacity"][:replicas] = server.thread_pool_size
+    stations["capacity"][:replicas] = server.thread_pool_size + 1
     joins = min(server.thread_pool_size, threads_in_all + trace.jvms)
     stations["capacity"][replicas] = min(threads_in_all, replicas * server.thread_pool_size) + joins
     stations["offset"] = np.cumsum(stations["capacity"]) - stations["capacity"]
@@ -199,7 +206,7 @@ def build_world(
     jvms["checked_s"] = (trace.health_phase_s - 1.0) * constants.health_interval_s
     links = new("links", trace.jvms * replicas)
     links["up"] = 1
-    links["failed_s"] = -inf
+    links["failed_s"], links["tries_s"] = -inf, inf
 
     callers = new("callers", threads_in_all + trace.jvms)
     numbers = np.arange(threads_in_all)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ojp_sizing.behaviour.pool import OPENS
 from ojp_sizing.behaviour.world import (
     BUILDING,
     DOWN,
@@ -88,7 +89,7 @@ def audit(records: Callable[[str], Records]) -> None:
     # Connections
     pod_of_pool = pools["pod"]
     waits = place == WAITS_FOR_CONNECTION
-    opening = pools["opening_due"] < inf
+    opening = (pools["opening_due"] < inf) & (pools["adder"] == OPENS)
     _require(pools["open"] == pools["in_use"] + pools["idle"] + opening, "a connection is lost or lent twice", now_s)
     _require((pools["idle"] >= 0) & (pools["in_use"] >= pools["leaked"]), "a connection is lent twice", now_s)
     _require(pools["waiting"] == _count(waits, at_pool, len(pools)), "a waiter for a connection is lost", now_s)

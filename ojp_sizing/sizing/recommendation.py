@@ -53,7 +53,7 @@ from ojp_sizing.sizing.strategy import (
     unheard,
 )
 from ojp_sizing.sizing.workers import Workers, workers_for
-from ojp_sizing.theory.offered import bare_latency_s, statements_of
+from ojp_sizing.theory.offered import bare_latency_s, connect_cores, statements_of
 
 _TAKE_QUESTION, _TAKE_EXECUTION = take_for(Question), take_for(Execution | None)
 _TAKE_DEPLOYMENT = take_for(Deployment)
@@ -622,7 +622,7 @@ def _flags(changes: Mapping[str, float]) -> str:
 
 def _nearest_rate(question: Question) -> str:
     """Where the closed forms leave nothing: the largest rate, to 1 %, at which they would."""
-    connects_cores = question.rate * question.load.every_pod_cpu_s
+    connects_cores = connect_cores(question.load, question.rate, question.known)
     low, high = 0.0, question.rate
     while high - low > 0.01 * high and high >= 1.0:
         middle = (low + high) / 2

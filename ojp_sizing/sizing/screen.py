@@ -8,7 +8,7 @@ from ojp_sizing.deployment.constants import Constants
 from ojp_sizing.deployment.deployment import Database, Deployment, share_of_pool, split_slots
 from ojp_sizing.measurement.known_error import may_collapse
 from ojp_sizing.sizing.question import Question
-from ojp_sizing.theory.offered import stay_of
+from ojp_sizing.theory.offered import least_pod_cores, pod_cores, stay_of
 from ojp_sizing.theory.queues import servers_for
 
 #: ``ceil(P / N)`` below this breaks OJP (reference 11: with one slot there is no fast lane).
@@ -27,8 +27,7 @@ def database_of(question: Question) -> Database:
 def pod_cpu_cores(question: Question, pods: int, rate: float | None = None) -> float:
     """Offered CPU load of one pod while ``pods`` share the work: connects don't divide (reference 1.4). At the question's rate
     where no other is stated."""
-    load = question.load
-    return (question.rate if rate is None else rate) * (load.every_pod_cpu_s + load.spread_cpu_s / pods)
+    return pod_cores(question.load, question.rate if rate is None else rate, pods, question.known)
 
 
 def connections_per_pod(question: Question, replicas: int, segregation: bool) -> tuple[int, int]:
@@ -123,7 +122,7 @@ def impossible(question: Question, deployment: Deployment) -> str:
     load = question.load
     loads = (
         ("the database's cores", question.rate * load.database_s, deployment.database.cores),
-        ("a pod's CPU", pod_cpu_cores(question, deployment.replicas), deployment.limit_cores),
+        ("a pod's CPU", least_pod_cores(load, question.rate, deployment.replicas), deployment.limit_cores),
         ("a pod's connections", question.rate * load.hold_s / deployment.replicas, deployment.pool_per_pod),
     )
     return next((f"{what}: {asked:.3g} of {there:g} in the mean" for what, asked, there in loads if asked >= there), "")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from math import erfc, exp, log, log1p, sqrt
+from math import erfc, exp, expm1, log, log1p, sqrt
 
 from ojp_sizing.demand.trace import Early
 from ojp_sizing.demand.workload import Duration, Lane, StatementClass, UnitOfWork, Workload
@@ -29,7 +29,8 @@ class UnitLoad:
     units without a session). ``hold_s`` is connection time, from grant to return; ``xa_hold_s`` that of XA connections,
     which come from no pool, from the begin of their opening. ``fast_slot_s`` and ``slow_slot_s`` are slot times; statements
     of XA units have slots of their own, which are left out. ``statements`` counts a batch's additions, too; ``think_s`` is
-    the client's own time.
+    the client's own time. RPCs are counted like CPU: ``spread_rpcs``, ``every_pod_rpcs``; ``every_pod_visits`` are pods that the
+    unit calls at all, over all pods, but for an XA unit's one.
     """
 
     spread_cpu_s: float
@@ -41,6 +42,9 @@ class UnitLoad:
     statements: float
     think_s: float
     xa_hold_s: float
+    spread_rpcs: float
+    every_pod_rpcs: float
+    every_pod_visits: float
 
 
 def statements_of(workload: Workload, unit: UnitOfWork) -> list[tuple[StatementClass, float]]:
@@ -90,11 +94,13 @@ def load_of(workload: Workload, unit: UnitOfWork, constants: Constants) -> UnitL
     """One unit's mean demand (reference 1.3 to 1.5).
 
     A small RPC on a held connection holds it on the way there, in the pod and on the way back. A call of a statement
-    costs the CPU of a statement, one on the connection or for a result that of a small RPC (project assumption).
+    costs the CPU of a statement, one on the connection or for a result that of a small RPC (project assumption). CPU is that of
+    the work alone (``pod_cores`` adds what it takes to hand it over), times have a call's handing over with nobody else there.
     """
     flight_s, small_s, connect_s = one_way_mean_s(workload), constants.small_rpc_cpu_s, constants.connect_cpu_s
     half_s = constants.statement_cpu_s / 2
-    small_held_s = 2 * flight_s + small_s
+    handed_s = constants.hand_over_cpu_s
+    small_held_s = 2 * flight_s + handed_s + small_s
     session = session_share(workload, unit)
     spread_s = database_s = fast_slot_s = slow_slot_s = hold_s = count = steps = 0.0
     small = float(unit.calls)
@@ -125,10 +131,10 @@ def load_of(workload: Workload, unit: UnitOfWork, constants: Constants) -> UnitL
         else:
             fast_slot_s += number * in_slot_s
         # With a session the connection is held while the statement is on its way and parsed, too.
-        hold_s += number * (in_rpc_s + held * (flight_s + half_s))
+        hold_s += number * (in_rpc_s + held * (flight_s + handed_s + half_s))
         # Additions to a batch: no database time, and fast for OJP. The answer of each and the way of what follows it are on
         # the session that the first one made.
-        hold_s += number * statement.additions * (2 * flight_s + constants.statement_cpu_s)
+        hold_s += number * statement.additions * (2 * flight_s + handed_s + constants.statement_cpu_s)
         fast_slot_s += 0.0 if unit.xa else number * statement.additions * half_s
         # Reply and thinking, on the connection if it is kept; of a query also further RPCs and ResultSet.close.
         hold_s += number * (1.0 if statement.makes_session else held) * (flight_s + unit.think.mean_s)
@@ -136,7 +142,7 @@ def load_of(workload: Workload, unit: UnitOfWork, constants: Constants) -> UnitL
             small += number * (1 + statement.fetches)
     # terminate: one RPC with a session, else one to every pod. Nobody waits for its answer.
     spread_s += small * small_s + session * connect_s
-    hold_s += small * small_held_s + session * (flight_s + connect_s)
+    hold_s += small * small_held_s + session * (flight_s + handed_s + connect_s)
     return UnitLoad(
         spread_cpu_s=spread_s,
         every_pod_cpu_s=0.0 if unit.xa else connect_s * (2.0 - session),
@@ -147,6 +153,9 @@ def load_of(workload: Workload, unit: UnitOfWork, constants: Constants) -> UnitL
         statements=count,
         think_s=steps * unit.think.mean_s,
         xa_hold_s=hold_s if unit.xa else 0.0,
+        spread_rpcs=small + count + session + (1.0 if unit.xa else 0.0),
+        every_pod_rpcs=0.0 if unit.xa else 2.0 - session,
+        every_pod_visits=0.0 if unit.xa else 1.0,
     )
 
 
@@ -160,6 +169,32 @@ def mean_load(workload: Workload, constants: Constants) -> UnitLoad:
     )
 
 
+def least_pod_cores(load: UnitLoad, rate: float, pods: int) -> float:
+    """Cores of one pod while ``pods`` share the work, if nothing had ever to be woken: a lower bound at any rate."""
+    return rate * (load.every_pod_cpu_s + load.spread_cpu_s / pods)
+
+
+def pod_cores(load: UnitLoad, rate: float, pods: int, constants: Constants) -> float:
+    """Cores of one pod while ``pods`` share the work: connects don't divide (reference 1.4). An estimate, for Poisson arrivals.
+
+    Beyond the work of its calls: each is handed to a thread, which costs less the more are under way (here: as many as cores are
+    in use in the mean, which solves to a quadratic); and a unit's first call to a pod wakes it, in proportion to the pause
+    before, up to ``wake_after_s``, as if all the other units' calls came one by one.
+    """
+    calls_per_s = rate * (load.every_pod_rpcs + load.spread_rpcs / pods)
+    pauses = calls_per_s * constants.wake_after_s
+    asleep = -expm1(-pauses) / pauses if pauses > 0 else 1.0
+    visits_per_s = rate * load.every_pod_visits
+    work = least_pod_cores(load, rate, pods) + visits_per_s * constants.wake_cpu_s * asleep
+    handed, cores = calls_per_s * constants.hand_over_cpu_s, constants.node_cores
+    return (work - cores + sqrt((cores - work) ** 2 + 4.0 * cores * (work + handed))) / 2.0
+
+
+def connect_cores(load: UnitLoad, rate: float, constants: Constants) -> float:
+    """Cores of each pod that no further pod divides: what is left of ``pod_cores`` where there are very many."""
+    return pod_cores(load, rate, 1_000_000_000, constants)
+
+
 def bare_latency_s(
     workload: Workload, unit: UnitOfWork, lane: Lane, replicas: int, constants: Constants
 ) -> float | None:
@@ -167,7 +202,9 @@ def bare_latency_s(
 
     Every RPC there and back, its CPU and its database time; think time and terminate, which nobody waits for, left out.
     """
-    flight_s, small_s, connect_s = one_way_mean_s(workload), constants.small_rpc_cpu_s, constants.connect_cpu_s
+    # There and back, and to a thread.
+    way_s = 2 * one_way_mean_s(workload) + constants.hand_over_cpu_s
+    small_s, connect_s = constants.small_rpc_cpu_s, constants.connect_cpu_s
     expected = statements_of(workload, unit)
     lanes = {workload.lane_of(statement) for statement, _ in expected}
     if isinstance(unit.statements, int):
@@ -188,10 +225,10 @@ def bare_latency_s(
     for statement, number in expected:
         rpcs, rows = 1 + statement.additions, statement.rows
         cpu_s = rpcs * constants.statement_cpu_s + rows * constants.row_block_cpu_s / 100
-        latency_s += number * (rpcs * 2 * flight_s + cpu_s + statement.database_time.mean_s)
+        latency_s += number * (rpcs * way_s + cpu_s + statement.database_time.mean_s)
         if statement.kind == "read":
             small += number * (1 + statement.fetches)
-    return latency_s + small * (2 * flight_s + small_s) + connects * (2 * flight_s + connect_s)
+    return latency_s + small * (way_s + small_s) + connects * (way_s + connect_s)
 
 
 # How long a run takes until as many are under way as in the long run ------------------------------------------------------

@@ -20,6 +20,7 @@ typedef struct {
     int64_t units, jvms, client_threads, latencies, texts, pods, threads, connections, breaker_threshold;
     double duration_s, node_cores, database_cores, connection_timeout_s, breaker_open_s, health_interval_s;
     double statement_cpu_s, small_rpc_cpu_s, connect_cpu_s, row_cpu_s, commit_database_s;
+    double hand_over_cpu_s, wake_cpu_s, wake_after_s;
     const double *arrival_s, *database_s, *think_s, *latencies_s, *health_phase_s;
     const int32_t *jvm, *first, *count, *transaction, *text, *rows, *writes;
     double *latency_s;
@@ -30,7 +31,7 @@ typedef struct { double time_s; int64_t word; } Entry;
 typedef struct { double finish_s; int64_t number; int32_t caller; } Job;
 typedef struct { double cores, virtual_s, settled_s, due_s; int64_t joined; int32_t count; Job *jobs; } Station;
 typedef struct { int32_t head, tail, waiting; } Queue;
-typedef struct { int32_t threads_free, idle; double timer_due_s; Queue executor, pool; } Pod;
+typedef struct { int32_t threads_free, idle; double timer_due_s, called_s; Queue executor, pool; } Pod;
 typedef struct { double checked_s; int32_t idle, turn; Queue units; } Jvm;
 typedef struct { int32_t failures; double open_until_s; } Breaker;
 typedef struct {
@@ -166,14 +167,15 @@ static void send(Caller *c, int rpc, int32_t pod) {
 
 /* A pod -------------------------------------------------------------------------------------------------------------- */
 
-static void begin(int32_t caller) {
+static void begin(int32_t caller, double waking_s) {
     Caller *c = &w.callers[caller];
     w.pods[c->pod].threads_free--;
     c->responding = 0;
     join(&w.stations[c->pod], caller,
-         c->rpc == QUERY || c->rpc == UPDATE        ? w.r.statement_cpu_s * 0.5
-         : c->rpc == CONNECT || c->rpc == TERMINATE ? w.r.connect_cpu_s
-                                                    : w.r.small_rpc_cpu_s);
+         waking_s
+             + (c->rpc == QUERY || c->rpc == UPDATE        ? w.r.statement_cpu_s * 0.5
+                : c->rpc == CONNECT || c->rpc == TERMINATE ? w.r.connect_cpu_s
+                                                           : w.r.small_rpc_cpu_s));
 }
 
 static void finish(Caller *c, int status) {
@@ -181,7 +183,7 @@ static void finish(Caller *c, int status) {
     pod->threads_free++;
     c->status = status;
     post(w.now_s + latency_s(c), RPC_RETURNS, c - w.callers);
-    if (pod->executor.waiting > 0) begin(dequeue(&pod->executor));
+    if (pod->executor.waiting > 0) begin(dequeue(&pod->executor), 0.0);
 }
 
 static Breaker *breaker_of(Caller *c) { return &w.breakers[c->pod * w.r.texts + w.r.text[c->at]]; }
@@ -409,7 +411,11 @@ static void thought(Caller *c) {
 
 static void rpc_reaches_pod(int32_t caller) {
     Pod *pod = &w.pods[w.callers[caller].pod];
-    if (pod->threads_free > 0) begin(caller);
+    Station *cpu = &w.stations[w.callers[caller].pod];
+    double asleep = (w.now_s - pod->called_s) / w.r.wake_after_s;
+    pod->called_s = w.now_s;
+    if (pod->threads_free > 0)
+        begin(caller, w.r.hand_over_cpu_s / (1.0 + cpu->count / cpu->cores) + w.r.wake_cpu_s * (asleep < 1.0 ? asleep : 1.0));
     else enqueue(&pod->executor, caller);
 }
 
@@ -444,7 +450,7 @@ int64_t run(const Run *r) {
         w.stations[p] = (Station){p < r->pods ? r->node_cores : r->database_cores, 0, 0, INFINITY, 0, 0,
                                   malloc((most + 1) * sizeof(Job))};
     }
-    for (int64_t p = 0; p < r->pods; p++) w.pods[p] = (Pod){r->threads, r->connections, INFINITY, {0}, {0}};
+    for (int64_t p = 0; p < r->pods; p++) w.pods[p] = (Pod){r->threads, r->connections, INFINITY, -INFINITY, {0}, {0}};
     for (int64_t i = 0; i < callers; i++) {
         w.callers[i].jvm = i / r->client_threads;
         w.callers[i].next = i % r->client_threads == r->client_threads - 1 ? NOBODY : i + 1;

@@ -24,6 +24,7 @@ WHOLE = (
 REAL = (
     "duration_s", "node_cores", "database_cores", "connection_timeout_s", "breaker_open_s", "health_interval_s",
     "statement_cpu_s", "small_rpc_cpu_s", "connect_cpu_s", "row_cpu_s", "commit_database_s",
+    "hand_over_cpu_s", "wake_cpu_s", "wake_after_s",
 )  # fmt: skip
 REALS = ("arrival_s", "database_s", "think_s", "latencies_s", "health_phase_s")
 WHOLES = ("jvm", "first", "count", "transaction", "text", "rows", "writes")
@@ -83,6 +84,9 @@ def compile_kernel(directory: Path) -> Kernel | None:
             connect_cpu_s=constants.connect_cpu_s,
             row_cpu_s=constants.row_block_cpu_s / 100.0,
             commit_database_s=constants.commit_database_s,
+            hand_over_cpu_s=constants.hand_over_cpu_s,
+            wake_cpu_s=constants.wake_cpu_s,
+            wake_after_s=constants.wake_after_s,
             **{
                 name: column.ctypes.data_as(POINTER(c_double if column.dtype == np.float64 else c_int32))
                 for name, column in columns.items()

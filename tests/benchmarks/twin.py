@@ -73,8 +73,18 @@ class Pod:
         self.executor = Resource(env, deployment.server.thread_pool_size)
         self.cpu = SharedCores(env, deployment.constants.node_cores)
         self.pool = Resource(env, deployment.pool_per_pod)
+        self.constants = deployment.constants
+        self.called_s = -inf
         self.failures: dict[int, int] = defaultdict(int)
         self.open_until_s: dict[int, float] = {}
+
+    def waking_s(self) -> float:
+        """What it takes to have a call that has just come taken up: nothing where it must wait for a thread."""
+        pause_s, self.called_s = self.env.now - self.called_s, self.env.now
+        if self.executor.count == self.executor.capacity:
+            return 0.0
+        handed_s = self.constants.hand_over_cpu_s / (1.0 + len(self.cpu.jobs) / self.cpu.cores)
+        return float(handed_s + self.constants.wake_cpu_s * min(1.0, pause_s / self.constants.wake_after_s))
 
     def turns_away(self, text: int) -> bool:
         return self.failures[text] >= self.server.breaker_threshold and self.env.now <= self.open_until_s[text]
@@ -94,6 +104,7 @@ class Unit:
         self.pod: Pod | None = None
         self.connection: Any = None
         self.sent = 0
+        self.waking_s = 0.0
 
     def run(self) -> Process:
         cluster, trace, env = self.cluster, self.cluster.trace, self.env
@@ -150,6 +161,7 @@ class Unit:
 
     def rpc(self, pod: Pod, handler: Any, *arguments: Any) -> Process:
         yield self.message()
+        self.waking_s = pod.waking_s()
         with pod.executor.request() as thread:
             yield thread
             status = yield from handler(pod, *arguments)
@@ -163,12 +175,17 @@ class Unit:
 
     # What a handler does on its thread ------------------------------------------------------------------------------
 
+    def work(self, pod: Pod, work_s: float) -> Event:
+        """The first work of an RPC has its waking with it."""
+        waking_s, self.waking_s = self.waking_s, 0.0
+        return pod.cpu.work(waking_s + work_s)
+
     def small(self, pod: Pod) -> Process:
-        yield pod.cpu.work(self.constants.small_rpc_cpu_s)
+        yield self.work(pod, self.constants.small_rpc_cpu_s)
         return OK
 
     def connect(self, pod: Pod) -> Process:
-        yield pod.cpu.work(self.constants.connect_cpu_s)
+        yield self.work(pod, self.constants.connect_cpu_s)
         return OK
 
     def start_transaction(self, pod: Pod) -> Process:
@@ -188,7 +205,7 @@ class Unit:
     def statement(self, pod: Pod, number: int) -> Process:
         trace, constants = self.cluster.trace, self.constants
         text = int(trace.text[number])
-        yield pod.cpu.work(constants.statement_cpu_s / 2)
+        yield self.work(pod, constants.statement_cpu_s / 2)
         if pod.turns_away(text):
             return BREAKER_OPEN
         if not self.connection and (yield from self.borrow(pod)) != OK:

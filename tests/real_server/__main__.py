@@ -15,7 +15,7 @@ from tests.real_server.processes import interrupts_unwind
 #: Experiments with a way of their own, and their calibrations.
 ALONE = ("end-to-end", "quota-0.5", "quota-0.25", "memory", "starts")
 #: Take as long as everything that ``validate`` does: only where they are named.
-NAMED = ("call-rates", "young")
+NAMED = ("call-rates", "call-rates-shared", "young")
 CALIBRATIONS = ("statements", "calls", "most")
 
 
@@ -46,7 +46,7 @@ def main() -> int:
 def _do_alone(step: str, names: list[str], port: int) -> None:
     """What has a way of its own; after all else where everything is validated anew."""
     from tests.real_server import end_to_end
-    from tests.real_server.call_rates import measure_call_rates, predict_call_rates
+    from tests.real_server.call_rates import SHARED, SHARED_RECORD, measure_call_rates, predict_call_rates
     from tests.real_server.course import measure_course, predict_course
     from tests.real_server.footprint import measure_memory, measure_starts
     from tests.real_server.report_limited import COURSES
@@ -68,7 +68,9 @@ def _do_alone(step: str, names: list[str], port: int) -> None:
         ways = {course.name: partial(measure_course, course) for course in COURSES}
         ways |= {"memory": measure_memory, "starts": measure_starts}
         tell = partial(print, flush=True)
-        ways |= {"call-rates": partial(measure_call_rates, tell=tell), "young": partial(measure_young, tell=tell)}
+        shared = partial(measure_call_rates, tell=tell, sizes=SHARED, path=SHARED_RECORD)
+        ways |= {"call-rates": partial(measure_call_rates, tell=tell), "call-rates-shared": shared}
+        ways["young"] = partial(measure_young, tell=tell)
         for name in names if names or step == "measure" else ALONE:
             if name in ways:
                 print(f"measure {name}", flush=True)

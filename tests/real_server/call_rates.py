@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from tests.real_server.servers import Node, servers
 from tests.real_server.stage import LIMITED_BY, Stage, stage, versions
 
 FOLDER = DATA / "call-rates"
-PREDICTION, RECORD = FOLDER / "prediction.json", FOLDER / "measured.json"
+PREDICTION, RECORD, SHARED_RECORD = (FOLDER / f"{name}.json" for name in ("prediction", "measured", "shared"))
 ASKS = "Core seconds of a call on a real server, by the rate of calls"
 
 # What is played --------------------------------------------------------------------------------------------------
@@ -37,12 +38,16 @@ CHANNELS = 16
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """A server: the cores that it may use, by a quota or by ``taskset``, and how long it is warmed up."""
+    """A server: the cores that it may use, by a quota or by ``taskset``, and how long it is warmed up.
+
+    ``shared``: others work on the machine, too: a process for each core, half of the time, through more memory than caches hold.
+    """
 
     name: str
     cores: float
     quota: bool
     warm_s: float
+    shared: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +76,7 @@ SIZES = (
     Size("1 core", 1.0, False, 60.0),
     Size("2 cores", 2.0, False, 60.0),
 )
+SHARED = (Size("2 cores, shared", 2.0, False, 60.0, True),)
 CONNECT_RATES = (50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 4000.0)
 UNIT_RATES, CHANNEL_RATES = (50.0, 200.0, 600.0), (200.0, 1000.0)
 #: Units that keep a connection: fewer than the pool has, so that none waits for one. Others: as many as the server has threads.
@@ -241,6 +247,19 @@ THREADS = {
 KINDS = (*THREADS, "other_threads")
 
 
+#: Somebody else on the machine: 5 ms of work through 64 MiB, 5 ms of sleep.
+NEIGHBOUR = """
+import time, numpy
+memory, at = numpy.zeros(8 << 20), 0
+while True:
+    until = time.monotonic() + 0.005
+    while time.monotonic() < until:
+        memory[at : at + 65536] += 1.0
+        at = (at + 65536) % len(memory)
+    time.sleep(0.005)
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """One server of a size, its client and its database."""
@@ -249,6 +268,7 @@ class Place:
     stage: Stage
     node: Node
     client: subprocess.Popen[str]
+    neighbours: Sequence[subprocess.Popen[str]]
     times: Times
 
     @property
@@ -289,12 +309,15 @@ def place_for(scene: Stage, size: Size, times: Times) -> Iterator[Place]:
     command = [*scene.rest.enter, str(java_home(17) / "bin" / "java"), "-Dorg.slf4j.simpleLogger.defaultLogLevel=error"]
     command += ["-Xmx512m", "-cp", scene.class_path, "CallLoad", str(scene.port + 1), scene.database.address]
     command += [USER, PASSWORD, str(CHANNELS)]
-    with (
-        servers(ServerSettings(), [scene.port + 1], scene.room, cores=cores, limit_cores=limit_cores) as [node],
-        running(command, scene.room / "client.log", stdin=subprocess.PIPE, output=subprocess.PIPE) as client,
-    ):
+    with ExitStack() as stack:
+        enter = stack.enter_context
+        [node] = enter(servers(ServerSettings(), [scene.port + 1], scene.room, cores=cores, limit_cores=limit_cores))
+        client = enter(running(command, scene.room / "client.log", stdin=subprocess.PIPE, output=subprocess.PIPE))
         wait_until_ready(client, scene.room)
-        yield Place(size, scene, node, client, times)
+        work = [sys.executable, "-c", NEIGHBOUR]
+        number = (os.cpu_count() or 1) if size.shared else 0
+        neighbours = [enter(running(work, scene.room / "neighbour.log")) for _ in range(number)]
+        yield Place(size, scene, node, client, neighbours, times)
 
 
 def _measured(place: Place, tell: Callable[[str], None]) -> dict[str, Any]:
@@ -380,6 +403,7 @@ def look(place: Place) -> Look:
         "cpu_s": cpu_s(place.server_pid),
         "client_cpu_s": cpu_s(place.client.pid),
         "database_cpu_s": place.stage.database.cpu_s(),
+        "neighbours_cpu_s": sum(cpu_s(each.pid) for each in place.neighbours),
         "machine_cpu_s": busy_s(),
         **(place.node.group.throttled() if place.node.group else {}),
     }
@@ -395,7 +419,7 @@ def between(before: Look, after: Look) -> dict[str, float]:
     by_kind = dict.fromkeys(KINDS, 0.0)
     for number, (name, seconds) in after.threads.items():
         by_kind[_kind(name)] += seconds - before.threads.get(number, ("", 0.0))[1]
-    known_s = used["cpu_s"] + used["client_cpu_s"] + used["database_cpu_s"]
+    known_s = sum(used[f"{who}cpu_s"] for who in ("", "client_", "database_", "neighbours_"))
     return {
         **used,
         "others_cpu_s": round(used["machine_cpu_s"] - known_s, 6),
@@ -427,78 +451,107 @@ def without_jit_s(used: dict[str, Any]) -> float:
 
 # What it says ----------------------------------------------------------------------------------------------------
 
+#: From one call's reaching the server to the next one's of the same unit, which is sent when it has been answered: as waking sees
+#: it. Not measured.
+BETWEEN_S = 1e-3
+#: Calls of the mean unit of the warm-up, which is a closed loop of all mixes.
+_MIXED = [CALLS[name] for name in WARM_UP.mix.split("+")]
+OF_WARM_UP = Calls(*(sum(getattr(calls, of.name) for calls in _MIXED) / len(_MIXED) for of in fields(Calls)))
+
 
 @dataclass(frozen=True, slots=True)
-class Compared:
-    """A phase of connects: what one cost, and what the law says. ``fitted``: the law was fitted to it, too."""
+class Law:
+    """What the model charges (``behaviour.pod``): the work of each call, handing it to a thread, and waking a server that pauses."""
 
+    connect_cpu_s: float
+    small_rpc_cpu_s: float
+    statement_cpu_s: float
+    row_block_cpu_s: float
+    hand_over_cpu_s: float
+    wake_cpu_s: float
+    wake_after_s: float
+
+    @classmethod
+    def of(cls, constants: Constants) -> Law:
+        """The one in force."""
+        return cls(*(getattr(constants, of.name) for of in fields(cls)))
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """A phase: what it used beyond an idle server, JIT left out, and what the law needs to know of it: the calls of its mean unit, and
+    what share of the handing over is paid (``alone``)."""
+
+    size: str
+    mix: str
     rate_per_s: float | None
     channels: int
     calls_per_s: float
-    measured_cpu_s: float
-    law_cpu_s: float
-    fitted: bool
+    cores: float
+    alone: float
+    calls: Calls
 
-    @property
-    def error(self) -> float:
+    def by(self, law: Law) -> float:
+        """Cores by the law: a call finds as many under way as a processor-sharing server has at the use that was measured."""
+        calls = self.calls
+        own = Costs(law.connect_cpu_s, law.small_rpc_cpu_s, law.statement_cpu_s, law.row_block_cpu_s)
+        first, later = (
+            -np.expm1(-self.calls_per_s * pause_s) / (self.calls_per_s * law.wake_after_s)
+            for pause_s in (law.wake_after_s, min(BETWEEN_S, law.wake_after_s))
+        )
+        wakes = law.wake_cpu_s * (first + (calls.number - 1) * later)
+        unit_s = calls.cpu_s(own) + calls.number * law.hand_over_cpu_s * self.alone + wakes
+        return float(self.calls_per_s / calls.number * unit_s)
+
+    def error(self, law: Law) -> float:
         """Relative: above 0 where the law says more."""
-        return self.law_cpu_s / self.measured_cpu_s - 1.0
+        return self.by(law) / self.cores - 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class Fit:
-    """The law of one size."""
-
-    law: WakeLaw
-    phases: tuple[Compared, ...]
-
-
-def fits(path: Path = RECORD) -> dict[str, Fit]:
-    """By size: the law that is fitted to undisturbed Poisson phases of connects, and every undisturbed one against it.
-
-    Not fitted to those that were too much (calls that wait come in clumps) nor to those on one channel. A size with fewer
-    phases than the law has numbers isn't in it.
-    """
-    found = {size["size"]: _fit_of_size(size) for size in read_json(path)["sizes"]}
-    return {name: fit for name, fit in found.items() if fit is not None}
+def played(path: Path = RECORD) -> list[Played]:
+    """Every phase that nobody disturbed. One that was too much for its size is left out, but for closed loops: their calls that
+    wait come in clumps."""
+    found = []
+    for size in read_json(path)["sizes"]:
+        warm = {**size["warm_up"], "too_much": False, "disturbed": size["warm_up"]["disturbed"]}
+        for phase in (warm, *size["phases"]):
+            if not phase["disturbed"] and (phase["rate_per_s"] is None or not phase["too_much"]):
+                found.append(_one(size, phase))
+    return found
 
 
-def _fit_of_size(size: dict[str, Any]) -> Fit | None:
-    phases = [phase for phase in size["phases"] if phase["mix"] == "connect" and not phase["disturbed"]]
-    rates = [sum(phase["calls"].values()) / phase["seconds"] for phase in phases]
-    costs = [_cost_s(phase, size["idle"]) for phase in phases]
-    kept = [
-        phase["rate_per_s"] is not None and phase["channels"] == CHANNELS and not phase["too_much"] for phase in phases
-    ]
-    if sum(kept) < len(fields(WakeLaw)):
-        return None
-    law = fit_law(np.array(rates)[kept], np.array(costs)[kept])
-    compared = (
-        Compared(phase["rate_per_s"], phase["channels"], rate, cost, law.cost_s(rate), fitted)
-        for phase, rate, cost, fitted in zip(phases, rates, costs, kept, strict=True)
-    )
-    return Fit(law, tuple(compared))
+def _one(size: dict[str, Any], phase: dict[str, Any]) -> Played:
+    idle_cores, cores = (without_jit_s(used) / used["looked_s"] for used in (size["idle"], phase))
+    calls_per_s = sum(phase["calls"].values()) / phase["seconds"]
+    # A server with a quota may use all of the machine's cores until that is spent.
+    there = max(1, round(size["cores"])) if "quota" not in size["size"] else 2
+    closed = phase["outstanding"] if phase["rate_per_s"] is None else None
+    alone = _alone(cores, there, closed)
+    return Played(
+        size["size"], phase["mix"], phase["rate_per_s"], phase["channels"], calls_per_s, cores - idle_cores, alone,
+        CALLS.get(phase["mix"], OF_WARM_UP),
+    )  # fmt: skip
 
 
-def _cost_s(phase: dict[str, Any], idle: dict[str, Any]) -> float:
-    """Core seconds of a call, without JIT and without what an idle server uses."""
-    idle_cores = without_jit_s(idle) / idle["looked_s"]
-    cores = without_jit_s(phase) / phase["looked_s"] - idle_cores
-    return float(cores * phase["seconds"] / sum(phase["calls"].values()))
+def _alone(used_cores: float, there: int, outstanding: int | None) -> float:
+    """The mean of 1 / (1 + k / cores) over the k calls that a new one finds under way: all others in a closed loop, else those
+    of an M/M/c queue of this use."""
+    if outstanding is not None:
+        return 1.0 / (1.0 + (outstanding - 1) / there)
+    inside = np.arange(400)
+    weights = np.cumprod([1.0, *(min(used_cores, 0.99 * there) / np.minimum(inside[1:], there))])
+    return float((weights / (1.0 + inside / there)).sum() / weights.sum())
 
 
-def fit_law(calls_per_s: NDArray[np.float64], cpu_s: NDArray[np.float64]) -> WakeLaw:
-    """Least squares of relative errors, so that a dear call counts no more than a cheap one; all three are above 0."""
+def fit_law(phases: Sequence[Played]) -> Law:
+    """Least squares of relative errors over phases on many channels, so that a dear call counts no more than a cheap one."""
+    kept = [phase for phase in phases if phase.channels == CHANNELS]
+    start = np.log([3e-5, 3e-5, 1e-4, 3e-5, 6e-5, 3e-4, 1e-2])
+    bounds = np.log([1e-7] * 6 + [1e-4]), np.log([1e-2] * 6 + [1.0])
 
     def errors(logarithms: NDArray[np.float64]) -> NDArray[np.float64]:
-        c0_s, wake_s, tau_s = np.exp(logarithms)
-        wanted_s: NDArray[np.float64] = c0_s + wake_s * np.exp(-calls_per_s * tau_s)
-        return wanted_s / cpu_s - 1.0
+        law = Law(*(float(value) for value in np.exp(logarithms)))
+        return np.array([phase.error(law) for phase in kept])
 
-    start = np.log([cpu_s.min(), max(cpu_s.max() - cpu_s.min(), 1e-6), 1.0 / np.median(calls_per_s)])
-    # A law whose numbers can't be told apart (a cost that is the same at every rate) stays within what makes sense.
-    bounds = (np.log([1e-7, 1e-7, 1e-6]), np.log([1.0, 1.0, 10.0]))
-    found = optimize.least_squares(
-        errors, np.clip(start, *bounds), bounds=bounds, max_nfev=2000, xtol=1e-12, ftol=1e-12
-    )
-    return WakeLaw(*(float(value) for value in np.exp(found.x)))
+    found = optimize.least_squares(errors, start, bounds=bounds, xtol=1e-10, ftol=1e-10)
+    return Law(*(float(value) for value in np.exp(found.x)))

@@ -83,6 +83,8 @@ class Experiment:
     """The experiment whose arrivals it has, where they aren't its own."""
     gated: bool = False
     """Clients reach a server only once one connection has had its pool built (docs/restarts.md)."""
+    warm_calls: int = 0
+    """How many calls are made besides before clients reach it, so that its code is compiled."""
 
 
 def _read(name: str, mean_s: float, family: Literal["exponential", "constant"] = "exponential") -> StatementClass:
@@ -319,5 +321,13 @@ WARMED_SERVERS = tuple(
     for experiment in (*FIRST_SERVERS, *LATER_SERVERS)
     if experiment.name in ("kill", "rolling")
 )  # fmt: skip
-SERVERS = FIRST_SERVERS + LATER_SERVERS + WARMED_SERVERS
+#: And with the whole of the mend: code that is compiled, too.
+COMPILED_SERVERS = tuple(
+    replace(
+        experiment, name=f"{experiment.arrivals_of}-compiled", warm_calls=5000,
+        asks=f"{experiment.asks.rpartition(';')[0]}; clients reach it when its pool stands and 5,000 calls have been made",
+    )
+    for experiment in WARMED_SERVERS
+)  # fmt: skip
+SERVERS = FIRST_SERVERS + LATER_SERVERS + WARMED_SERVERS + COMPILED_SERVERS
 EXPERIMENTS = {experiment.name: experiment for experiment in (*PARTS, *SERVERS)}

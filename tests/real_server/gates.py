@@ -26,12 +26,14 @@ _FORWARD = Path(__file__).with_name("forward.py")
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """How a warm-up comes to the servers: the clients' URL and the ports in it, its class path, words before commands."""
+    """How a warm-up comes to the servers: the clients' URL and the ports in it, its class path, words before commands, and how many
+    calls it makes besides its first connection."""
 
     url: str
     ports: tuple[int, ...]
     class_path: str
     enter: Sequence[str]
+    calls: int = 0
 
 
 @dataclass(slots=True)
@@ -66,6 +68,7 @@ class Gate:
                 "warm-up",
                 [
                     *["env", f"OJP_URL={self.way.url}", f"OJP_USER={USER}", f"OJP_PASSWORD={PASSWORD}"],
+                    f"OJP_WARM_UP_CALLS={self.way.calls}",
                     *[java, "-Xmx64m", "-XX:+UseSerialGC", "-Dorg.slf4j.simpleLogger.defaultLogLevel=error"],
                     *["-cp", self.way.class_path, "WarmUp", self.door, str(self.port + STANDS)],
                 ],

@@ -67,7 +67,7 @@ def _run(experiment: Experiment, number: int, room: Path, port: int) -> dict[str
         class_path = _class_path(experiment, room)
         gates = []
         if experiment.gated:
-            way = Way(_url(experiment, database, ports), tuple(ports), class_path, enter)
+            way = Way(_url(experiment, database, ports), tuple(ports), class_path, enter, experiment.warm_calls)
             gates = [Gate(way, number, room) for number in range(experiment.nodes)]
         nodes = (
             stack.enter_context(

@@ -15,7 +15,7 @@ from ojp_sizing.behaviour.world import ENDINGS, OK
 from ojp_sizing.demand.trace import Trace
 from ojp_sizing.deployment.constants import Constants, default_constants
 from ojp_sizing.deployment.deployment import Deployment, ServerSettings
-from ojp_sizing.deployment.disruption import Disruption, PodLoss, Several
+from ojp_sizing.deployment.disruption import Disruption, PodLoss, Several, warm_up_s
 from ojp_sizing.simulation.outcomes import Outcomes
 from ojp_sizing.simulation.simpy_clock import SimpyClock
 from ojp_sizing.simulation.simulate import clock_class
@@ -31,7 +31,12 @@ def constants_of(experiment: Experiment, values: Mapping[str, float]) -> Constan
     """The model's constants; a part that isn't OJP's has none of OJP's CPU."""
     constants = default_constants()
     if experiment.route != "ojp":
-        constants = replace(constants, statement_cpu_s=0.0, small_rpc_cpu_s=0.0, connect_cpu_s=0.0, row_block_cpu_s=0.0)
+        constants = replace(
+            constants, statement_cpu_s=0.0, small_rpc_cpu_s=0.0, connect_cpu_s=0.0, row_block_cpu_s=0.0,
+            hand_over_cpu_s=0.0, wake_cpu_s=0.0, young_cpu_s=0.0, compile_cpu_s=0.0,
+        )  # fmt: skip
+    elif experiment.gated:
+        constants = replace(constants, warm_up_calls=float(experiment.warm_calls))
     return replace(constants, **values)
 
 
@@ -96,7 +101,7 @@ def disruption_of(experiment: Experiment) -> Disruption:
     """Processes that end and are started again. A process that is frozen has no counterpart in the model."""
     losses, start_s = [], START_S if experiment.limit_cores is None else LIMITED_START_S
     if experiment.gated:
-        start_s += GATE_S
+        start_s += GATE_S + warm_up_s(deployment_of(experiment))
     for signal in experiment.signals:
         if signal.what in ("KILL", "TERM"):
             back = [later for later in experiment.signals if later.what == "start" and later.node == signal.node]

@@ -18,7 +18,7 @@ from tests.real_server import report_limited
 from tests.real_server.artifacts import ROOT
 from tests.real_server.claims import CLAIMS
 from tests.real_server.cpu import COMPOSITIONS, RECORD, fit, per_unit
-from tests.real_server.experiments import EXPERIMENTS, PARTS, SERVERS, WARMED_SERVERS
+from tests.real_server.experiments import COMPILED_SERVERS, EXPERIMENTS, PARTS, SERVERS, WARMED_SERVERS
 from tests.real_server.findings import (
     LIMIT_LOAD,
     LIMITS,
@@ -49,7 +49,10 @@ NAMES = {"throughput": "throughput", "p50_s": "p50", "p95_s": "p95", "p99_s": "p
 
 def report() -> None:
     """Write the page, its figures, what the model says of further traces, and the package's own table of errors."""
+    from tests.real_server.report_rates import write_cpu_page
+
     record_replications()
+    write_cpu_page()
     BANDS.write_text(bands_csv(), encoding="utf-8")
     PAGE.write_text(page(), encoding="utf-8")
     for name, drawing in figures().items():
@@ -93,9 +96,10 @@ def steady() -> list[Compared]:
 
 
 def restarts(*, warm: bool) -> list[Compared]:
-    """Those at a stated load in which servers end and come back: with pools built before clients come, or as OJP does it."""
+    """Those at a stated load in which servers end and come back: by the whole mend, or as OJP does it."""
     parts = ((run, EXPERIMENTS[run.experiment]) for run in servers())
-    return [run for run, part in parts if (run.load or inf) < 1.0 and part.signals and part.gated == warm]
+    backs = [(run, part) for run, part in parts if (run.load or inf) < 1.0 and part.signals]
+    return [run for run, part in backs if (part.warm_calls > 0 if warm else not part.gated)]
 
 
 def _runs() -> str:
@@ -311,7 +315,11 @@ def warmed() -> str:
     """Servers that come back, as OJP does it and with their pools built before clients can come; docs/restarts.md, too."""
     rows = []
     for mended in (experiment for experiment in WARMED_SERVERS if measured(experiment.name)):
-        for name, how in ((mended.arrivals_of, "as OJP does it"), (mended.name, "pool built first")):
+        compiled = [
+            part.name for part in COMPILED_SERVERS if part.arrivals_of == mended.arrivals_of and measured(part.name)
+        ]
+        ways = [(mended.arrivals_of, "as OJP does it"), (mended.name, "pool built first")]
+        for name, how in (*ways, *((name, "and code compiled") for name in compiled)):
             [run] = compare(str(name))
             found = run.measured
             pools = [back.pools for back in comebacks(run.experiment)]
