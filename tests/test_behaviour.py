@@ -813,7 +813,9 @@ def test_a_connect_marks_a_pod_up_before_it_has_answered() -> None:
 
 @pytest.mark.parametrize("phase", [0.0, 0.19, 0.2, 0.5, 0.8, 0.99])
 @pytest.mark.parametrize("absent_s", [12.0, 14.6, 17.3, 20.1])
-def test_health_checks_find_a_death_within_5_s_and_a_return_5_s_after_the_channels_next_try(phase: float, absent_s: float) -> None:
+def test_health_checks_find_a_death_in_5_s_and_a_return_5_s_after_the_channels_next_try(
+    phase: float, absent_s: float
+) -> None:
     trace = trace_of(Unit(0.0, (update(),)), duration_s=60.0, one_way_s=0.0005, health_phase=phase)
     _, outcomes = run(trace, deployment_of(2, version=THREADED), lost(1, 11.0, absent_s), sample_every_s=0.05)
     up = outcomes.samples["jvms"]["up"][:, 0] == 2

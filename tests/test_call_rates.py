@@ -123,7 +123,7 @@ def test_disturbed_phases_and_those_that_were_too_much_say_nothing_but_closed_lo
 
 
 def test_the_law_by_hand(tmp_path: Path) -> None:
-    """20 connects a second, each by itself: it works, is handed over, and wakes a server that has paused for 50 ms in the mean."""
+    """50 connects a second, each by itself: it works, is handed over, and wakes a server that has paused for long."""
     path = _record(tmp_path, replace(LAW, wake_after_s=1e-4))
     slow = next(phase for phase in played(path) if phase.mix == "connect" and phase.rate_per_s == 50.0)
     assert slow.cores == pytest.approx(50.0 * (3e-5 + 8e-5 * slow.alone + 3e-4), rel=0.01)

@@ -246,9 +246,7 @@ def test_bare_latency_is_the_mean_latency_without_waits(unit: UnitOfWork) -> Non
     # So many that the health checks of 0.3.1, in one getConnection() per JVM and 5 s, don't show.
     outcomes = simulate(sample_trace(workload, 400.0, 50.0, np.random.SeedSequence(4)), deployment)
     latency_s = outcomes.latency_s[outcomes.outcome == OK].mean()
-    assert latency_s == pytest.approx(
-        bare_latency_s(workload, workload.units[0], "fast", 3, constants), rel=0.01
-    )
+    assert latency_s == pytest.approx(bare_latency_s(workload, workload.units[0], "fast", 3, constants), rel=0.01)
 
 
 def test_mean_flight_is_the_lognormals_mean() -> None:

@@ -174,8 +174,7 @@ def _hang(w: World, caller: int, for_s: float) -> None:
 
 @transition
 def _begin(w: World, caller: int, wake_cpu_s: float) -> None:
-    """A thread takes up the RPC. ``wake_cpu_s``: what it takes to hand it over and to wake what sleeps, less where others are under
-    way or have just been (MEASURED: docs/cpu.md)."""
+    """A thread takes up the RPC; ``wake_cpu_s``: what it takes to hand it over and to wake what sleeps (docs/cpu.md)."""
     c = w.callers[caller]
     s = w.settings[0]
     w.pods[c.pod].threads_free -= 1

@@ -221,8 +221,8 @@ def ranges_words(over: OverRanges) -> list[tuple[str, str]]:
 
 #: What an answer with warm pools asks of whoever runs the cluster; what OJP does by itself.
 WARM_POOLS = (
-    "have its pools built and its code warmed up before clients reach it (docs/restarts.md), or this answer doesn't hold: by itself"
-    " OJP lets each client that comes first build a pool, and all stall for seconds or for good (--cold-pools judges that)"
+    "have its pools built and its code warmed up before clients reach it (docs/restarts.md), or this answer doesn't hold: by"
+    " itself OJP lets each client that comes first build a pool, and all stall for seconds or for good (--cold-pools judges that)"
 )
 COLD_POOLS = "its pools are built by the clients that come first, as OJP does it (--cold-pools)"
 

@@ -190,8 +190,9 @@ def build_world(
         stations["refill_s"][:replicas] = stations["phase_s"][:replicas] + constants.cpu_period_s
     stations["left_s"] = stations["quota_s"]
     stations["due_s"] = stations["ends_s"] = inf
-    # A pod runs at most its threads, and a piece of its compiler's work. The database begins with room for all that can be under way while no pod has died, and
-    # for those of the next event; where statements of pods that died are on top of them its room grows (``database``).
+    # A pod runs at most its threads, and a piece of its compiler's work. The database begins with room for all that can be
+    # under way while no pod has died, and for those of the next event; where statements of pods that died are on top of them its
+    # room grows (``database``).
     stations["capacity"][:replicas] = server.thread_pool_size + 1
     joins = min(server.thread_pool_size, threads_in_all + trace.jvms)
     stations["capacity"][replicas] = min(threads_in_all, replicas * server.thread_pool_size) + joins

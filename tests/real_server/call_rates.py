@@ -461,7 +461,7 @@ OF_WARM_UP = Calls(*(sum(getattr(calls, of.name) for calls in _MIXED) / len(_MIX
 
 @dataclass(frozen=True, slots=True)
 class Law:
-    """What the model charges (``behaviour.pod``): the work of each call, handing it to a thread, and waking a server that pauses."""
+    """What the model charges (``behaviour.pod``): a call's work, handing it to a thread, and waking a server that has paused."""
 
     connect_cpu_s: float
     small_rpc_cpu_s: float
@@ -479,8 +479,10 @@ class Law:
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """A phase: what it used beyond an idle server, JIT left out, and what the law needs to know of it: the calls of its mean unit, and
-    what share of the handing over is paid (``alone``)."""
+    """A phase: what it used beyond an idle server, JIT left out; and what the law needs to know of it.
+
+    ``calls`` of its mean unit; ``alone``: the share of the handing over that is paid.
+    """
 
     size: str
     mix: str
@@ -509,15 +511,16 @@ class Played:
 
 
 def played(path: Path = RECORD) -> list[Played]:
-    """Every phase that nobody disturbed. One that was too much for its size is left out, but for closed loops: their calls that
-    wait come in clumps."""
-    found = []
-    for size in read_json(path)["sizes"]:
-        warm = {**size["warm_up"], "too_much": False, "disturbed": size["warm_up"]["disturbed"]}
-        for phase in (warm, *size["phases"]):
-            if not phase["disturbed"] and (phase["rate_per_s"] is None or not phase["too_much"]):
-                found.append(_one(size, phase))
-    return found
+    """Every phase that nobody disturbed, the warm-up's closed loop among them.
+
+    One that was too much for its size is left out, unless it is a closed loop: calls that wait come in clumps.
+    """
+    return [
+        _one(size, phase)
+        for size in read_json(path)["sizes"]
+        for phase in (size["warm_up"], *size["phases"])
+        if not phase["disturbed"] and (phase["rate_per_s"] is None or not phase["too_much"])
+    ]
 
 
 def _one(size: dict[str, Any], phase: dict[str, Any]) -> Played:

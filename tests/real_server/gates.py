@@ -26,8 +26,8 @@ _FORWARD = Path(__file__).with_name("forward.py")
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """How a warm-up comes to the servers: the clients' URL and the ports in it, its class path, words before commands, and how many
-    calls it makes besides its first connection."""
+    """How a warm-up comes to the servers: the clients' URL and the ports in it, its class path, words before commands, and how
+    many calls it makes besides its first connection."""
 
     url: str
     ports: tuple[int, ...]

@@ -105,8 +105,8 @@ def _within(phases: Sequence[Played], law: Law) -> str:
     """How far the law is off, and how far a measurement is off when it is made again."""
     errors = np.array([phase.error(law) for phase in phases if phase.channels == CHANNELS and phase.mix in _PLAYED])
     return (
-        f"Of {len(errors)} phases without rows {(np.abs(errors) <= 0.15).sum()} are within 15 %, {(np.abs(errors) <= 0.3).sum()} within"
-        f" 30 %; the mean error is {100 * errors.mean():+.0f} %. {_again(phases)}"
+        f"Of {len(errors)} phases without rows {(np.abs(errors) <= 0.15).sum()} are within 15 %,"
+        f" {(np.abs(errors) <= 0.3).sum()} within 30 %; the mean error is {100 * errors.mean():+.0f} %. {_again(phases)}"
     )
 
 

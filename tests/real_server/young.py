@@ -201,8 +201,8 @@ def _line(measured: dict[str, Any]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Extra:
-    """What a server of a size took beyond what its calls cost it later, after so many of them: core seconds, and each over twice the
-    root of the calls, the sum of 1 / sqrt(n)."""
+    """What a server of a size took beyond what its calls cost it later, after so many of them: core seconds; and each over
+    twice the root of the calls, the sum of 1 / sqrt(n)."""
 
     size: str
     rate_per_s: float
