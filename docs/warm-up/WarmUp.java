@@ -17,7 +17,7 @@ import java.util.regex.Pattern;
  *
  * <p>Arguments: the server's address, and the port to hold open. Environment: OJP_URL, OJP_USER and OJP_PASSWORD, letter for
  * letter as the application has them, since they are the pool's key; OJP's driver, and the application's ojp.properties,
- * on the class path. OJP_WARM_UP_CALLS: how many calls it makes in all (5000 where nothing is said, 0: one connection only). In
+ * on the class path. OJP_WARM_UP_CALLS: how many calls it makes in all (30000 where nothing is said, 0: one connection only). In
  * this process every server's name in the URL leads to the one address.
  */
 public final class WarmUp {
@@ -42,7 +42,7 @@ public final class WarmUp {
         System.setProperty("jdk.net.hosts.file", file.toString()); // before this process looks up its first name
         int port = Integer.parseInt(servers.group(1).split(":")[1].replaceAll("\\D.*", ""));
         InetSocketAddress server = new InetSocketAddress(address, port);
-        int calls = Integer.parseInt(System.getenv().getOrDefault("OJP_WARM_UP_CALLS", "5000"));
+        int calls = Integer.parseInt(System.getenv().getOrDefault("OJP_WARM_UP_CALLS", "30000"));
         while (true) {
             while (!listens(server)) {
                 Thread.sleep(LOOK_MS);

@@ -205,6 +205,11 @@ def _shown(quantity: str, value: float) -> str:
     return f"{value:.0%}" if quantity == "load" else f"{value:,.0f}" if value >= 10 else f"{value:.3g}"
 
 
+def is_disputed(divided: bool, client_jvms: int) -> bool:
+    """Whether so many clients may disagree about a pod that a divided pool is emptied again and again."""
+    return divided and client_jvms >= COLLAPSE_JVMS
+
+
 def may_collapse(divided: bool, client_jvms: int, use: float) -> bool:
     """Whether real servers have collapsed over an update of such a kind, where the model goes on."""
-    return divided and client_jvms >= COLLAPSE_JVMS and use >= COLLAPSE_USE
+    return is_disputed(divided, client_jvms) and use >= COLLAPSE_USE

@@ -40,7 +40,7 @@ from ojp_sizing.sizing.over_ranges import (
 from ojp_sizing.sizing.question import Execution, Question, cold
 from ojp_sizing.sizing.reach import Growth, Reach, growth_of, most_jvms
 from ojp_sizing.sizing.resources import Resources, memory_of, request_milli
-from ojp_sizing.sizing.screen import LEAST_POOL_PER_POD, collapses, pod_cpu_cores, undivided_pool
+from ojp_sizing.sizing.screen import LEAST_POOL_PER_POD, collapses, disputed, pod_cpu_cores, undivided_pool
 from ojp_sizing.sizing.space import Space, check_space, limit_below, with_segregation
 from ojp_sizing.sizing.strategy import (
     INTERRUPTED,
@@ -529,6 +529,7 @@ def _smallest(sizing: _Sizing, answer: Evaluation) -> Evaluation:
                 and cheaper
                 and one.deployment not in judged
                 and not collapses(question, one.deployment)
+                and disputed(question, one.deployment) <= disputed(question, answer.deployment)
                 and search.attempts < MOST_CONTESTANTS
             ):
                 better = better or search.verdict_on(one.deployment)

@@ -6,7 +6,7 @@ from math import ceil, inf, sqrt
 
 from ojp_sizing.deployment.constants import Constants
 from ojp_sizing.deployment.deployment import Database, Deployment, share_of_pool, split_slots
-from ojp_sizing.measurement.known_error import may_collapse
+from ojp_sizing.measurement.known_error import is_disputed, may_collapse
 from ojp_sizing.sizing.question import Question
 from ojp_sizing.theory.offered import least_pod_cores, pod_cores, stay_of
 from ojp_sizing.theory.queues import servers_for
@@ -28,6 +28,14 @@ def pod_cpu_cores(question: Question, pods: int, rate: float | None = None) -> f
     """Offered CPU load of one pod while ``pods`` share the work: connects don't divide (reference 1.4). At the question's rate
     where no other is stated."""
     return pod_cores(question.load, question.rate if rate is None else rate, pods, question.known)
+
+
+def young_pod_cores(question: Question, pods: int) -> float:
+    """The same of a pod that comes back, once its warm-up has ended: what its code still costs beyond that, compiler and all."""
+    load, known = question.load, question.known
+    calls_per_s = question.rate * (load.every_pod_rpcs + load.spread_rpcs / pods)
+    young_s = (known.young_cpu_s + known.compile_cpu_s) / sqrt(known.warm_up_calls + 1.0)
+    return pod_cpu_cores(question, pods) + calls_per_s * young_s
 
 
 def connections_per_pod(question: Question, replicas: int, segregation: bool) -> tuple[int, int]:
@@ -102,6 +110,12 @@ def expected_use(question: Question, deployment: Deployment) -> float:
     """Use of the busier one of CPU and connections at steady peak, in the mean and without waits."""
     held = question.rate * question.load.hold_s / deployment.replicas / deployment.pool_per_pod
     return max(pod_cpu_cores(question, deployment.replicas) / deployment.limit_cores, held)
+
+
+def disputed(question: Question, deployment: Deployment) -> bool:
+    """Whether its pools are emptied in every update, as long as clients disagree. Real servers collapsed with such pools; where use is
+    low nobody has measured it, so that others come first."""
+    return is_disputed(not deployment.stays_undivided, question.workload.clients.jvms)
 
 
 def collapses(question: Question, deployment: Deployment, use: float | None = None) -> bool:

@@ -17,6 +17,7 @@ from ojp_sizing.sizing.screen import (
     database_of,
     impossible,
     pod_cpu_cores,
+    young_pod_cores,
     threads_of,
     undivided_pool,
 )
@@ -128,8 +129,12 @@ class Space:
         return index
 
     def generous_limit(self, shape: Shape) -> int:
-        """The index of a limit with which CPU is not short while two pods are missing, nor in a burst."""
-        needed = 1.1 * pod_cpu_cores(self.question, max(1, shape.replicas - 2), self.question.burst_rate)
+        """The index of a limit with which CPU is not short while two pods are missing, nor in a burst, nor in a pod that is back."""
+        missing = max(1, shape.replicas - 2)
+        needed = 1.1 * max(
+            pod_cpu_cores(self.question, missing, self.question.burst_rate),
+            young_pod_cores(self.question, shape.replicas) if shape.warm_pools else 0.0,
+        )
         return min(bisect_left(LIMITS_CORES, needed), len(LIMITS_CORES) - 1)
 
 

@@ -28,7 +28,7 @@ from ojp_sizing.sizing.evidence import (
     verdicts,
 )
 from ojp_sizing.sizing.question import Question
-from ojp_sizing.sizing.screen import collapses
+from ojp_sizing.sizing.screen import collapses, disputed
 from ojp_sizing.sizing.space import LIMITS_CORES, Shape, Space
 
 #: Steps of the grid of limits that make about twice.
@@ -41,6 +41,8 @@ SHOWN = "a deployment was shown to do, and each cheaper one that was tried broke
 ALL_TRIED = "everything that the closed forms leave over was tried, or given up"
 ONLY_DIVIDED = f"only divided pools are left over, and {COLLAPSED}"
 NOTHING_POSSIBLE = "the closed forms leave nothing over"
+#: Reasons after which nothing of what was to be tried is left.
+_TO_THE_END = frozenset({ALL_TRIED, NOTHING_POSSIBLE})
 OUT_OF_TIME = "the time budget of {:g} s was used up"
 SPENT = "{} deployments passed a few runs and then weren't shown by more; to go on would make a lucky answer likely"
 INTERRUPTED = "it was interrupted"
@@ -105,11 +107,17 @@ class Search:
     def cheapest(self, shapes: list[Shape]) -> Evaluation | None:
         """The cheapest deployment of these shapes that is shown to do; None with ``stopped`` where there is none.
 
-        Where only such are left as collapsed on real servers, one of them is judged, to show what holds it back.
+        Pools that clients dispute come after all others. Where only such are left as collapsed on real servers, one of them is
+        judged, to show what holds it back.
         """
         before = self.attempts
-        found = self._first(shapes, self.verdict_on)
-        if found is None and self.attempts == before and self.stopped in {ALL_TRIED, NOTHING_POSSIBLE}:
+        calm = [
+            shape for shape in shapes if not disputed(self.question, self.space.deployment(shape, LIMITS_CORES[-1]))
+        ]
+        found = self._first(calm, self.verdict_on)
+        if found is None and self.attempts == before and len(calm) < len(shapes) and self.stopped in _TO_THE_END:
+            found = self._first(shapes, self.verdict_on)
+        if found is None and self.attempts == before and self.stopped in _TO_THE_END:
             stopped = self.stopped
             self._first(shapes, self.verdict_on, may_collapse=True)
             self.stopped = ONLY_DIVIDED if self.attempts > before else stopped
@@ -172,8 +180,7 @@ class Search:
                 continue
             above = None
             if "CPU" in outcome.short and family.wants_cpu:
-                above = self._enough_cpu(shape, index)
-                family.wants_cpu = above is not None
+                above, family.wants_cpu = self._enough_cpu(shape, index)
             if above is not None:
                 self._push(queue, shape, above)
                 continue
@@ -205,8 +212,9 @@ class Search:
         deployments = ((index, self.space.deployment(shape, LIMITS_CORES[index])) for index in indices)
         return next((index for index, one in deployments if not collapses(self.question, one)), None)
 
-    def _enough_cpu(self, shape: Shape, short: int) -> int | None:
-        """The least limit above ``short`` that passes, by halves from a generous one; None where that doesn't pass."""
+    def _enough_cpu(self, shape: Shape, short: int) -> tuple[int | None, bool]:
+        """The least limit above ``short`` that passes, by halves from a generous one, or None where that doesn't pass; and whether
+        CPU was what more of it mended, be it that something else is short then."""
         enough = max(self.space.generous_limit(shape), short + 1)
         most_cores = self.question.known.short_cpu_most_times * LIMITS_CORES[short]
         while enough < len(LIMITS_CORES):
@@ -215,17 +223,17 @@ class Search:
                 break
             # Bursts ask for more than their mean.
             if "CPU" not in outcome.short or LIMITS_CORES[enough] > most_cores:
-                return None
+                return None, "CPU" not in outcome.short
             enough += DOUBLED
         else:
-            return None
+            return None, False
         while enough - short > 1:
             middle = (short + enough) // 2
             if isinstance(self.try_out(self.space.deployment(shape, LIMITS_CORES[middle])), Evaluation):
                 enough = middle
             else:
                 short = middle
-        return enough
+        return enough, True
 
 
 def _was_throttled(evaluation: Evaluation) -> bool:

@@ -150,7 +150,7 @@ def _band(situation: str, runs: Sequence[Compared]) -> Band:
         ordered = sorted((run.error(of) for run in runs), key=abs)
         middle, worst = (round(error, 3) + 0.0 for error in (ordered[len(ordered) // 2], ordered[-1]))
         errors[name] = Error(middle, worst)
-    versions = {document["versions"]["server"].split(",")[0].split()[-1] for document in documents}
+    versions = {document["versions"]["server"].split(",")[0].split()[-1].strip("()") for document in documents}
     days = sorted({document.get("measured_on", FIRST_DAY) for document in documents})
     return Band(
         situation, min(loads), max(loads), len(runs), experiments, errors,
