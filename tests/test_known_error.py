@@ -38,8 +38,8 @@ def test_restarts_with_warm_pools_are_widened_by_what_the_model_was_too_low(situ
         assert error < 0
         for side in ("fast", "slow"):
             assert factors[f"{side}_{figure}_s"] == pytest.approx(1 / (1 + error))
-    # 75 % too low: a quarter of what a real server had.
-    assert factors["fast_p99_s"] == pytest.approx(1 / (1 - 0.749), rel=0.05)
+    # 8 % too low where pools were built and code was warm before clients came.
+    assert factors["fast_p99_s"] == pytest.approx(1 / (1 - 0.08), rel=0.02)
     assert "failed_share" not in factors
 
 

@@ -113,8 +113,10 @@ def expected_use(question: Question, deployment: Deployment) -> float:
 
 
 def disputed(question: Question, deployment: Deployment) -> bool:
-    """Whether its pools are emptied in every update, as long as clients disagree. Real servers collapsed with such pools; where use is
-    low nobody has measured it, so that others come first."""
+    """Whether its pools are emptied in every update, as long as clients disagree.
+
+    Real servers collapsed with such pools; where use is low nobody has measured it, so that others come first.
+    """
     return is_disputed(not deployment.stays_undivided, question.workload.clients.jvms)
 
 

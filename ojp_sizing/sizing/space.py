@@ -17,9 +17,9 @@ from ojp_sizing.sizing.screen import (
     database_of,
     impossible,
     pod_cpu_cores,
-    young_pod_cores,
     threads_of,
     undivided_pool,
+    young_pod_cores,
 )
 
 #: CPU limits of one pod (millicores), each at most 15 % above the one before it.
@@ -129,7 +129,7 @@ class Space:
         return index
 
     def generous_limit(self, shape: Shape) -> int:
-        """The index of a limit with which CPU is not short while two pods are missing, nor in a burst, nor in a pod that is back."""
+        """The index of a limit with which CPU is short in no burst, nor while two pods are missing, nor in a pod that is back."""
         missing = max(1, shape.replicas - 2)
         needed = 1.1 * max(
             pod_cpu_cores(self.question, missing, self.question.burst_rate),

@@ -11,9 +11,9 @@ from ojp_sizing.deployment.deployment import ClientPool, Deployment, ServerSetti
 from ojp_sizing.sizing.evidence import PATIENT_UNITS, Bench, Evaluation, explore, verdicts
 from ojp_sizing.sizing.question import Question
 from ojp_sizing.sizing.screen import (
-    disputed,
     connections_per_pod,
     database_of,
+    disputed,
     impossible,
     pod_cpu_cores,
     threads_of,
@@ -89,8 +89,11 @@ def columns(question: Question, below: float) -> Iterator[Column]:
 
 
 def is_no_answer(question: Question, deployment: Deployment) -> bool:
-    """Whether it is none of anybody's, whatever its runs show: its clients empty its pools in every update, with which real servers
-    collapsed, or its CPU is used more than ``cpu_most_use`` allows, which leaves room for what isn't in the runs."""
+    """Whether it is none of anybody's, whatever its runs show.
+
+    Its clients empty its pools in every update, with which real servers collapsed; or its CPU is used more than ``cpu_most_use``
+    allows, which leaves room for what isn't in the runs.
+    """
     most_cores = question.known.cpu_most_use * deployment.limit_cores
     return disputed(question, deployment) or pod_cpu_cores(question, deployment.replicas) > most_cores
 

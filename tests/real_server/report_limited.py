@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import cache
 from math import isinf
 
@@ -31,28 +30,13 @@ def measured_courses() -> list[Course]:
 
 @cache
 def compare_course(name: str, *, apart: bool = False) -> tuple[Compared, ...]:
-    """Each band. ``apart``: by the CPU of a call that was measured apart, in the committed prediction and now."""
+    """Each band. ``apart``: the committed prediction is that by the CPU of a call that was measured apart."""
     course = next(course for course in COURSES if course.name == name)
-    changes = dict(course.changes()) if apart else {}
     before = read_json(course.folder / "prediction.json")["bands_measured_apart" if apart else "bands"]
     return tuple(
-        Compared(name, number, found["rate"], found["load"], before[number], told(course, number, **changes), found)
+        Compared(name, number, found["rate"], found["load"], before[number], told(course, number), found)
         for number, found in enumerate(measured_bands(course) or [])
     )
-
-
-#: The constants that a call's CPU is made of.
-OF_CALLS = ("connect_cpu_s", "small_rpc_cpu_s", "statement_cpu_s", "row_block_cpu_s")
-
-
-@cache
-def with_own_cpu(name: str, number: int) -> Compared:
-    """A band where every call costs as much more or less as its units did in this very band: a diagnosis, no prediction."""
-    course = next(course for course in COURSES if course.name == name)
-    run = compare_course(name)[number]
-    ratio = run.measured["cpu_s"] / run.measured["units"] / cpu_of_a_unit_s(course)
-    changes = {constant: ratio * getattr(course.constants(), constant) for constant in OF_CALLS}
-    return replace(run, now=told(course, number, **changes))
 
 
 def _errors(run: Compared, *, committed: bool) -> str:
@@ -67,11 +51,12 @@ def courses() -> str:
             row = [course.name, f"{100 * (run.load or 0):.0f} %", f"{run.measured['throughput']:.0f}/s"]
             row += [f"{1000 * run.measured[of]:.1f} ms" for of in FIGURES if of != "throughput"]
             row += [str(sum(run.measured["failed"].values()))]
-            row += [_errors(run, committed=True), _errors(apart, committed=True), _errors(run, committed=False)]
-            rows.append([*row, _errors(with_own_cpu(course.name, run.number), committed=False)])
+            rows.append([
+                *row, _errors(run, committed=True), _errors(apart, committed=True), _errors(run, committed=False),
+            ])  # fmt: skip
     head = ["Experiment", "Load", *(f"{name}: measured" for name in FIGURES.values()), "failed"]
     head += ["Committed prediction, the table's constants", "Committed prediction, CPU measured apart"]
-    return table([*head, "The model now", "Told the band's own CPU (a diagnosis)"], rows)
+    return table([*head, "The model now"], rows)
 
 
 def course_cpu() -> str:
@@ -88,7 +73,7 @@ def course_cpu() -> str:
                 f"{band['client_cores']:.2f}, {band['database_cores']:.2f}, {band['all_cores']:.2f}",
                 f"{band['resident_bytes'] / 2**20:.0f} MiB",
             ])  # fmt: skip
-    head = ["Experiment", "Load", "Server's CPU for a unit", "By the table, by CPU measured apart"]
+    head = ["Experiment", "Load", "Server's CPU for a unit", "By the table (the work alone), by CPU measured apart"]
     head += ["Server's CPU for a call", "Server's cores", "Periods in which it was stopped"]
     return table([*head, "Cores of the client, the database, all", "Resident memory of the server"], rows)
 
