@@ -97,10 +97,9 @@ def test_transients_that_outlast_the_absence_leave_it_whole() -> None:
 def test_pods_that_are_lost_together_come_back_at_the_same_distance() -> None:
     run = run_of(DEPLOYMENTS["divided"], Situation.TWO_LOST, 1)
     short = abridged(run.whole, run.transients, 5.0)
-    before = [(part.absent_s, part.ready_s) for part in run.whole.parts]
-    after = [(part.absent_s, part.ready_s) for part in short.parts]
-    assert after[0][0] - after[1][0] == pytest.approx(before[0][0] - before[1][0])
-    assert all(new < old for (new, _), (old, _) in zip(after, before, strict=True))
+    before, after = ([part.away_s for part in parts] for parts in (run.whole.parts, short.parts))
+    assert after[0] - after[1] == pytest.approx(before[0] - before[1])
+    assert all(new < old for new, old in zip(after, before, strict=True))
 
 
 def test_a_node_that_vanishes_and_demand_that_changes_are_simulated_whole() -> None:

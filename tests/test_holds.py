@@ -277,9 +277,11 @@ def judged(workload: Workload, given: Deployment, runs: list[Replication], rate:
 def test_connections_in_use_are_those_of_littles_law(think: Duration) -> None:
     # So many long ones that ten connections or fewer are held.
     workload = shop(think, min(0.5, 0.2 / think.mean_s))
-    result = steady(workload, deployment(4, 120), 5)
+    # Waking a pod that pauses is no part of the load.
+    constants = replace(default_constants(), wake_cpu_s=0.0)
+    result = steady(workload, replace(deployment(4, 120), constants=constants), 5)
     use = result.measures["connections_use"]
-    asked = RATE * mean_load(workload, default_constants()).hold_s / 120
+    asked = RATE * mean_load(workload, constants).hold_s / 120
     assert use.low <= asked <= use.high
     assert use.value == pytest.approx(asked, rel=0.25)
     assert result.measures["connections_offered"].value == pytest.approx(asked, rel=0.15)
@@ -396,7 +398,7 @@ def test_a_pool_for_long_holds_has_room_for_their_number() -> None:
 
 
 def test_a_deployment_is_found_for_long_transactions() -> None:
-    answer = size(Question(shop(constant(10.0)), RATE, Database(16.0, 300)))
+    answer = size(Question(shop(constant(10.0)), RATE, Database(16.0, 300), client_jvms=2))
     assert answer.verdict.is_met
     # A few pods, whose connections are mostly held by clients that think.
     assert answer.deployment.replicas <= 6

@@ -171,15 +171,15 @@ def test_a_size_that_holds_over_its_ranges_is_shown_at_their_hard_ends() -> None
 
 def test_a_size_that_does_not_hold_is_sized_again_and_the_input_that_broke_it_decides() -> None:
     connect = replace(ojp.Question(WEB, 20.0).known, connect_cpu_s=Range(0.0004, 0.00044, 0.00048))
-    question = ojp.Question(WEB, Range(20.0, 20.0, 200.0), objectives=OBJECTIVES, most_replicas=5, constants=connect)
+    question = ojp.Question(WEB, Range(20.0, 20.0, 500.0), objectives=OBJECTIVES, most_replicas=9, constants=connect)
     answer = ojp.size(question)
     over = answer.ranges
     assert over is not None
     assert over.resized
     assert over.decides == "rate"
     broken = [end for end in over.ends if end.broke]
-    assert {(end.name, end.value) for end in broken} == {("rate", 200.0)}
-    assert answer.question.rate == 200.0
+    assert {(end.name, end.value) for end in broken} == {("rate", 500.0)}
+    assert answer.question.rate == 500.0
     assert answer.deployment.constants.connect_cpu_s == 0.00048
     assert answer.cost is not None
     assert over.cost_at_mids is not None

@@ -51,7 +51,7 @@ class Scenario:
 
 ORDINARY = Scenario("ordinary", 500.0, 3, 4.0, 60, 8.0)
 #: More CPU is asked for than there is: queues before threads and clients grow.
-OVERLOADED = Scenario("overloaded", 1300.0, 2, 1.0, 160, 8.0, threads=40, client_threads=12)
+OVERLOADED = Scenario("overloaded", 2000.0, 2, 0.25, 160, 16.0, threads=40, client_threads=12)
 #: Too few connections: waits end at their limit, breakers open and close again.
 TIMING_OUT = Scenario(
     "timing out", 600.0, 3, 4.0, 6, 8.0, client_threads=12, connection_timeout_s=0.1, breaker_open_s=0.3
