@@ -29,6 +29,7 @@ from ojp_sizing.sizing.evidence import VERDICT, Evaluation, Rejection
 from ojp_sizing.sizing.knobs import one_more
 from ojp_sizing.sizing.question import SITUATIONS
 from ojp_sizing.sizing.recommendation import (
+    DISPUTED,
     WORTH,
     Recommendation,
     _flags,
@@ -175,7 +176,10 @@ def test_neighbours_are_one_step_smaller_and_name_the_rule_that_forbids_them(ans
     wide = replace(QUESTION, least_replicas=1)
     changes = {change.split()[0]: (other, rule) for change, other, rule in smaller_neighbours(wide, deployment)}
     fewer, rule = changes["replicaCount"]
-    assert (fewer.replicas, rule) == (deployment.replicas - 1, "")
+    # On four pods no pool stays undivided while two are missing.
+    assert (fewer.replicas, rule) == (deployment.replicas - 1, DISPUTED)
+    two_jvms = replace(wide, workload=replace(WEB, clients=replace(WEB.clients, jvms=2)))
+    assert next(iter(smaller_neighbours(two_jvms, deployment)))[2] == ""
     narrow = replace(QUESTION, least_replicas=deployment.replicas)
     (rule,) = [rule for change, _, rule in smaller_neighbours(narrow, deployment) if change.startswith("replica")]
     assert "--min-replicas" in rule

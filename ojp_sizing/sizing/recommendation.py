@@ -253,8 +253,18 @@ def resources_of(workload: Workload, evaluation: Evaluation) -> Resources:
 # Beside the answer ---------------------------------------------------------------------------------------------------
 
 
+#: Why a cheaper neighbour is left out.
+DISPUTED = "clients that disagree would empty its pools in every update: real servers collapsed with such pools"
+
+
 def smaller_neighbours(question: Question, deployment: Deployment) -> Iterator[tuple[str, Deployment, str]]:
     """One step down in each respect: what changes, the deployment, and the rule that forbids it ("" where none does)."""
+    for change, smaller, rule in _one_step_down(question, deployment):
+        newly_disputed = disputed(question, smaller) and not disputed(question, deployment)
+        yield change, smaller, rule or (DISPUTED if newly_disputed else "")
+
+
+def _one_step_down(question: Question, deployment: Deployment) -> Iterator[tuple[str, Deployment, str]]:
     replicas, constants = deployment.replicas, deployment.constants
     if replicas > 1:
         per_pod = deployment.pool_per_pod
@@ -529,7 +539,6 @@ def _smallest(sizing: _Sizing, answer: Evaluation) -> Evaluation:
                 and cheaper
                 and one.deployment not in judged
                 and not collapses(question, one.deployment)
-                and disputed(question, one.deployment) <= disputed(question, answer.deployment)
                 and search.attempts < MOST_CONTESTANTS
             ):
                 better = better or search.verdict_on(one.deployment)
