@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 
 from ojp_sizing.deployment.constants import default_constants
-from tests.real_server import call_rates
+from tests.real_server import call_rates, young
 from tests.real_server.call_rates import CALLS, KINDS, Costs, Law, Phase, WakeLaw, fit_law, ladders, played
 from tests.real_server.recorded import read_json, write_json
 from tests.real_server.report_rates import PAGE, cpu_page
-from tests.real_server.young import extras
 
 WAKES = WakeLaw(c0_s=0.1e-3, wake_s=0.6e-3, tau_s=2e-3)
 LAW = Law(3e-5, 2e-5, 1.5e-4, 4e-5, 8e-5, 3e-4, 10e-3)
@@ -135,10 +134,14 @@ def test_the_page_is_made_from_the_records() -> None:
     assert PAGE.read_text(encoding="utf-8") == cpu_page()
 
 
+def test_the_prediction_for_new_processes_is_what_the_code_makes_of_its_numbers() -> None:
+    assert read_json(young.PREDICTION) == young.prediction(young.ROUGH)
+
+
 def test_new_processes_take_what_the_law_says() -> None:
     """From 1,000 to 30,000 calls, whatever the rate and the size: handlers and compiler together within a third."""
     law = default_constants().young_cpu_s + default_constants().compile_cpu_s
-    found = [extra for course in extras() for extra in course if 1000 <= extra.calls <= 32_000]
+    found = [extra for course in young.extras() for extra in course if 1000 <= extra.calls <= 32_000]
     assert len(found) > 12
     for extra in found:
         assert (extra.young_cpu_s + extra.compile_cpu_s) / law == pytest.approx(1.0, abs=0.33)

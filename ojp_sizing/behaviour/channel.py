@@ -26,6 +26,12 @@ def _rest_from(w: World, index: int, from_s: float, for_s: float) -> None:
 
 
 @transition
+def _rest_again(w: World, index: int) -> None:
+    """Its try came to nothing."""
+    _rest_from(w, index, w.links[index].tries_s, REST_FACTOR * w.links[index].rest_s)
+
+
+@transition
 def is_refused(w: World, index: int) -> None:
     """Nobody listens at the other end."""
     link = w.links[index]
@@ -33,7 +39,7 @@ def is_refused(w: World, index: int) -> None:
     if link.tries_s == inf:
         _rest_from(w, index, now, FIRST_REST_S)
     while link.tries_s <= now:
-        _rest_from(w, index, link.tries_s, REST_FACTOR * link.rest_s)
+        _rest_again(w, index)
 
 
 @transition
@@ -41,7 +47,7 @@ def goes_through(w: World, index: int, listens_since_s: float) -> bool:
     """Whether the channel has reached a pod that listens since then."""
     link = w.links[index]
     while link.tries_s < listens_since_s:
-        _rest_from(w, index, link.tries_s, REST_FACTOR * link.rest_s)
+        _rest_again(w, index)
     if link.tries_s > w.state[0].now and link.tries_s < inf:
         return False
     make_channel(w, index)

@@ -8,7 +8,7 @@ from ojp_sizing.deployment.constants import Constants
 from ojp_sizing.deployment.deployment import Database, Deployment, share_of_pool, split_slots
 from ojp_sizing.measurement.known_error import is_disputed, may_collapse
 from ojp_sizing.sizing.question import Question
-from ojp_sizing.theory.offered import least_pod_cores, pod_cores, stay_of
+from ojp_sizing.theory.offered import least_pod_cores, pod_cores, pod_rpcs_per_s, stay_of
 from ojp_sizing.theory.queues import servers_for
 
 #: ``ceil(P / N)`` below this breaks OJP (reference 11: with one slot there is no fast lane).
@@ -32,10 +32,9 @@ def pod_cpu_cores(question: Question, pods: int, rate: float | None = None) -> f
 
 def young_pod_cores(question: Question, pods: int) -> float:
     """The same of a pod that comes back, once its warm-up has ended: what its code still costs beyond that, compiler and all."""
-    load, known = question.load, question.known
-    calls_per_s = question.rate * (load.every_pod_rpcs + load.spread_rpcs / pods)
+    known = question.known
     young_s = (known.young_cpu_s + known.compile_cpu_s) / sqrt(known.warm_up_calls + 1.0)
-    return pod_cpu_cores(question, pods) + calls_per_s * young_s
+    return pod_cpu_cores(question, pods) + pod_rpcs_per_s(question.load, question.rate, pods) * young_s
 
 
 def connections_per_pod(question: Question, replicas: int, segregation: bool) -> tuple[int, int]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from math import erfc, exp, expm1, log, log1p, sqrt
+from math import erfc, exp, expm1, inf, log, log1p, sqrt
 
 from ojp_sizing.demand.trace import Early
 from ojp_sizing.demand.workload import Duration, Lane, StatementClass, UnitOfWork, Workload
@@ -169,19 +169,24 @@ def mean_load(workload: Workload, constants: Constants) -> UnitLoad:
     )
 
 
-def least_pod_cores(load: UnitLoad, rate: float, pods: int) -> float:
+def least_pod_cores(load: UnitLoad, rate: float, pods: float) -> float:
     """Cores of one pod while ``pods`` share the work, if nothing had ever to be woken: a lower bound at any rate."""
     return rate * (load.every_pod_cpu_s + load.spread_cpu_s / pods)
 
 
-def pod_cores(load: UnitLoad, rate: float, pods: int, constants: Constants) -> float:
+def pod_rpcs_per_s(load: UnitLoad, rate: float, pods: float) -> float:
+    """RPCs that come to one pod in a second while ``pods`` share the work."""
+    return rate * (load.every_pod_rpcs + load.spread_rpcs / pods)
+
+
+def pod_cores(load: UnitLoad, rate: float, pods: float, constants: Constants) -> float:
     """Cores of one pod while ``pods`` share the work: connects don't divide (reference 1.4). An estimate, for Poisson arrivals.
 
     Beyond the work of its calls: each is handed to a thread, which costs less the more are under way (here: as many as cores are
     in use in the mean, which solves to a quadratic); and a unit's first call to a pod wakes it, in proportion to the pause
     before, up to ``wake_after_s``, as if all the other units' calls came one by one.
     """
-    calls_per_s = rate * (load.every_pod_rpcs + load.spread_rpcs / pods)
+    calls_per_s = pod_rpcs_per_s(load, rate, pods)
     pauses = calls_per_s * constants.wake_after_s
     asleep = -expm1(-pauses) / pauses if pauses > 0 else 1.0
     visits_per_s = rate * load.every_pod_visits
@@ -191,8 +196,8 @@ def pod_cores(load: UnitLoad, rate: float, pods: int, constants: Constants) -> f
 
 
 def connect_cores(load: UnitLoad, rate: float, constants: Constants) -> float:
-    """Cores of each pod that no further pod divides: what is left of ``pod_cores`` where there are very many."""
-    return pod_cores(load, rate, 1_000_000_000, constants)
+    """Cores of each pod that no further pod divides: what is left of ``pod_cores`` however many there are."""
+    return pod_cores(load, rate, inf, constants)
 
 
 def bare_latency_s(

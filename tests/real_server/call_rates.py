@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -116,13 +116,13 @@ def longest_s(sizes: Sequence[Size] = SIZES, times: Times = Times()) -> float:
 class Calls:
     """Calls of a unit, by the constant that the model charges; ``row_blocks`` are blocks of 100 rows."""
 
-    connect: int
-    small: int
-    statements: int
+    connect: float
+    small: float
+    statements: float
     row_blocks: float
 
     @property
-    def number(self) -> int:
+    def number(self) -> float:
         """All of them. A block of rows is no call."""
         return self.connect + self.small + self.statements
 
@@ -134,6 +134,12 @@ class Calls:
             + self.statements * costs.statement_cpu_s
             + self.row_blocks * costs.row_block_cpu_s
         )
+
+
+def mean_calls(names: Sequence[str]) -> Calls:
+    """Calls of the mean of these units."""
+    each = [CALLS[name] for name in names]
+    return Calls(*(sum(getattr(calls, of.name) for calls in each) / len(each) for of in fields(Calls)))
 
 
 #: To the model terminateSession costs what connect does. No unit closes its ResultSet: terminateSession does.
@@ -156,7 +162,7 @@ class Costs:
     row_block_cpu_s: float
 
     @classmethod
-    def of(cls, constants: Constants) -> Costs:
+    def of(cls, constants: Constants) -> Self:
         """Those in force."""
         return cls(*(getattr(constants, field.name) for field in fields(cls)))
 
@@ -345,13 +351,7 @@ def _measured(place: Place, tell: Callable[[str], None]) -> dict[str, Any]:
 
 def _played(place: Place, phase: Phase, times: Times, seed: int = SEED) -> dict[str, Any]:
     """One phase: what the client counted, and who used what CPU meanwhile."""
-    words = (
-        phase.mix, phase.rate_per_s or 0.0, phase.outstanding, times.settle_s, times.phase_s, seed, phase.channels,
-    )  # fmt: skip
-    client = place.client
-    assert client.stdin is not None
-    client.stdin.write(" ".join(map(str, words)) + "\n")
-    client.stdin.flush()
+    send(place, phase, times, seed)
     expect(place, "BEGIN")
     before = look(place)
     expect(place, "END")
@@ -364,6 +364,16 @@ def _played(place: Place, phase: Phase, times: Times, seed: int = SEED) -> dict[
         "disturbed": others > MOST_OTHERS * (os.cpu_count() or 1),
         "too_much": busy or counted["skipped"] > MOST_SKIPPED * counted["due"],
     }  # fmt: skip
+
+
+def send(place: Place, phase: Phase, times: Times, seed: int) -> None:
+    """Have the client play a phase."""
+    words = (
+        phase.mix, phase.rate_per_s or 0.0, phase.outstanding, times.settle_s, times.phase_s, seed, phase.channels,
+    )  # fmt: skip
+    assert place.client.stdin is not None
+    place.client.stdin.write(" ".join(map(str, words)) + "\n")
+    place.client.stdin.flush()
 
 
 def expect(place: Place, word: str) -> str:
@@ -454,27 +464,15 @@ def without_jit_s(used: dict[str, Any]) -> float:
 #: From one call's reaching the server to the next one's of the same unit, which is sent when it has been answered: as waking sees
 #: it. Not measured.
 BETWEEN_S = 1e-3
-#: Calls of the mean unit of the warm-up, which is a closed loop of all mixes.
-_MIXED = [CALLS[name] for name in WARM_UP.mix.split("+")]
-OF_WARM_UP = Calls(*(sum(getattr(calls, of.name) for calls in _MIXED) / len(_MIXED) for of in fields(Calls)))
 
 
 @dataclass(frozen=True, slots=True)
-class Law:
+class Law(Costs):
     """What the model charges (``behaviour.pod``): a call's work, handing it to a thread, and waking a server that has paused."""
 
-    connect_cpu_s: float
-    small_rpc_cpu_s: float
-    statement_cpu_s: float
-    row_block_cpu_s: float
     hand_over_cpu_s: float
     wake_cpu_s: float
     wake_after_s: float
-
-    @classmethod
-    def of(cls, constants: Constants) -> Law:
-        """The one in force."""
-        return cls(*(getattr(constants, of.name) for of in fields(cls)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -496,13 +494,12 @@ class Played:
     def by(self, law: Law) -> float:
         """Cores by the law: a call finds as many under way as a processor-sharing server has at the use that was measured."""
         calls = self.calls
-        own = Costs(law.connect_cpu_s, law.small_rpc_cpu_s, law.statement_cpu_s, law.row_block_cpu_s)
         first, later = (
             -np.expm1(-self.calls_per_s * pause_s) / (self.calls_per_s * law.wake_after_s)
             for pause_s in (law.wake_after_s, min(BETWEEN_S, law.wake_after_s))
         )
         wakes = law.wake_cpu_s * (first + (calls.number - 1) * later)
-        unit_s = calls.cpu_s(own) + calls.number * law.hand_over_cpu_s * self.alone + wakes
+        unit_s = calls.cpu_s(law) + calls.number * law.hand_over_cpu_s * self.alone + wakes
         return float(self.calls_per_s / calls.number * unit_s)
 
     def error(self, law: Law) -> float:
@@ -532,7 +529,7 @@ def _one(size: dict[str, Any], phase: dict[str, Any]) -> Played:
     alone = _alone(cores, there, closed)
     return Played(
         size["size"], phase["mix"], phase["rate_per_s"], phase["channels"], calls_per_s, cores - idle_cores, alone,
-        CALLS.get(phase["mix"], OF_WARM_UP),
+        mean_calls(phase["mix"].split("+")),
     )  # fmt: skip
 
 

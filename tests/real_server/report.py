@@ -355,7 +355,7 @@ def figures() -> dict[str, str]:
     for run in [*compared(), *steady()]:
         by_name.setdefault(run.experiment, []).append(run)
     for course in report_limited.measured_courses():
-        by_name[course.name] = list(report_limited.compare_course(course.name, apart=True))
+        by_name[course.name] = list(report_limited.compare_course(course.name))
     return {f"validation-{name}.svg": _figure(name, runs) for name, runs in by_name.items()}
 
 

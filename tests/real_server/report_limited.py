@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from math import isinf
 
@@ -29,14 +30,21 @@ def measured_courses() -> list[Course]:
 
 
 @cache
-def compare_course(name: str, *, apart: bool = False) -> tuple[Compared, ...]:
-    """Each band. ``apart``: the committed prediction is that by the CPU of a call that was measured apart."""
+def compare_course(name: str) -> tuple[Compared, ...]:
+    """Each band."""
     course = next(course for course in COURSES if course.name == name)
-    before = read_json(course.folder / "prediction.json")["bands_measured_apart" if apart else "bands"]
+    before = read_json(course.folder / "prediction.json")["bands"]
     return tuple(
         Compared(name, number, found["rate"], found["load"], before[number], told(course, number), found)
         for number, found in enumerate(measured_bands(course) or [])
     )
+
+
+def predicted_apart(name: str) -> list[Compared]:
+    """The same with the committed prediction by the CPU of a call that was measured apart."""
+    course = next(course for course in COURSES if course.name == name)
+    before = read_json(course.folder / "prediction.json")["bands_measured_apart"]
+    return [replace(run, before=one) for run, one in zip(compare_course(name), before, strict=True)]
 
 
 def _errors(run: Compared, *, committed: bool) -> str:
@@ -47,7 +55,7 @@ def courses() -> str:
     """Each band: measured, and the errors of the model by both sets of constants."""
     rows = []
     for course in measured_courses():
-        for run, apart in zip(compare_course(course.name), compare_course(course.name, apart=True), strict=True):
+        for run, apart in zip(compare_course(course.name), predicted_apart(course.name), strict=True):
             row = [course.name, f"{100 * (run.load or 0):.0f} %", f"{run.measured['throughput']:.0f}/s"]
             row += [f"{1000 * run.measured[of]:.1f} ms" for of in FIGURES if of != "throughput"]
             row += [str(sum(run.measured["failed"].values()))]

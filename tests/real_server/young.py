@@ -6,7 +6,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from math import sqrt
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,10 @@ from typing import Any
 from ojp_sizing.deployment.constants import default_constants
 from ojp_sizing.deployment.deployment import ClientPool
 from tests.real_server.call_rates import (
-    CALLS,
     CHANNELS,
     HOLDING,
     MOST_OTHERS,
+    SIZES,
     Calls,
     Law,
     Phase,
@@ -28,7 +28,9 @@ from tests.real_server.call_rates import (
     between,
     expect,
     look,
+    mean_calls,
     place_for,
+    send,
     without_jit_s,
 )
 from tests.real_server.measure import machine
@@ -55,17 +57,14 @@ class Course:
     rate_per_s: float
 
 
-def _size(cores: float, quota: bool) -> Size:
-    return Size(f"quota {cores:g}" if quota else f"{cores:g} core" + "s" * (cores > 1), cores, quota, 0.0)
-
-
+_QUARTER, _HALF, _ONE, _TWO = SIZES
 COURSES = (
-    Course(_size(0.25, True), 10.0),
-    Course(_size(0.5, True), 30.0),
-    Course(_size(1.0, False), 10.0),
-    Course(_size(1.0, False), 100.0),
-    Course(_size(2.0, False), 100.0),
-    Course(_size(2.0, False), 500.0),
+    Course(_QUARTER, 10.0),
+    Course(_HALF, 30.0),
+    Course(_ONE, 10.0),
+    Course(_ONE, 100.0),
+    Course(_TWO, 100.0),
+    Course(_TWO, 500.0),
 )
 
 
@@ -92,12 +91,8 @@ class Youth:
 
 #: From rough trials: a server with some 100 calls in a second took 5.7 ms a unit in its first 10 s, 2.5 at 30 s, 1.15 at 70 s.
 ROUGH = Youth(most_s=15.0, calls=2000.0)
-AT_CALLS = (100, 300, 1000, 3000, 10_000, 30_000, 100_000)
-
-
-def calls_of_unit(mix: Sequence[str] = MIX) -> float:
-    """Calls of the mean unit."""
-    return sum(CALLS[name].number for name in mix) / len(mix)
+#: What is told, before and after: after about so many calls.
+AT = (100, 300, 1000, 3000, 10_000, 30_000, 100_000)
 
 
 def prediction(youth: Youth) -> dict[str, Any]:
@@ -109,7 +104,7 @@ def prediction(youth: Youth) -> dict[str, Any]:
             **asdict(youth),
             "from": "rough trials of 2026-11-30 on a machine that others used as well",
         },
-        "extra_cpu_s": {str(calls): round(youth.used_s(calls), 4) for calls in AT_CALLS},
+        "extra_cpu_s": {str(calls): round(youth.used_s(calls), 4) for calls in AT},
     }  # fmt: skip
 
 
@@ -174,10 +169,7 @@ _METHODS = ("connect", "executeQuery", "executeUpdate", "startTransaction", "com
 
 def _sent(place: Place, phase: Phase, span_s: float, seed: int) -> dict[str, Any]:
     """Units for a while, and all of their answers."""
-    assert place.client.stdin is not None
-    words = (phase.mix, phase.rate_per_s, phase.outstanding, 0.0, span_s, seed, phase.channels)
-    place.client.stdin.write(" ".join(map(str, words)) + "\n")
-    place.client.stdin.flush()
+    send(place, phase, Times(0.0, span_s), seed)
     expect(place, "BEGIN")
     expect(place, "END")
     told: dict[str, Any] = json.loads(expect(place, "{"))
@@ -221,19 +213,10 @@ class Extra:
         return self.compiler_s / (2.0 * sqrt(self.calls))
 
 
-#: After about so many calls.
-AT = (100, 300, 1000, 3000, 10_000, 30_000, 100_000)
-
-
 def extras(path: Path = RECORD) -> list[list[Extra]]:
     """Of each undisturbed course, at the looks after so many calls; a call is taken to cost later what the model's law says."""
-    law, unit = Law.of(default_constants()), _mean_calls()
+    law, unit = Law.of(default_constants()), mean_calls(MIX)
     return [_of_course(course, law, unit) for course in read_json(path)["courses"] if not course["disturbed"]]
-
-
-def _mean_calls() -> Calls:
-    """Calls of the mean unit."""
-    return Calls(*(sum(getattr(CALLS[name], of.name) for name in MIX) / len(MIX) for of in fields(Calls)))
 
 
 def _of_course(course: dict[str, Any], law: Law, unit: Calls) -> list[Extra]:
