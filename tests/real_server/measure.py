@@ -64,10 +64,10 @@ def _run(experiment: Experiment, number: int, room: Path, port: int) -> dict[str
         limited = experiment.limit_cores is not None
         enter = stack.enter_context(group("rest", REST_SHARES)).enter if limited else []
         database = stack.enter_context(postgres(room, port, enter=enter)) if experiment.route != "driver" else None
-        class_path = _class_path(experiment, room)
+        path = class_path(experiment, room)
         gates = []
         if experiment.gated:
-            way = Way(_url(experiment, database, ports), tuple(ports), class_path, enter, experiment.warm_calls)
+            way = Way(database_url(experiment, database, ports), tuple(ports), path, enter, experiment.warm_calls)
             gates = [Gate(way, number, room) for number in range(experiment.nodes)]
         nodes = (
             stack.enter_context(
@@ -77,11 +77,11 @@ def _run(experiment: Experiment, number: int, room: Path, port: int) -> dict[str
             else []
         )
         ends = stack.enter_context(listeners(experiment.endpoints * clients_apart, ports))
-        clients = _clients(experiment, number, room, database, ports, stack, class_path, enter)
+        generators = clients(experiment, number, room, database, ports, stack, path, enter)
         before = [cpu_s(node.process.pid) for node in nodes if node.process]
         still = [node.group.throttled() for node in nodes if node.group]
         zero = time.time() + 1.0
-        for client in clients:
+        for client in generators:
             assert client.stdin is not None
             client.stdin.write(f"{round(zero * 1000)}\n")
             client.stdin.flush()
@@ -97,9 +97,9 @@ def _run(experiment: Experiment, number: int, room: Path, port: int) -> dict[str
                 "shares": "8 to 1 for PostgreSQL and the load generators", "before": still,
                 "at_the_end": [node.group.throttled() for node in nodes if node.group],
             }  # fmt: skip
-        for client in clients:
+        for client in generators:
             client.wait(max(1.0, zero + limit_s + 30 - time.time()))
-        units = _read_units(room, len(clients))
+        units = read_units(room, len(generators))
         if (room / "gauge.csv").exists():
             _keep_gauge(experiment, number, room)
         record = _summary(experiment, units) | extra | _listened(ends, zero)
@@ -107,14 +107,14 @@ def _run(experiment: Experiment, number: int, room: Path, port: int) -> dict[str
         return record
 
 
-def _clients(
+def clients(
     experiment: Experiment,
     number: int,
     room: Path,
     database: Postgres | None,
     ports: list[int],
     stack: ExitStack,
-    class_path: str,
+    path: str,
     enter: Sequence[str] = (),
 ) -> list[subprocess.Popen[str]]:
     """A load generator for each client JVM; each has said that it is ready."""
@@ -141,30 +141,30 @@ def _clients(
             options["--warm-sleeps"] = ",".join(map(str, means_s))
     trace = read_columns(trace_path(experiment, number))
     quiet = ["-Dorg.slf4j.simpleLogger.defaultLogLevel=error", "-Xmx512m"]
-    clients = []
+    generators = []
     for jvm in range(experiment.workload.clients.jvms):
         own = {name: column[trace["jvm"] == jvm] for name, column in trace.items()}
         _, own["unit"] = np.unique(own["unit"], return_inverse=True)
         own_ports = ports[jvm * experiment.nodes :] if experiment.endpoints else ports
-        url = _url(experiment, database, own_ports[: experiment.nodes])
+        url = database_url(experiment, database, own_ports[: experiment.nodes])
         mine = {"--url": url, "--trace": room / f"trace-{jvm}.csv", "--out": room / f"units-{jvm}.csv"}
         _write_plain(mine["--trace"], own)
         words = [str(word) for pair in (options | mine).items() for word in pair]
-        command = [*enter, java_home(17) / "bin" / "java", *quiet, "-cp", class_path, "LoadGenerator", *words]
+        command = [*enter, java_home(17) / "bin" / "java", *quiet, "-cp", path, "LoadGenerator", *words]
         log = room / f"client-{jvm}.log"
         client = stack.enter_context(running(command, log, stdin=subprocess.PIPE, output=subprocess.PIPE))
-        clients.append(client)
+        generators.append(client)
         # One after the other: warming up at once, two of them hold all connections and wait for each other's.
         wait_until_ready(client, room)
-    return clients
+    return generators
 
 
 def _through_ojp(experiment: Experiment) -> bool:
     return experiment.route in ("ojp", "driver")
 
 
-def _class_path(experiment: Experiment, room: Path) -> str:
-    """Of all that is a client: the load generator, the pool's settings, the drivers."""
+def class_path(experiment: Experiment, room: Path) -> str:
+    """The class path of all that is a client: the load generator, the pool's settings, the drivers."""
     classes, pool = compiled(room), experiment.pool
     libraries = [*map(jar, LIBRARIES)]
     if _through_ojp(experiment):
@@ -177,7 +177,8 @@ def _class_path(experiment: Experiment, room: Path) -> str:
     return os.pathsep.join(str(item) for item in (classes, *libraries))
 
 
-def _url(experiment: Experiment, database: Postgres | None, ports: Sequence[int]) -> str:
+def database_url(experiment: Experiment, database: Postgres | None, ports: Sequence[int]) -> str:
+    """The clients' JDBC URL."""
     inner = f"postgresql://{database.address if database else 'localhost:1/none'}"
     endpoints = ",".join(f"localhost:{port}" for port in ports)
     return f"jdbc:ojp[{endpoints}]_{inner}" if _through_ojp(experiment) else f"jdbc:{inner}"
@@ -197,10 +198,10 @@ def _write_plain(path: Path, columns: Columns) -> None:
     path.write_text("\n".join([",".join(columns), *(",".join(map(str, row)) for row in rows)]) + "\n")
 
 
-def _read_units(room: Path, clients: int) -> dict[str, NDArray[Any]]:
+def read_units(room: Path, generators: int) -> dict[str, NDArray[Any]]:
     """The units of all clients by due time: delays from then in microseconds, -1 where it never came to that."""
     rows: list[tuple[int, int, int, int, int, str]] = []
-    for jvm in range(clients):
+    for jvm in range(generators):
         for line in (room / f"units-{jvm}.csv").read_text().splitlines()[1:]:
             _, due, *at, thought, error = line.split(",")
             delays = [round((float(t) - float(due)) * 1e6) if t else -1 for t in at]

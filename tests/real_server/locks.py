@@ -1,0 +1,312 @@
+"""Slots and connections that wait for each other: with segregation and without it, the same arrivals, model and real servers.
+
+A unit's first statement holds a slot and waits for a connection; a later one holds its connection and waits for a slot
+(reference 1.2). Each cell asks whether that locks.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ojp_sizing.behaviour.world import ENDINGS, OK
+from ojp_sizing.demand.trace import Trace
+from ojp_sizing.demand.workload import Clients, Duration, Network, StatementClass, UnitOfWork, Workload
+from ojp_sizing.deployment.deployment import ClientPool, ServerSettings
+from tests.real_server.artifacts import java_home
+from tests.real_server.experiments import READ, WRITE, Band, Experiment
+from tests.real_server.measure import class_path, clients, database_url, machine, read_units, versions, wait_until_ready
+from tests.real_server.postgres import PASSWORD, USER, postgres
+from tests.real_server.predict import simulate_experiment
+from tests.real_server.processes import running
+from tests.real_server.recorded import DATA, Columns, draw_trace, read_json, trace_path, write_json, write_trace
+from tests.real_server.servers import servers
+from tests.real_server.told import as_told, told_trace
+
+FOLDER = DATA / "locks"
+PREDICTION, RECORD = FOLDER / "prediction.json", FOLDER / "measured.json"
+ASKS = "Do slots and connections wait for each other for good, with segregation and without it?"
+#: A cell has locked when more than this share of its units failed or took longer than 5 s.
+LOCKED_SHARE, LONG_S = 0.05, 5.0
+#: The model draws so many traces anew for each cell: a lock is a matter of chance near its edge.
+SEEDS = 10
+#: Failures are counted by the time at which their units were due, s.
+WINDOW_S = 5.0
+#: Another client, with a pool of its own, has the server's code compiled before the cell's client comes.
+COMPILE_S = 15.0
+
+_ON, _OFF = ServerSettings(breaker_open_s=5.0), ServerSettings(segregation=False, breaker_open_s=5.0)
+_NETWORK = Network(0.0001, 0.0)
+
+
+def _text(name: str, mean_s: float, kind: str = "read", cv: float = 0.0) -> StatementClass:
+    sql = (READ if kind == "read" else WRITE).format(name=name)
+    duration = Duration(mean_s, cv, "lognormal") if cv else Duration(mean_s, 1.0, "constant")
+    return StatementClass(name, sql, kind, duration)  # type: ignore[arg-type]
+
+
+def _workload(texts: Sequence[StatementClass], units: Sequence[UnitOfWork]) -> Workload:
+    return Workload("locks", tuple(texts), tuple(units), clients=Clients(1, 400), network=_NETWORK)
+
+
+def _queries(sleep_s: float, think_s: float) -> Workload:
+    """Units of two queries: the first may wait for a connection, the second for a slot."""
+    think = Duration(think_s, 1.0, "exponential")
+    texts = [_text(name, sleep_s) for name in ("a", "b")]
+    return _workload(texts, [UnitOfWork("two", 1.0, ("a", "b"), False, think)])
+
+
+def _transactions(single_share: float) -> Workload:
+    """Transactions of four statements, whose start takes a connection and no slot, and single queries beside them."""
+    think = Duration(0.0125, 1.0, "exponential")
+    texts = [_text("a", 0.05), _text("b", 0.05), _text("w", 0.05, "write"), _text("x", 0.05, "write"), _text("s", 0.05)]
+    whole = UnitOfWork("transaction", 1.0 - single_share, ("a", "w", "b", "x"), True, think)
+    if not single_share:
+        return _workload(texts[:4], [whole])
+    return _workload(texts, [whole, UnitOfWork("single", single_share, ("s",), False, think)])
+
+
+def _slow_oltp() -> Workload:
+    """web-oltp, ten times slower."""
+    think = Duration(0.02, 1.0, "exponential")
+    milliseconds = {
+        "user": 10.0, "product": 12.0, "cart": 15.0, "orders": 25.0, "reviews": 20.0, "lock": 15.0, "insert": 20.0,
+        "update": 15.0, "sales": 800.0, "customers": 1200.0,
+    }  # fmt: skip
+    shares = {"user": 0.35, "product": 0.35, "cart": 0.15, "orders": 0.15}
+    texts = [
+        replace(
+            _text(name, mean_ms / 1000.0, "write" if name in ("insert", "update") else "read", 0.8),
+            share=shares.get(name, 0.0),
+        )
+        for name, mean_ms in milliseconds.items()
+    ]
+    return _workload(
+        texts,
+        [
+            UnitOfWork("page", 0.6, 1, False, think),
+            UnitOfWork("product_page", 0.22, ("product", "reviews"), False, think),
+            UnitOfWork("checkout", 0.16, ("lock", "insert", "update"), True, think),
+            UnitOfWork("sales_report", 0.014, ("sales",), False, think),
+            UnitOfWork("customer_report", 0.006, ("customers",), False, think),
+        ],
+    )
+
+
+def _cell(
+    name: str,
+    of: str,
+    workload: Workload,
+    rate: float,
+    connections: int,
+    *,
+    pods: int = 1,
+    on: bool = True,
+    **more: Any,
+) -> Experiment:
+    pool = ClientPool(connections, min(connections, 6 * pods) if pods > 1 else connections)
+    # A burst's run can be shorter: nobody comes after the last one.
+    return Experiment(
+        f"locks/{name}", ASKS, "ojp", workload, (Band(rate),), pool=pool, server=_ON if on else _OFF, nodes=pods,
+        arrivals_of=f"locks/{of}", tail_s=30.0, settle_s=8.0, **({"duration_s": 60.0} | more),
+    )  # fmt: skip
+
+
+#: A unit of two queries of 100 ms holds its connection for so long: two statements, two thinks, and its calls.
+_HOLDS_S = 0.256
+#: So many callers at once, at these instants.
+_BURSTS = ((1.0, 30), (4.0, 38), (7.0, 46), (10.0, 60))
+
+
+def _both(name: str, *rest: Any, **more: Any) -> tuple[Experiment, Experiment]:
+    """With segregation and without it."""
+    return _cell(name, *rest, **more), _cell(f"{name}-off", *rest, on=False, **more)
+
+
+def _two(connections: int, load: float, pool: int | None = None) -> tuple[str, Workload, float, int]:
+    """Of units of two queries: their arrivals' name, the workload, a rate by the load of so many connections, the pool."""
+    of, rate = f"two-{connections}-{load:.0%}".rstrip("%"), round(connections / _HOLDS_S * load, 1)
+    return of, _queries(0.1, 0.025), rate, pool or connections
+
+
+def _mixed(single_share: float) -> tuple[str, Workload, float, int]:
+    """Transactions and single queries, at 70 % of what six connections carry."""
+    workload = _transactions(single_share)
+    holds_s = (1.0 - single_share) * (4 * 0.0625 + 0.010) + single_share * (0.0625 + 0.005)
+    return f"transactions-{1.0 - single_share:.0%}".rstrip("%"), workload, round(6 / holds_s * 0.7, 1), 6
+
+
+CELLS = (
+    _cell("two-6-50", *_two(6, 0.5)),
+    *_both("two-6-70", *_two(6, 0.7)),
+    *_both("two-12-of-6-90", *_two(6, 0.9, pool=12)),
+    _cell("two-20-70", *_two(20, 0.7)),
+    _cell("two-20-80", *_two(20, 0.8)),
+    *_both("two-20-90", *_two(20, 0.9)),
+    *_both("burst-20", "burst", _queries(0.02, 0.005), 30.0, 20, duration_s=30.0, bursts=_BURSTS),
+    _cell("burst-40", "burst", _queries(0.02, 0.005), 30.0, 40, duration_s=30.0, bursts=_BURSTS),
+    *_both("transactions-100", *_mixed(0.0)),
+    *_both("transactions-50", *_mixed(0.5)),
+    *_both("slow-oltp-6", "slow-oltp", _slow_oltp(), 14.2, 6, pods=2, duration_s=80.0),
+    *(
+        _cell(f"slow-oltp-{size}", "slow-oltp", _slow_oltp(), 14.2, size, pods=2, duration_s=80.0)
+        for size in (10, 20, 40)
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of a cell's units. ``failed``: those that never ended, too. ``long``: took more than 5 s or never ended."""
+
+    units: int
+    failed: int
+    long: int
+    p50_s: float | None
+    p95_s: float | None
+    p99_s: float | None
+    failed_by_window: list[int]
+
+    @property
+    def locked(self) -> bool:
+        """Whether slots and connections waited for each other for good, or for long."""
+        return max(self.failed, self.long) > LOCKED_SHARE * self.units
+
+
+def verdict(
+    due_s: NDArray[np.float64], latency_s: NDArray[np.float64], well: NDArray[np.bool_], duration_s: float
+) -> Verdict:
+    """``latency_s``: from the instant at which a unit was due, inf where it never ended."""
+    quantiles = [
+        round(float(np.quantile(latency_s[well], q, method="inverted_cdf")), 4) if well.any() else None
+        for q in (0.5, 0.95, 0.99)
+    ]
+    edges = np.arange(0.0, duration_s + WINDOW_S / 2, WINDOW_S)
+    by_window = [int(count) for count in np.histogram(due_s[~well], edges)[0]]
+    return Verdict(len(due_s), int((~well).sum()), int((latency_s > LONG_S).sum()), *quantiles, by_window)
+
+
+# The model -------------------------------------------------------------------------------------------------------
+
+
+def simulated(cell: Experiment, replication: int = 0) -> tuple[Verdict, dict[str, int]]:
+    """What the model says of the trace that is played (0), or of one that is drawn anew; and how units failed."""
+    trace = told_trace(cell, 0) if replication == 0 else as_told(cell, _drawn(cell, replication), replication)
+    outcomes = simulate_experiment(cell, trace)
+    units = len(trace.arrival_s)
+    outcome, latency_s = outcomes.outcome[:units], outcomes.latency_s[:units]
+    found = verdict(
+        outcomes.arrival_s[:units], np.where(outcome < 0, np.inf, latency_s), outcome == OK, cell.duration_s
+    )
+    endings = {name: int((outcome == code).sum()) for code, name in enumerate(ENDINGS) if code != OK}
+    return found, {name: count for name, count in endings.items() if count} | {"unfinished": int((outcome < 0).sum())}
+
+
+def _drawn(cell: Experiment, replication: int) -> Trace:
+    return draw_trace(cell, cell.bands[0], replication)
+
+
+def predict_locks() -> None:
+    """Write the traces, where there are none yet, and ``prediction.json``."""
+    for cell in CELLS:
+        if not trace_path(cell, 0).exists():
+            write_trace(trace_path(cell, 0), draw_trace(cell, cell.bands[0]))
+    write_json(PREDICTION, {"asks": ASKS, "cells": {cell.name.rpartition("/")[2]: predicted(cell) for cell in CELLS}})
+
+
+def predicted(cell: Experiment) -> dict[str, Any]:
+    """Of the trace that is played, and of traces drawn anew."""
+    played, endings = simulated(cell)
+    anew = [simulated(cell, number)[0] for number in range(1, SEEDS + 1)]
+    return {
+        "locked": played.locked, **asdict(played), "endings": endings,
+        "locked_of_seeds": sum(one.locked for one in anew), "failed_of_seeds": sorted(one.failed for one in anew),
+    }  # fmt: skip
+
+
+# The measurement -------------------------------------------------------------------------------------------------
+
+
+def measure_locks(port: int, tell: Callable[[str], None], cells: Sequence[Experiment] = CELLS) -> None:
+    """Each cell on servers of its own. What is measured is written down cell by cell."""
+    document: dict[str, Any] = {
+        "asks": ASKS, "measured_on": time.strftime("%Y-%m-%d", time.gmtime()), "machine": machine(),
+        "versions": versions(cells[0]), "cells": read_json(RECORD)["cells"] if RECORD.exists() else {},
+    }  # fmt: skip
+    for cell in cells:
+        began_load = os.getloadavg()[0]
+        with tempfile.TemporaryDirectory(prefix="ojp-validate-") as room:
+            found, endings, started_late_s = _measured(cell, Path(room), port)
+        name = cell.name.rpartition("/")[2]
+        document["cells"][name] = {
+            "locked": found.locked, **asdict(found), "endings": endings, "started_late_s": started_late_s,
+            "load_average": [round(began_load, 2), round(os.getloadavg()[0], 2)],
+        }  # fmt: skip
+        tell(f"{name}: {found.failed} of {found.units} failed, p50 {found.p50_s}, p99 {found.p99_s}, {endings}")
+        write_json(RECORD, document)
+
+
+def _measured(cell: Experiment, room: Path, port: int) -> tuple[Verdict, dict[str, int], dict[str, float]]:
+    with ExitStack() as stack:
+        ports = [port + 1 + number for number in range(cell.nodes)]
+        database = stack.enter_context(postgres(room, port))
+        path = class_path(cell, room)
+        stack.enter_context(servers(cell.server, ports, room))
+        _compile(cell, database_url(cell, database, ports), path, room)
+        (client,) = clients(cell, 0, room, database, ports, stack, path)
+        assert client.stdin is not None
+        zero = time.time() + 1.0
+        client.stdin.write(f"{round(zero * 1000)}\n")
+        client.stdin.flush()
+        client.wait(cell.duration_s + cell.tail_s + 40.0)
+        return judged(read_units(room, 1), cell.duration_s)
+
+
+def judged(units: Columns, duration_s: float) -> tuple[Verdict, dict[str, int], dict[str, float]]:
+    """Of what the load generator wrote: verdict, how units failed, and how late they were started."""
+    well = units["error"] == ""
+    taken_us = (units["ended_us"] - units["thought_us"]).astype(float)
+    latency_s = np.where(units["ended_us"] >= 0, taken_us / 1e6, np.inf)
+    errors, counts = np.unique(units["error"][~well].astype(str), return_counts=True)
+    endings: dict[str, int] = {}
+    for error, count in zip(errors.tolist(), counts.tolist(), strict=True):
+        kind = next((words for words in _KINDS if words in error), error[:60])
+        endings[kind] = endings.get(kind, 0) + count
+    late_s = units["started_us"][units["started_us"] >= 0].astype(float) / 1e6
+    late = {name: round(float(np.quantile(late_s, q)), 4) for name, q in (("p50", 0.5), ("p99", 0.99))}
+    return verdict(units["due_us"].astype(float) / 1e6, latency_s, well, duration_s), endings, late
+
+
+_KINDS = (
+    "unfinished", "Connection acquisition failed", "Timeout waiting for fast operation slot",
+    "Timeout waiting for slow operation slot", "Connection is not available", "Circuit breaker",
+)  # fmt: skip
+
+
+def _compile(cell: Experiment, url: str, path: str, room: Path) -> None:
+    """A client with another hash, that is with a pool, slots and a classifier of its own, and ended before the cell's comes."""
+    connections = max(1, cell.pool.maximum_size // cell.nodes)
+    texts, trace = room / "texts.sql", room / "trace-compile.csv"
+    texts.write_text("".join(statement.sql + "\n" for statement in cell.workload.statements))
+    trace.write_text("unit,due_s,transaction,text,write,sleep_s,think_s\n0,0.0,0,-1,0,0.0,0.0\n")
+    words = {
+        "--url": f"{url}?ApplicationName=compile", "--user": USER, "--password": PASSWORD, "--texts": texts,
+        "--threads": 2, "--until": 1.0, "--trace": trace, "--out": room / "compile.csv", "--warm": connections,
+        "--settle": COMPILE_S, "--settle-threads": connections,
+    }  # fmt: skip
+    command = [
+        *[java_home(17) / "bin" / "java", "-Dorg.slf4j.simpleLogger.defaultLogLevel=error", "-Xmx512m", "-cp", path],
+        *["LoadGenerator", *(str(word) for pair in words.items() for word in pair)],
+    ]
+    with running(command, room / "compile.log", stdin=subprocess.PIPE, output=subprocess.PIPE) as client:
+        wait_until_ready(client, room)
