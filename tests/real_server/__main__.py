@@ -15,7 +15,7 @@ from tests.real_server.processes import interrupts_unwind
 #: Experiments with a way of their own, and their calibrations.
 ALONE = ("end-to-end", "quota-0.5", "quota-0.25", "memory", "starts")
 #: Take as long as everything that ``validate`` does: only where they are named.
-NAMED = ("call-rates", "call-rates-shared", "young", "locks")
+NAMED = ("call-rates", "call-rates-shared", "young", "locks", "many-clients")
 CALIBRATIONS = ("statements", "calls", "most")
 
 
@@ -50,6 +50,7 @@ def _do_alone(step: str, names: list[str], port: int) -> None:
     from tests.real_server.course import measure_course, predict_course
     from tests.real_server.footprint import measure_memory, measure_starts
     from tests.real_server.locks import measure_locks, predict_locks
+    from tests.real_server.many_clients import measure_many_clients, predict_many_clients
     from tests.real_server.report_limited import COURSES
     from tests.real_server.young import measure_young, predict_young
 
@@ -67,6 +68,8 @@ def _do_alone(step: str, names: list[str], port: int) -> None:
             predict_young()
         if not names or "locks" in names:
             predict_locks()
+        if not names or "many-clients" in names:
+            predict_many_clients()
     if step in ("measure", "validate"):
         ways = {course.name: partial(measure_course, course) for course in COURSES}
         ways |= {"memory": measure_memory, "starts": measure_starts}
@@ -74,6 +77,7 @@ def _do_alone(step: str, names: list[str], port: int) -> None:
         shared = partial(measure_call_rates, tell=tell, sizes=SHARED, path=SHARED_RECORD)
         ways |= {"call-rates": partial(measure_call_rates, tell=tell), "call-rates-shared": shared}
         ways |= {"young": partial(measure_young, tell=tell), "locks": partial(measure_locks, tell=tell)}
+        ways["many-clients"] = partial(measure_many_clients, tell=tell)
         for name in names if names or step == "measure" else ALONE:
             if name in ways:
                 print(f"measure {name}", flush=True)

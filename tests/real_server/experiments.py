@@ -19,11 +19,12 @@ WRITE = "insert into sink " + READ
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """What is done to a server's process. ``start``: a new one, on the port of one that ended."""
+    """What is done to a server's process. ``start``: a new one, on the port of one that ended. ``begin``: a new one whose gate
+    stays shut, and ``open``: until then, or until it is warm where that is later."""
 
     at_s: float
     node: int
-    what: Literal["KILL", "TERM", "STOP", "CONT", "start"]
+    what: Literal["KILL", "TERM", "STOP", "CONT", "start", "begin", "open"]
 
 
 @dataclass(frozen=True, slots=True)

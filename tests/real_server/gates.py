@@ -45,6 +45,7 @@ class Gate:
     room: Path
     opened_s: list[float] = field(default_factory=list)
     """From a server's listening until clients could come."""
+    began: float = 0.0
     running: dict[str, tuple[AbstractContextManager[subprocess.Popen[str]], subprocess.Popen[str]]] = field(
         default_factory=dict
     )
@@ -74,15 +75,18 @@ class Gate:
                 ],
             )
 
-    def open(self) -> None:
-        """The server listens: its pool is built, then clients may come."""
-        began = time.monotonic()
+    def admit(self) -> None:
+        """The server listens: the warm-up may come, and has its pool built."""
+        self.began = time.monotonic()
         need_free(self.port)
         self._forward("door", self.door, self.way.ports)
+
+    def open(self) -> None:
+        """Once its pool stands clients may come."""
         wait_for_port(self.port + STANDS, self.running["warm-up"][1], LIMIT_S)
         self._forward("gate", LOOPBACK, (self.port,))
         wait_for_port(self.port, self.running["gate"][1], LIMIT_S)
-        self.opened_s.append(round(time.monotonic() - began, 3))
+        self.opened_s.append(round(time.monotonic() - self.began, 3))
 
     def shut(self, *, pod_ends: bool) -> None:
         """The server has ended, or is about to: nobody comes in any more. What is connected is cut by the server's end."""

@@ -12,36 +12,28 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from ojp_sizing.behaviour.world import ENDINGS, OK
-from ojp_sizing.demand.trace import Trace
 from ojp_sizing.demand.workload import Clients, Duration, Network, StatementClass, UnitOfWork, Workload
 from ojp_sizing.deployment.deployment import ClientPool, ServerSettings
 from tests.real_server.artifacts import java_home
 from tests.real_server.experiments import READ, WRITE, Band, Experiment
 from tests.real_server.measure import class_path, clients, database_url, machine, read_units, versions, wait_until_ready
 from tests.real_server.postgres import PASSWORD, USER, postgres
-from tests.real_server.predict import simulate_experiment
 from tests.real_server.processes import running
-from tests.real_server.recorded import DATA, Columns, draw_trace, read_json, trace_path, write_json, write_trace
+from tests.real_server.recorded import DATA, draw_trace, read_json, trace_path, write_json, write_trace
 from tests.real_server.servers import servers
-from tests.real_server.told import as_told, told_trace
+from tests.real_server.verdicts import Verdict, judged, simulated
 
 FOLDER = DATA / "locks"
 PREDICTION, RECORD = FOLDER / "prediction.json", FOLDER / "measured.json"
 ASKS = "Do slots and connections wait for each other for good, with segregation and without it?"
 #: A cell has locked when more than this share of its units failed or took longer than 5 s.
-LOCKED_SHARE, LONG_S = 0.05, 5.0
+LOCKED_SHARE = 0.05
 #: The model draws so many traces anew for each cell: a lock is a matter of chance near its edge.
 SEEDS = 10
-#: Failures are counted by the time at which their units were due, s.
-WINDOW_S = 5.0
 #: Another client, with a pool of its own, has the server's code compiled before the cell's client comes.
 COMPILE_S = 15.0
 
@@ -165,55 +157,12 @@ CELLS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What became of a cell's units. ``failed``: those that never ended, too. ``long``: took more than 5 s or never ended."""
-
-    units: int
-    failed: int
-    long: int
-    p50_s: float | None
-    p95_s: float | None
-    p99_s: float | None
-    failed_by_window: list[int]
-
-    @property
-    def locked(self) -> bool:
-        """Whether slots and connections waited for each other for good, or for long."""
-        return max(self.failed, self.long) > LOCKED_SHARE * self.units
-
-
-def verdict(
-    due_s: NDArray[np.float64], latency_s: NDArray[np.float64], well: NDArray[np.bool_], duration_s: float
-) -> Verdict:
-    """``latency_s``: from the instant at which a unit was due, inf where it never ended."""
-    quantiles = [
-        round(float(np.quantile(latency_s[well], q, method="inverted_cdf")), 4) if well.any() else None
-        for q in (0.5, 0.95, 0.99)
-    ]
-    edges = np.arange(0.0, duration_s + WINDOW_S / 2, WINDOW_S)
-    by_window = [int(count) for count in np.histogram(due_s[~well], edges)[0]]
-    return Verdict(len(due_s), int((~well).sum()), int((latency_s > LONG_S).sum()), *quantiles, by_window)
+def locks(found: Verdict) -> bool:
+    """Whether slots and connections waited for each other for good, or for long."""
+    return max(found.failed, found.long) > LOCKED_SHARE * found.units
 
 
 # The model -------------------------------------------------------------------------------------------------------
-
-
-def simulated(cell: Experiment, replication: int = 0) -> tuple[Verdict, dict[str, int]]:
-    """What the model says of the trace that is played (0), or of one that is drawn anew; and how units failed."""
-    trace = told_trace(cell, 0) if replication == 0 else as_told(cell, _drawn(cell, replication), replication)
-    outcomes = simulate_experiment(cell, trace)
-    units = len(trace.arrival_s)
-    outcome, latency_s = outcomes.outcome[:units], outcomes.latency_s[:units]
-    found = verdict(
-        outcomes.arrival_s[:units], np.where(outcome < 0, np.inf, latency_s), outcome == OK, cell.duration_s
-    )
-    endings = {name: int((outcome == code).sum()) for code, name in enumerate(ENDINGS) if code != OK}
-    return found, {name: count for name, count in endings.items() if count} | {"unfinished": int((outcome < 0).sum())}
-
-
-def _drawn(cell: Experiment, replication: int) -> Trace:
-    return draw_trace(cell, cell.bands[0], replication)
 
 
 def predict_locks() -> None:
@@ -229,8 +178,8 @@ def predicted(cell: Experiment) -> dict[str, Any]:
     played, endings = simulated(cell)
     anew = [simulated(cell, number)[0] for number in range(1, SEEDS + 1)]
     return {
-        "locked": played.locked, **asdict(played), "endings": endings,
-        "locked_of_seeds": sum(one.locked for one in anew), "failed_of_seeds": sorted(one.failed for one in anew),
+        "locked": locks(played), **asdict(played), "endings": endings,
+        "locked_of_seeds": sum(map(locks, anew)), "failed_of_seeds": sorted(one.failed for one in anew),
     }  # fmt: skip
 
 
@@ -249,7 +198,7 @@ def measure_locks(port: int, tell: Callable[[str], None], cells: Sequence[Experi
             found, endings, started_late_s = _measured(cell, Path(room), port)
         name = cell.name.rpartition("/")[2]
         document["cells"][name] = {
-            "locked": found.locked, **asdict(found), "endings": endings, "started_late_s": started_late_s,
+            "locked": locks(found), **asdict(found), "endings": endings, "started_late_s": started_late_s,
             "load_average": [round(began_load, 2), round(os.getloadavg()[0], 2)],
         }  # fmt: skip
         tell(f"{name}: {found.failed} of {found.units} failed, p50 {found.p50_s}, p99 {found.p99_s}, {endings}")
@@ -270,27 +219,6 @@ def _measured(cell: Experiment, room: Path, port: int) -> tuple[Verdict, dict[st
         client.stdin.flush()
         client.wait(cell.duration_s + cell.tail_s + 40.0)
         return judged(read_units(room, 1), cell.duration_s)
-
-
-def judged(units: Columns, duration_s: float) -> tuple[Verdict, dict[str, int], dict[str, float]]:
-    """Of what the load generator wrote: verdict, how units failed, and how late they were started."""
-    well = units["error"] == ""
-    taken_us = (units["ended_us"] - units["thought_us"]).astype(float)
-    latency_s = np.where(units["ended_us"] >= 0, taken_us / 1e6, np.inf)
-    errors, counts = np.unique(units["error"][~well].astype(str), return_counts=True)
-    endings: dict[str, int] = {}
-    for error, count in zip(errors.tolist(), counts.tolist(), strict=True):
-        kind = next((words for words in _KINDS if words in error), error[:60])
-        endings[kind] = endings.get(kind, 0) + count
-    late_s = units["started_us"][units["started_us"] >= 0].astype(float) / 1e6
-    late = {name: round(float(np.quantile(late_s, q)), 4) for name, q in (("p50", 0.5), ("p99", 0.99))}
-    return verdict(units["due_us"].astype(float) / 1e6, latency_s, well, duration_s), endings, late
-
-
-_KINDS = (
-    "unfinished", "Connection acquisition failed", "Timeout waiting for fast operation slot",
-    "Timeout waiting for slow operation slot", "Connection is not available", "Circuit breaker",
-)  # fmt: skip
 
 
 def _compile(cell: Experiment, url: str, path: str, room: Path) -> None:

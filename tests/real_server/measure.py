@@ -148,7 +148,7 @@ def clients(
         own_ports = ports[jvm * experiment.nodes :] if experiment.endpoints else ports
         url = database_url(experiment, database, own_ports[: experiment.nodes])
         mine = {"--url": url, "--trace": room / f"trace-{jvm}.csv", "--out": room / f"units-{jvm}.csv"}
-        _write_plain(mine["--trace"], own)
+        write_plain(mine["--trace"], own)
         words = [str(word) for pair in (options | mine).items() for word in pair]
         command = [*enter, java_home(17) / "bin" / "java", *quiet, "-cp", path, "LoadGenerator", *words]
         log = room / f"client-{jvm}.log"
@@ -193,7 +193,8 @@ def wait_until_ready(client: subprocess.Popen[str], room: Path) -> None:
         raise RuntimeError(f"the load generator ended before it was ready:\n{logs}")
 
 
-def _write_plain(path: Path, columns: Columns) -> None:
+def write_plain(path: Path, columns: Columns) -> None:
+    """A CSV as the load generator reads it."""
     rows = zip(*(column.tolist() for column in columns.values()), strict=True)
     path.write_text("\n".join([",".join(columns), *(",".join(map(str, row)) for row in rows)]) + "\n")
 

@@ -104,9 +104,12 @@ def disruption_of(experiment: Experiment) -> Disruption:
         start_s += GATE_S + warm_up_s(deployment_of(experiment))
     for signal in experiment.signals:
         if signal.what in ("KILL", "TERM"):
-            back = [later for later in experiment.signals if later.what == "start" and later.node == signal.node]
+            back = [
+                later for later in experiment.signals if later.what in ("start", "open") and later.node == signal.node
+            ]
             how: Literal["killed", "stopped"] = "killed" if signal.what == "KILL" else "stopped"
-            losses.append(PodLoss(signal.node, signal.at_s, back[0].at_s - signal.at_s + start_s, 0.0, 0.0, how))
+            away_s = back[0].at_s - signal.at_s + (start_s if back[0].what == "start" else 0.0)
+            losses.append(PodLoss(signal.node, signal.at_s, away_s, 0.0, 0.0, how))
     return Several(tuple(losses)) if len(losses) > 1 else losses[0] if losses else None
 
 

@@ -77,8 +77,8 @@ class Node:
         """Where it writes."""
         return self.room / f"server-{self.port}.log"
 
-    def start(self) -> None:
-        """Start it, and note how long it took to listen. Its ports must be free."""
+    def start(self, *, opens: bool = True) -> None:
+        """Start it, and note how long it took to listen. Its ports must be free. ``opens``: its gate, if it has one, too."""
         if self.gate:
             self.gate.prepare()
         need_free(self.port)
@@ -102,13 +102,18 @@ class Node:
         self.process = self.context.__enter__()
         self.started_s.append(wait_for_port(self.port, self.process, START_LIMIT_S))
         if self.gate:
-            self.gate.open()
+            self.gate.admit()
+            if opens:
+                self.gate.open()
 
     def suffer(self, what: Signal) -> None:
         """Let a signal of the experiment happen."""
-        if what.what == "start":
+        if what.what in ("start", "begin"):
             self.end()
-            self.start()
+            self.start(opens=what.what == "start")
+        elif what.what == "open":
+            assert self.gate is not None
+            self.gate.open()
         elif self.process is not None:
             if self.gate and what.what in ("KILL", "TERM"):
                 self.gate.shut(pod_ends=what.what == "TERM")
@@ -168,13 +173,14 @@ def servers(
     cores: int | None = None,
     limit_cores: float | None = None,
     gates: Sequence[Gate] = (),
+    options: tuple[str, ...] = (),
 ) -> Iterator[list[Node]]:
     """That many servers, all listening; each on so many of the machine's cores, or with a CPU limit by a quota.
 
-    Behind gates they listen on ports of their own; ``ports`` are those of the gates then.
+    Behind gates they listen on ports of their own; ``ports`` are those of the gates then. ``options``: of their JVMs.
     """
     with ExitStack() as stack:
-        nodes = [Node(settings, port, room, cores=cores) for port in ports]
+        nodes = [Node(settings, port, room, cores=cores, options=options) for port in ports]
         for node, gate in zip(nodes, gates, strict=False):
             node.gate, node.port = gate, gate.port + OWN
             stack.callback(gate.end)

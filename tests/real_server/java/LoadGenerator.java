@@ -5,10 +5,13 @@ import java.io.BufferedReader;
 import java.io.IOException;
 import java.io.InputStreamReader;
 import java.io.PrintWriter;
+import java.net.URL;
+import java.net.URLClassLoader;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.sql.Connection;
+import java.sql.Driver;
 import java.sql.DriverManager;
 import java.sql.PreparedStatement;
 import java.sql.ResultSet;
@@ -16,8 +19,11 @@ import java.sql.SQLException;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.HashMap;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
+import java.util.Properties;
+import java.util.Set;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
@@ -73,6 +79,9 @@ public final class LoadGenerator {
             options.put(arguments[i], arguments[i + 1]);
         }
         String url = options.get("--url"), user = options.get("--user"), password = options.get("--password");
+        if (options.containsKey("--driver-jar")) {
+            playMany(options, url, user, password);
+        }
         HikariDataSource pool = null;
         Source source = () -> DriverManager.getConnection(url, user, password);
         if (options.containsKey("--pool")) {
@@ -124,6 +133,89 @@ public final class LoadGenerator {
         generator.play(workers, Double.parseDouble(options.get("--until")));
         generator.write(Path.of(options.get("--out")));
         Runtime.getRuntime().halt(0); // threads that hang in a driver must not keep the process
+    }
+
+    /** The driver's classes anew, whose statics are what a JVM knows of the servers; gRPC and all else are the process's. */
+    private static final class Jvm extends URLClassLoader {
+        Jvm(URL driver) {
+            super(new URL[] {driver}, LoadGenerator.class.getClassLoader());
+        }
+
+        @Override
+        protected Class<?> loadClass(String name, boolean resolve) throws ClassNotFoundException {
+            if (!name.startsWith("org.openjproxy.")) {
+                return super.loadClass(name, resolve);
+            }
+            synchronized (getClassLoadingLock(name)) {
+                Class<?> known = findLoadedClass(name);
+                return known == null ? findClass(name) : known;
+            }
+        }
+    }
+
+    /** As many clients as there are traces ("--trace" and "-0.csv", "-1.csv" ...), each with a driver of its own; ends the process. */
+    private static void playMany(Map<String, String> options, String url, String user, String password) throws Exception {
+        URL jar = Path.of(options.get("--driver-jar")).toUri().toURL();
+        List<String> texts = Files.readAllLines(Path.of(options.get("--texts")));
+        Properties who = new Properties();
+        who.put("user", user);
+        who.put("password", password);
+        List<LoadGenerator> clients = new ArrayList<>();
+        Set<Class<?>> drivers = new HashSet<>();
+        for (Path trace; Files.exists(trace = Path.of(options.get("--trace") + "-" + clients.size() + ".csv")); ) {
+            Class<?> type = Class.forName("org.openjproxy.jdbc.Driver", true, new Jvm(jar));
+            Driver driver = (Driver) type.getDeclaredConstructor().newInstance();
+            drivers.add(type);
+            LoadGenerator client = new LoadGenerator(texts, () -> driver.connect(url, who));
+            client.read(trace);
+            clients.add(client);
+        }
+        if (drivers.size() != clients.size()) {
+            throw new IllegalStateException("clients share a driver");
+        }
+        double settleS = Double.parseDouble(options.get("--settle")), eachS = Double.parseDouble(options.get("--each"));
+        try {
+            // The first one warms the servers up; then each meets them, one after the other.
+            int warm = Integer.parseInt(options.get("--warm"));
+            for (LoadGenerator client : clients) {
+                boolean first = client == clients.get(0);
+                client.warmUp(client.source, first ? warm : 1, first ? settleS : eachS, first ? warm : 1);
+            }
+        } catch (Exception problem) {
+            problem.printStackTrace();
+            Runtime.getRuntime().halt(1);
+        }
+        int threads = Integer.parseInt(options.get("--threads"));
+        List<ThreadPoolExecutor> workers = new ArrayList<>();
+        for (int i = 0; i < clients.size(); i++) {
+            workers.add((ThreadPoolExecutor) Executors.newFixedThreadPool(threads));
+            workers.get(i).prestartAllCoreThreads();
+        }
+        System.out.println("READY");
+        long zeroMs = Long.parseLong(new BufferedReader(new InputStreamReader(System.in)).readLine().trim());
+        long zeroNs = System.nanoTime() + (zeroMs - System.currentTimeMillis()) * 1_000_000L;
+        double untilS = Double.parseDouble(options.get("--until"));
+        List<Thread> players = new ArrayList<>();
+        for (int i = 0; i < clients.size(); i++) {
+            LoadGenerator client = clients.get(i);
+            ThreadPoolExecutor mine = workers.get(i);
+            client.zeroNs = zeroNs;
+            players.add(new Thread(() -> {
+                try {
+                    client.play(mine, untilS);
+                } catch (InterruptedException problem) {
+                    throw new IllegalStateException(problem);
+                }
+            }));
+            players.get(i).start();
+        }
+        for (Thread player : players) {
+            player.join();
+        }
+        for (int i = 0; i < clients.size(); i++) {
+            clients.get(i).write(Path.of(options.get("--out") + "-" + i + ".csv"));
+        }
+        Runtime.getRuntime().halt(0);
     }
 
     private void read(Path trace) throws IOException {
