@@ -15,7 +15,7 @@ from tests.real_server.processes import interrupts_unwind
 #: Experiments with a way of their own, and their calibrations.
 ALONE = ("end-to-end", "quota-0.5", "quota-0.25", "memory", "starts")
 #: Take as long as everything that ``validate`` does: only where they are named.
-NAMED = ("call-rates", "call-rates-shared", "young", "locks", "many-clients")
+NAMED = ("call-rates", "call-rates-shared", "young", "locks", "many-clients", "memory-parts", "memory-limits")
 CALIBRATIONS = ("statements", "calls", "most")
 
 
@@ -51,6 +51,7 @@ def _do_alone(step: str, names: list[str], port: int) -> None:
     from tests.real_server.footprint import measure_memory, measure_starts
     from tests.real_server.locks import measure_locks, predict_locks
     from tests.real_server.many_clients import measure_many_clients, predict_many_clients
+    from tests.real_server.memory import measure_limits, measure_parts, predict_memory
     from tests.real_server.report_limited import COURSES
     from tests.real_server.young import measure_young, predict_young
 
@@ -70,6 +71,8 @@ def _do_alone(step: str, names: list[str], port: int) -> None:
             predict_locks()
         if not names or "many-clients" in names:
             predict_many_clients()
+        if not names or {"memory-parts", "memory-limits"} & set(names):
+            predict_memory()
     if step in ("measure", "validate"):
         ways = {course.name: partial(measure_course, course) for course in COURSES}
         ways |= {"memory": measure_memory, "starts": measure_starts}
@@ -78,6 +81,7 @@ def _do_alone(step: str, names: list[str], port: int) -> None:
         ways |= {"call-rates": partial(measure_call_rates, tell=tell), "call-rates-shared": shared}
         ways |= {"young": partial(measure_young, tell=tell), "locks": partial(measure_locks, tell=tell)}
         ways["many-clients"] = partial(measure_many_clients, tell=tell)
+        ways |= {"memory-parts": partial(measure_parts, tell=tell), "memory-limits": partial(measure_limits, tell=tell)}
         for name in names if names or step == "measure" else ALONE:
             if name in ways:
                 print(f"measure {name}", flush=True)

@@ -64,8 +64,9 @@ class Node:
     context: AbstractContextManager[subprocess.Popen[str]] | None = None
     started_s: list[float] = field(default_factory=list)
     options: tuple[str, ...] = ()
+    enter: tuple[str, ...] = ()
     more: tuple[tuple[str, str], ...] = ()
-    """Options of its JVM, and other system properties."""
+    """Options of its JVM, words before its command, and other system properties."""
     cores: int | None = None
     group: Group | None = None
     """The machine's cores that it may use (``taskset``), or a control group with a limit."""
@@ -90,6 +91,7 @@ class Node:
         entered = self.group.enter if self.group else []
         command = [
             *entered,
+            *self.enter,
             *pinned,
             java_home(21) / "bin" / "java",
             *LOGGING,
@@ -174,13 +176,15 @@ def servers(
     limit_cores: float | None = None,
     gates: Sequence[Gate] = (),
     options: tuple[str, ...] = (),
+    enter: tuple[str, ...] = (),
 ) -> Iterator[list[Node]]:
     """That many servers, all listening; each on so many of the machine's cores, or with a CPU limit by a quota.
 
-    Behind gates they listen on ports of their own; ``ports`` are those of the gates then. ``options``: of their JVMs.
+    Behind gates they listen on ports of their own; ``ports`` are those of the gates then. ``options``: of their JVMs; ``enter``:
+    words before their commands.
     """
     with ExitStack() as stack:
-        nodes = [Node(settings, port, room, cores=cores, options=options) for port in ports]
+        nodes = [Node(settings, port, room, cores=cores, options=options, enter=enter) for port in ports]
         for node, gate in zip(nodes, gates, strict=False):
             node.gate, node.port = gate, gate.port + OWN
             stack.callback(gate.end)
