@@ -13,7 +13,7 @@ from tests.real_server.experiments import EXPERIMENTS, PARTS, SERVERS, Experimen
 from tests.real_server.processes import interrupts_unwind
 
 #: Experiments with a way of their own, and their calibrations.
-ALONE = ("end-to-end", "quota-0.5", "quota-0.25", "memory", "starts")
+ALONE = ("end-to-end", "quota-0.5", "quota-0.25", "cpu-bound-0.5", "cpu-bound-1", "memory", "starts")
 #: Take as long as everything that ``validate`` does: only where they are named.
 NAMED = ("call-rates", "call-rates-shared", "young", "locks", "many-clients", "memory-parts", "memory-limits")
 CALIBRATIONS = ("statements", "calls", "most")

@@ -15,12 +15,12 @@ from tests.real_server.end_to_end import FOLDER as END_TO_END_FOLDER
 from tests.real_server.experiments import EXPERIMENTS
 from tests.real_server.findings import Compared, median
 from tests.real_server.footprint import LIMITS, MEMORY, STARTS, per_connection
-from tests.real_server.quota import QUOTAS
+from tests.real_server.quota import QUOTAS, WARM_QUOTAS
 from tests.real_server.recorded import folder, read_json
 from tests.real_server.recovery import NAMES, measured_recovery, replicated
 from tests.real_server.tables import table
 
-COURSES = (END_TO_END, *QUOTAS)
+COURSES = (END_TO_END, *QUOTAS, *WARM_QUOTAS)
 FIGURES = {"throughput": "throughput", "p50_s": "p50", "p95_s": "p95", "p99_s": "p99"}
 
 
