@@ -74,7 +74,9 @@ TROUBLES = {"cpu_throttled_share", "memory_kills"}
 
 def headline(recommendation: Recommendation | Judged) -> Text:
     """One line: the verdict, and what it is about."""
-    rate = f"{recommendation.question.rate:,.6g} units of work/s of {recommendation.question.workload.name}"
+    question = recommendation.question
+    jvms = question.workload.clients.jvms
+    rate = f"{question.rate:,.6g} units of work/s of {question.workload.name} from {jvms} client JVM{'s' * (jvms > 1)}"
     verdict = recommendation.verdict
     text = Text()
     text.append(verdict.value.upper(), style=STYLES[verdict])
@@ -104,6 +106,11 @@ def evidence_table(answer: Recommendation | Judged) -> Table:
         result = evaluation.results[situation]
         words = risk_words(result) or f"{result.replications} runs: {_steady_words(result)}"
         rows.append((situation.value, f"{words}; {result.reason}" if result.reason else words))
+    rows.append(("client JVMs", jvms_words(answer.question, answer.client_jvms)))
+    if answer.verdict.is_met and not answer.deployment.stays_undivided:
+        rows.append(("", COLLAPSE))
+    if answer.growth is not None:
+        rows.append(("growth", growth_words(answer.growth)))
     unseen = by_model_words(evaluation)
     if unseen:
         rows.append(("by the model only", f"no real server was measured there: {unseen}"))
@@ -411,17 +418,6 @@ def knobs_table(recommendation: Recommendation) -> Table:
     return _pairs([(knob.change, knob_words(knob)) for knob in recommendation.knobs])
 
 
-def reach_table(answer: Recommendation | Judged) -> Table:
-    """With how many client JVMs, and for how long, the answer does; what is missed already is only named."""
-    met = answer.verdict.is_met
-    rows = [("client JVMs", jvms_words(answer.question, answer.client_jvms, was_met=met))]
-    if met and not answer.deployment.stays_undivided:
-        rows.append(("", COLLAPSE))
-    if answer.growth is not None:
-        rows.append(("growth", growth_words(answer.growth)))
-    return _pairs(rows)
-
-
 def folk_table(recommendation: Recommendation) -> Table:
     """What the formulas in use today would deploy, and what became of it."""
     if not recommendation.folk:
@@ -458,7 +454,6 @@ def print_answer(
         ("Why not smaller", smaller_table(recommendation)),
         *([("What more would buy", knobs_table(recommendation))] if recommendation.knobs else []),
         ("Slow slots, and the warm-up", others_table(recommendation)),
-        ("How far it reaches", reach_table(recommendation)),
         ("How to read it", notes(recommendation)),
         ("What formulas in use today would deploy", folk_table(recommendation)),
         ("Files", _pairs([(str(item.path), item.change) for item in written] or [("none", "")])),
@@ -482,7 +477,6 @@ def print_judged(console: Console, judged: Judged) -> None:
         _against_server(judged),
         *_troubles(judged.evaluation),
         *_warnings(judged.warnings),
-        ("How far it reaches", reach_table(judged)),
         ("How to read it", notes(judged)),
     ]
     _print_sections(console, sections)

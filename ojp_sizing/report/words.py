@@ -139,17 +139,20 @@ def runs_words(reach: Reach) -> str:
     return f"by few runs, no verdict: {reach.runs} in all for {reach.points} tried"
 
 
-def jvms_words(question: Question, reach: Reach | None, *, was_met: bool = True) -> str:
+def jvms_words(question: Question, reach: Reach | None) -> str:
     """How many client JVMs were simulated, who says so, and from how many on the answer wouldn't hold."""
     asked = question.workload.clients.jvms
-    origin = "as asked" if question.client_jvms is not None else f"as workload {question.workload.name} has it"
-    text = f"{asked}, {origin} (--client-jvms)"
+    if question.client_jvms is not None:
+        text = f"{asked}, as asked"
+    else:
+        text = f"{asked}, assumed by workload {question.workload.name}: pass yours with --client-jvms"
     if reach is None:
-        return f"{text}; more were not tried (--explain does)" if was_met else text
+        return text
     if reach.fails is None:
         return f"{text}; holds with up to {reach.holds:.0f}, the most tried ({runs_words(reach)})"
     assert reach.rejection is not None  # noqa: S101 - only a run ends the doubling
-    text = f"{text}; holds with {reach.holds:.0f}, not with {reach.fails:.0f} ({runs_words(reach)})"
+    between = " (between them: not tried, --explain does)" if reach.fails > 2 * reach.holds else ""
+    text = f"{text}; holds with {reach.holds:.0f}, not with {reach.fails:.0f}{between} ({runs_words(reach)})"
     return f"{text}: {finding(reach.rejection)}"
 
 

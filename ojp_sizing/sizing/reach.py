@@ -18,7 +18,7 @@ from ojp_sizing.sizing.screen import impossible
 PRECISION = 1.05
 #: So many client JVMs are tried at most, or twice as many as asked where that is more.
 MOST_JVMS = 256
-#: An answer is tried with more JVMs, without being asked to explain, where that takes at most about so many units.
+#: Numbers between those asked and the most are tried, without --explain, where that takes at most about so many units.
 CHEAP_UNITS = 250_000
 
 
@@ -115,20 +115,18 @@ def growth_of(bench: Bench, deployment: Deployment) -> Growth | None:
     return None if share is None else Growth(share, largest_rate(bench, deployment))
 
 
-def most_jvms(bench: Bench, evaluation: Evaluation) -> Reach | None:
+def most_jvms(bench: Bench, evaluation: Evaluation) -> Reach:
     """From how many client JVMs on the answer doesn't hold: twice as many as asked, four times, and so on.
 
-    The most are tried first, since answers mostly hold there, and then by halves.
-
-    None where that takes more than ``CHEAP_UNITS`` and the execution isn't to explain.
+    The most are tried first, since answers mostly hold there, and then by halves; the halves are left out where they take more
+    than ``CHEAP_UNITS`` and the execution isn't to explain.
     """
     question, tried = bench.question, _Points(bench, evaluation.deployment)
     asked = question.workload.clients.jvms
     numbers = _doubled(asked, max(MOST_JVMS, 2 * asked))
     runs = sum(result.replications for result in evaluation.results.values())
     each = (len(question.situations) - 1) * EXPLORED + EXPLORED_STEADY
-    if not bench.execution.explain and len(numbers) * each * evaluation.units > CHEAP_UNITS * runs:
-        return None
+    is_cheap = bench.execution.explain or len(numbers) * each * evaluation.units <= CHEAP_UNITS * runs
     rejection: Rejection | None = None
     low, high, index = -1, len(numbers), len(numbers) - 1
     while high - low > 1:
@@ -137,6 +135,8 @@ def most_jvms(bench: Bench, evaluation: Evaluation) -> Reach | None:
             low = index
         else:
             high, rejection = index, found
+            if not is_cheap:
+                break
         index = (low + high) // 2
     holds, fails = [asked, *numbers][low + 1], [*numbers, None][high]
     return tried.reach(asked, holds, fails, rejection)
