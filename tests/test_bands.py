@@ -37,7 +37,18 @@ def band(load_from: float, load_to: float = 0.0, *, runs: int = 3, situation: st
     """A row; figures that aren't given are exact."""
     every = {figure: errors.get(figure, Error(0.0, 0.0)) for figure in FIGURES}
     load_to = load_to or load_from
-    return Band(situation, load_from, load_to, runs, ("slots", "pool"), every, "0.3.1-beta", "2026-11-25", "MEASURED")
+    return Band(
+        situation,
+        "connections",
+        load_from,
+        load_to,
+        runs,
+        ("slots", "pool"),
+        every,
+        "0.3.1-beta",
+        "2026-11-25",
+        "MEASURED",
+    )
 
 
 LOW, MIDDLE, HIGH = ROWS = (band(0.3), band(0.6), band(0.8, 0.9))
@@ -116,6 +127,17 @@ def test_the_words_have_the_use_the_load_both_errors_and_their_origin() -> None:
     assert inside.startswith("busiest here: connections, 62 % in use; at 60 % load the model's p99 was 6 % too low")
     one = steady_words(Use("CPU limit", 0.9), [band(0.9, runs=1, p99=Error(0.513, 0.513))])
     assert "the model's p99 was 51 % too high, its throughput right to 0.5 % (1 run: " in one
+
+
+def test_a_resource_that_was_never_the_bottleneck_is_said_to_be_none() -> None:
+    row = band(0.6, p99=Error(-0.06, -0.694))
+    words = steady_words(Use("slow slots", 0.62), [row], is_measured=False)
+    assert words.startswith(
+        "busiest here: slow slots, 62 % in use: never measured here; with connections as the busiest, at 60 %"
+    )
+    back = restart_words(band(0.4, situation=RESTARTS), Use("CPU limit", 0.6))
+    assert back.startswith("never measured here, with CPU limit as the busiest; with connections: where servers ended")
+    assert restart_words(band(0.4, situation=RESTARTS), Use("connections", 0.6)).startswith("where servers ended")
 
 
 @pytest.mark.parametrize(

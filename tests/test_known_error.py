@@ -11,7 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ojp_sizing.measurement.intervals import Estimate
-from ojp_sizing.measurement.known_error import may_collapse, measured_ranges, row_of, unvalidated, widening
+from ojp_sizing.measurement.known_error import (
+    RESOURCES,
+    Use,
+    may_collapse,
+    measured_ranges,
+    row_of,
+    rows_for,
+    unvalidated,
+    widening,
+)
 from ojp_sizing.measurement.objectives import Objective, Situation, Verdict, judge_one
 
 DATA = Path(__file__).parent.parent / "data"
@@ -24,15 +33,20 @@ def rows(name: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def used(share: float) -> Use:
+    """Of what most real servers had least of."""
+    return Use("connections", share)
+
+
 def worst(situation: str, figure: str, load: float) -> float:
-    """The largest error of the row that is nearest to a load."""
-    found = [row for row in rows("bands.csv") if row["situation"] == situation]
+    """The largest error of the row that is nearest to a load, of those in which connections were the bottleneck."""
+    found = [row for row in rows("bands.csv") if (row["situation"], row["resource"]) == (situation, "connections")]
     return float(min(found, key=lambda row: abs(float(row["load_from"]) - load))[f"{figure}_worst"])
 
 
 @pytest.mark.parametrize("situation", [Situation.ROLLING_UPDATE, Situation.POD_LOST, Situation.POD_STOPPED])
 def test_restarts_with_warm_pools_are_widened_by_what_the_model_was_too_low(situation: Situation) -> None:
-    factors = widening(situation, True, 0.4)
+    factors = widening(situation, True, used(0.4))
     for figure in ("p50", "p95", "p99"):
         error = worst("restarts, warm pools", figure, 0.4)
         assert error < 0
@@ -45,23 +59,33 @@ def test_restarts_with_warm_pools_are_widened_by_what_the_model_was_too_low(situ
 
 def test_where_the_model_was_too_high_nothing_is_taken_off() -> None:
     assert worst("restarts", "p99", 0.4) > 0
-    cold = widening(Situation.ROLLING_UPDATE, False, 0.4)
+    cold = widening(Situation.ROLLING_UPDATE, False, used(0.4))
     assert cold["fast_p99_s"] == 1.0
     assert cold["fast_p50_s"] == pytest.approx(1 / (1 + worst("restarts", "p50", 0.4)))
 
 
 def test_what_comes_after_a_disruption_is_held_against_steady_servers() -> None:
     for load in (0.3, 0.6, 0.8, 0.9):
-        steady = widening(Situation.STEADY, True, load)
-        after = widening(Situation.ROLLING_UPDATE, True, load)
+        steady = widening(Situation.STEADY, True, used(load))
+        after = widening(Situation.ROLLING_UPDATE, True, used(load))
         assert not any(name.startswith("recovered_") for name in steady)
         assert {name: after[f"recovered_{name}"] for name in steady} == steady
         assert steady["fast_p95_s"] == pytest.approx(1 / (1 + min(0.0, worst("steady peak", "p95", load))))
 
 
-@given(st.sampled_from(Situation), st.booleans(), st.floats(0, 2))
-def test_no_error_ever_narrows(situation: Situation, warm: bool, use: float) -> None:
-    assert all(1 <= factor < inf for factor in widening(situation, warm, use).values())
+@given(st.sampled_from(Situation), st.booleans(), st.sampled_from(list(RESOURCES.values())), st.floats(0, 2))
+def test_no_error_ever_narrows(situation: Situation, warm: bool, resource: str, share: float) -> None:
+    assert all(1 <= factor < inf for factor in widening(situation, warm, Use(resource, share)).values())
+
+
+def test_the_row_is_of_the_same_resource_where_that_was_ever_the_bottleneck() -> None:
+    for resource in RESOURCES.values():
+        alike = [row for row in rows("bands.csv") if (row["situation"], row["resource"]) == ("steady peak", resource)]
+        found, is_measured = rows_for("steady peak", resource)
+        assert is_measured == bool(alike)
+        assert {row.resource for row in found} == (
+            {resource} if alike else {row["resource"] for row in rows("bands.csv")}
+        )
 
 
 LIMIT = Objective(Situation.ROLLING_UPDATE, "fast_p99_s", 0.250)
@@ -114,7 +138,7 @@ def test_a_situation_without_a_measured_run_is_the_models_word(situation: Situat
     assert (words == ()) == measured
     if not measured:
         assert words == (f"{situation.value}: no real server was measured",)
-        assert widening(situation, True, 0.4) == {}
+        assert widening(situation, True, used(0.4)) == {}
 
 
 @pytest.mark.parametrize("situation", [Situation.STEADY, Situation.ROLLING_UPDATE])

@@ -41,7 +41,7 @@ def test_what_collapsed_on_real_servers_is_no_contestant() -> None:
     deployment = answer.deployment
     assert not collapses(question, deployment)
     assert not deployment.stays_undivided
-    assert expected_use(question, deployment) < COLLAPSE_USE
+    assert expected_use(question, deployment).share < COLLAPSE_USE
     assert collapses(question, replace(deployment, limit_cores=limit_below(deployment.limit_cores)))
 
 

@@ -28,7 +28,7 @@ from ojp_sizing.emit.companions import (
 from ojp_sizing.emit.release import CHART_NAME, CHART_VERSION, JVM_FLAGS, Release
 from ojp_sizing.emit.values import values_yaml
 from ojp_sizing.measurement.intervals import Estimate
-from ojp_sizing.measurement.known_error import Band, nearest, steady_bands
+from ojp_sizing.measurement.known_error import STEADY, Band, nearest, rows_for
 from ojp_sizing.measurement.objectives import Situation, Verdict
 from ojp_sizing.quantities import format_bytes, format_rate
 from ojp_sizing.report.bands import against, restart_bands
@@ -367,11 +367,13 @@ def _constants(constants: Constants, workload: Workload) -> dict[str, Any]:
 
 def _real_server(evaluation: Evaluation | None) -> dict[str, Any]:
     """How far the model was from a real server: the row of the answer's use, and the others."""
-    use, rows = busiest_of(evaluation), steady_bands()
+    use = busiest_of(evaluation)
+    rows, is_measured = rows_for(STEADY, use.resource if use else "")
     row, outside = nearest(use.share, rows) if use else (None, "")
     return {
         "busiest_at_steady_peak": {"resource": use.resource, "use_share": use.share} if use else None,
         "nearest_row": _band_record(row) if row else None,
+        "resource_was_measured": is_measured if use else None,
         "use_is_outside_of_measured": outside or None,
         "measured_load_shares": sorted({end for row in rows for end in (row.load_from, row.load_to)}),
         "restarts": [_band_record(row) for row in restart_bands(evaluation)],
@@ -383,6 +385,7 @@ def _band_record(band: Band) -> dict[str, Any]:
     """A row; errors are relative to what was measured, below 0 where the model is too low."""
     return {
         "situation": band.situation,
+        "resource": band.resource,
         "load_share": [band.load_from, band.load_to],
         "runs": band.runs,
         "experiments": list(band.experiments),

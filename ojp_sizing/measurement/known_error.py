@@ -67,13 +67,14 @@ class Error:
 
 @dataclass(frozen=True, slots=True)
 class Band:
-    """A row: the runs whose load lies in [``load_from``, ``load_to``], as a share of what their bottleneck can carry.
+    """A row: the runs whose load lies in [``load_from``, ``load_to``], a share of what their bottleneck (``resource``) carries.
 
     Such a load counts the time in the database and in the application alone; what OJP itself adds makes the real use a
     little higher. ``status`` is the reference's word; ``measured_on`` days as in ISO 8601.
     """
 
     situation: str
+    resource: str
     load_from: float
     load_to: float
     runs: int
@@ -104,6 +105,7 @@ def bands() -> tuple[Band, ...]:
 def _band(row: Mapping[str, str]) -> Band:
     return Band(
         situation=row["situation"],
+        resource=row["resource"],
         load_from=float(row["load_from"]),
         load_to=float(row["load_to"]),
         runs=int(row["runs"]),
@@ -115,9 +117,11 @@ def _band(row: Mapping[str, str]) -> Band:
     )
 
 
-def steady_bands() -> tuple[Band, ...]:
-    """The rows in which nothing goes wrong."""
-    return tuple(band for band in bands() if band.situation == STEADY)
+def rows_for(situation: str, resource: str) -> tuple[tuple[Band, ...], bool]:
+    """The rows of a situation in which this resource was the bottleneck, and True; where it never was, all of them, and False."""
+    rows = tuple(band for band in bands() if band.situation == situation)
+    alike = tuple(band for band in rows if band.resource == resource)
+    return alike or rows, bool(alike)
 
 
 def nearest(use: float, rows: Sequence[Band]) -> tuple[Band, str]:
@@ -163,18 +167,18 @@ def row_of(situation: Situation, warm_pools: bool) -> str | None:
     return None
 
 
-def widening(situation: Situation, warm_pools: bool, use: float) -> dict[str, float]:
+def widening(situation: Situation, warm_pools: bool, use: Use) -> dict[str, float]:
     """By how much a measure may really be larger than the model says, by name: 1 or more; what is missing has no known error.
 
-    That is the largest error at the measured load that is nearest to ``use``, where the model was too low. What comes after a
-    disruption is held against steady servers.
+    That is the largest error at the measured load that is nearest to ``use``, of the same resource if it was ever the bottleneck,
+    where the model was too low. What comes after a disruption is held against steady servers.
     """
     name = row_of(situation, warm_pools)
     if name is None:
         return {}
-    rows = [band for band in bands() if band.situation == name]
-    after = {f"recovered_{measure}": factor for measure, factor in _factors(nearest(use, steady_bands())[0]).items()}
-    return _factors(nearest(use, rows)[0]) | (after if name != STEADY else {})
+    found, steady = (_factors(nearest(use.share, rows_for(one, use.resource)[0])[0]) for one in (name, STEADY))
+    after = {f"recovered_{measure}": factor for measure, factor in steady.items()}
+    return found | (after if name != STEADY else {})
 
 
 def _factors(band: Band) -> dict[str, float]:

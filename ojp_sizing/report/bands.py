@@ -12,7 +12,7 @@ from ojp_sizing.measurement.known_error import (
     Use,
     bands,
     nearest,
-    steady_bands,
+    rows_for,
 )
 from ojp_sizing.sizing.evidence import Evaluation, busiest_of
 
@@ -22,8 +22,9 @@ KIND_THROUGHPUT, KIND_P99 = 0.02, -0.20
 
 def against(evaluation: Evaluation | None) -> dict[str, str]:
     """What is known of the model's error where this answer is, and of its error in restarts: by situation, in words."""
-    words = {STEADY: steady_words(busiest_of(evaluation), steady_bands())}
-    return words | {band.situation: restart_words(band) for band in restart_bands(evaluation)}
+    use = busiest_of(evaluation)
+    words = {STEADY: steady_words(use, *rows_for(STEADY, use.resource if use else ""))}
+    return words | {band.situation: restart_words(band, use) for band in restart_bands(evaluation)}
 
 
 def restart_bands(evaluation: Evaluation | None) -> tuple[Band, ...]:
@@ -34,20 +35,25 @@ def restart_bands(evaluation: Evaluation | None) -> tuple[Band, ...]:
     return tuple(band for band in bands() if band.situation in asked)
 
 
-def steady_words(use: Use | None, rows: Sequence[Band]) -> str:
-    """The errors at the measured load that is nearest to a use."""
+def steady_words(use: Use | None, rows: Sequence[Band], is_measured: bool = True) -> str:
+    """The errors at the measured load that is nearest to a use. ``is_measured``: the rows are of its resource."""
     if use is None:
         loads = ", ".join(row.load for row in rows)
         return f"nothing was simulated at steady peak, so that no row can be picked; measured were loads of {loads}"
     band, outside = nearest(use.share, rows)
     here = f"busiest here: {use.resource}, {100 * use.share:.0f} % in use"
+    if not is_measured:
+        other = f"with {band.resource} as the busiest, at {band.load} load"
+        return f"{here}: never measured here; {other} {_errors(band, 'p99', 'throughput')}"
     here += "; no real server was measured at this use, the nearest is this:" if outside else ";"
     return f"{here} at {band.load} load {_errors(band, 'p99', 'throughput')}"
 
 
-def restart_words(band: Band) -> str:
+def restart_words(band: Band, use: Use | None = None) -> str:
     """The errors in restarts; advice where the model is kinder than a real server."""
     text = f"where servers ended and came back at {band.load} load {_errors(band, 'throughput', 'p99')}"
+    if use is not None and use.resource != band.resource:
+        text = f"never measured here, with {use.resource} as the busiest; with {band.resource}: {text}"
     kind = band.errors["throughput"].worst > KIND_THROUGHPUT or band.errors["p99"].worst < KIND_P99
     return f"{text}; so this is a best case: update in a quiet hour" if kind else text
 

@@ -183,7 +183,7 @@ class Bench:
     ) -> Iterator[Replication]:
         """The wanted replications, by situation and number, in the order asked whatever the workers do."""
         question, execution = self.question, self.execution
-        use = expected_use(question, deployment)
+        use = expected_use(question, deployment).share
         tasks = [
             Task(
                 question.workload, question.rate, deployment, situation, question.objectives, execution.seed, number,
@@ -438,7 +438,7 @@ def result_of(
     if verdict.is_met and (doubt := _doubt(measures)):
         verdict, reason = Verdict.UNDECIDED, doubt
     clients = bench.question.workload.clients
-    share = use.share if use else expected_use(bench.question, deployment)
+    share = use.share if use else expected_use(bench.question, deployment).share
     quantities = {
         "load": share,
         "connects_per_s": bench.question.rate,

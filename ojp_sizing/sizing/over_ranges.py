@@ -99,7 +99,7 @@ def ends_of(bench: Bench, question: Question, deployment: Deployment) -> tuple[E
             outcome = explore(replace(bench, question=there), settled_deployment(deployment, there))
             guess = first_guess(there)
             move = there.cost(guess) - base if guess and base < inf else inf
-            use = expected_use(there, deployment)
+            use = expected_use(there, deployment).share
             found.append(End(name, value, bool(is_high), outcome, move, use))
     return tuple(found)
 

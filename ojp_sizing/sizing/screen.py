@@ -6,7 +6,7 @@ from math import ceil, inf, sqrt
 
 from ojp_sizing.deployment.constants import Constants
 from ojp_sizing.deployment.deployment import Database, Deployment, share_of_pool, split_slots
-from ojp_sizing.measurement.known_error import is_disputed, may_collapse
+from ojp_sizing.measurement.known_error import RESOURCES, Use, is_disputed, may_collapse
 from ojp_sizing.sizing.question import Question
 from ojp_sizing.theory.offered import least_pod_cores, pod_cores, pod_rpcs_per_s, stay_of
 from ojp_sizing.theory.queues import servers_for
@@ -105,10 +105,11 @@ def _stall_s(threads: int, limit_cores: float, constants: Constants) -> float:
     return constants.pool_build_s + threads * constants.pool_build_cpu_s / limit_cores
 
 
-def expected_use(question: Question, deployment: Deployment) -> float:
+def expected_use(question: Question, deployment: Deployment) -> Use:
     """Use of the busier one of CPU and connections at steady peak, in the mean and without waits."""
     held = question.rate * question.load.hold_s / deployment.replicas / deployment.pool_per_pod
-    return max(pod_cpu_cores(question, deployment.replicas) / deployment.limit_cores, held)
+    cpu = pod_cpu_cores(question, deployment.replicas) / deployment.limit_cores
+    return Use(RESOURCES["cpu_use"], cpu) if cpu > held else Use(RESOURCES["connections_use"], held)
 
 
 def disputed(question: Question, deployment: Deployment) -> bool:
@@ -124,7 +125,7 @@ def collapses(question: Question, deployment: Deployment, use: float | None = No
 
     ``use`` of its busiest resource, else by the closed forms.
     """
-    share = expected_use(question, deployment) if use is None else use
+    share = expected_use(question, deployment).share if use is None else use
     return may_collapse(not deployment.stays_undivided, question.workload.clients.jvms, share)
 
 

@@ -211,7 +211,8 @@ def measure_course(course: Course, port: int) -> None:
         more_us = np.diff(band["ended_us"][ok][order], prepend=0)
         write_columns(course.folder / f"measured-{number}.csv.xz", {"kind": kind[ok][order], "more_us": more_us})
     document = {
-        "machine": machine(), "versions": versions(), "limit_cores": course.limit_cores, "limited_by": LIMITED_BY,
+        "measured_on": time.strftime("%Y-%m-%d", time.gmtime()), "machine": machine(), "versions": versions(),
+        "limit_cores": course.limit_cores, "limited_by": LIMITED_BY,
         "start_s": node.started_s, "warm_up_s": course.warm_s, "rest_s": REST_S,
         "resident_bytes": {"before the first call": fresh, "at rest, after the last band": rested},
         "session_private_bytes": sessions, "bands": recorded,

@@ -13,7 +13,7 @@ import numpy as np
 from scipy import stats
 
 from ojp_sizing.deployment.constants import default_constants
-from ojp_sizing.measurement.known_error import RESTARTS, STEADY, WARM_RESTARTS, Band, Error
+from ojp_sizing.measurement.known_error import RESOURCES, RESTARTS, STEADY, WARM_RESTARTS, Band, Error
 from tests.real_server import report_limited
 from tests.real_server.artifacts import ROOT
 from tests.real_server.claims import CLAIMS
@@ -33,7 +33,8 @@ from tests.real_server.findings import (
     measured,
 )
 from tests.real_server.prediction import modelled
-from tests.real_server.recorded import folder, read_json
+from tests.real_server.quota import WARM_QUOTAS
+from tests.real_server.recorded import DATA, folder, read_json
 from tests.real_server.recovery import record_replications
 from tests.real_server.tables import table
 from tests.real_server.told import beyond_s, network
@@ -92,7 +93,13 @@ def servers() -> list[Compared]:
 
 def steady() -> list[Compared]:
     """Those at a stated share of the largest throughput, with nothing going wrong."""
-    return [run for run in servers() if (run.load or inf) < 1.0 and not EXPERIMENTS[run.experiment].signals]
+    limited = [
+        run
+        for course in WARM_QUOTAS
+        if course in report_limited.measured_courses()
+        for run in report_limited.compare_course(course.name)
+    ]
+    return [run for run in servers() if (run.load or inf) < 1.0 and not EXPERIMENTS[run.experiment].signals] + limited
 
 
 def restarts(*, warm: bool) -> list[Compared]:
@@ -134,17 +141,23 @@ def _error_row(run: Compared) -> list[str]:
 def bands() -> list[Band]:
     """The errors by load over the steady runs of a server, and those over the runs in which servers end and come back."""
     runs = steady()
-    by_load = [[run for run in runs if run.load == load] for load in sorted({run.load or 0.0 for run in runs})]
-    rows = [_band(STEADY, some) for some in by_load]
+    keys = sorted({(_resource(run), run.load or 0.0) for run in runs})
+    rows = [_band(STEADY, key[0], [run for run in runs if (_resource(run), run.load) == key]) for key in keys]
     back = {RESTARTS: restarts(warm=False), WARM_RESTARTS: restarts(warm=True)}
-    return [*rows, *(_band(situation, some) for situation, some in back.items() if some)]
+    return [*rows, *(_band(situation, _resource(some[0]), some) for situation, some in back.items() if some)]
 
 
-def _band(situation: str, runs: Sequence[Compared]) -> Band:
+def _resource(run: Compared) -> str:
+    """What a run would have run out of first."""
+    of = {"slots": "fast_slots_use", "threads": "threads_use"} | {course.name: "cpu_use" for course in WARM_QUOTAS}
+    return RESOURCES[of.get(run.experiment, "connections_use")]
+
+
+def _band(situation: str, resource: str, runs: Sequence[Compared]) -> Band:
     """Errors to 0.1 %: the middle one by size, of an even number the larger of the two, and the largest."""
     loads = [run.load or 0.0 for run in runs]
     experiments = tuple(dict.fromkeys(run.experiment for run in runs))
-    documents = [read_json(folder(EXPERIMENTS[name]) / "measured.json") for name in experiments]
+    documents = [read_json(DATA / name / "measured.json") for name in experiments]
     errors = {}
     for of, name in NAMES.items():
         ordered = sorted((run.error(of) for run in runs), key=abs)
@@ -153,7 +166,7 @@ def _band(situation: str, runs: Sequence[Compared]) -> Band:
     versions = {document["versions"]["server"].split(",")[0].split()[-1].strip("()") for document in documents}
     days = sorted({document.get("measured_on", FIRST_DAY) for document in documents})
     return Band(
-        situation, min(loads), max(loads), len(runs), experiments, errors,
+        situation, resource, min(loads), max(loads), len(runs), experiments, errors,
         " and ".join(sorted(versions)), " to ".join(dict.fromkeys((days[0], days[-1]))), "MEASURED",
     )  # fmt: skip
 
@@ -162,13 +175,31 @@ def bands_csv() -> str:
     """``data/bands.csv``: the table that is part of the package. Loads are shares of the bottleneck, errors relative."""
     text = io.StringIO()
     ends = [f"{name}_{end}" for name in NAMES.values() for end in ("middle", "worst")]
-    head = ["situation", "load_from", "load_to", "runs", "experiments", *ends, "server", "measured_on", "status"]
+    head = [
+        "situation",
+        "resource",
+        "load_from",
+        "load_to",
+        "runs",
+        "experiments",
+        *ends,
+        "server",
+        "measured_on",
+        "status",
+    ]
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(head)
     for band in bands():
         errors = [error for name in NAMES.values() for error in (band.errors[name].middle, band.errors[name].worst)]
         numbers = [f"{error:.10g}" for error in errors]
-        row = [band.situation, f"{band.load_from:g}", f"{band.load_to:g}", band.runs, " ".join(band.experiments)]
+        row = [
+            band.situation,
+            band.resource,
+            f"{band.load_from:g}",
+            f"{band.load_to:g}",
+            band.runs,
+            " ".join(band.experiments),
+        ]
         writer.writerow([*row, *numbers, band.server, band.measured_on, band.status])
     return text.getvalue()
 
@@ -178,8 +209,8 @@ def _bands() -> str:
     rows = []
     for band in bands():
         errors = [f"{100 * e.middle:+.1f} %, {100 * e.worst:+.1f} %" for e in band.errors.values()]
-        rows.append([band.situation, band.load, str(band.runs), ", ".join(band.experiments), *errors])
-    return table(["Situation", "Load", "Runs", "Experiments", *NAMES.values()], rows)
+        rows.append([band.situation, band.resource, band.load, str(band.runs), ", ".join(band.experiments), *errors])
+    return table(["Situation", "Busiest", "Load", "Runs", "Experiments", *NAMES.values()], rows)
 
 
 def within_limits(run: Compared) -> dict[str, bool]:
