@@ -38,7 +38,7 @@ class Bound(Protocol):
     """What a field may hold."""
 
     def take(self, value: Any, place: str) -> Any:
-        """The value as it is kept. Raises InputError at ``place``, which names the bound and the mend."""
+        """The value as it is kept. Raises InputError at ``place``, which names the bound and the fix."""
 
 
 def said(value: object) -> str:
@@ -130,8 +130,8 @@ class Text:
         if self.least <= len(value) <= self.most and value.isprintable() and not (self.name and value != value.strip()):
             return value
         if self.name:
-            mend = f"write {self.least} to {self.most} printable characters without a blank at either end"
-            raise InputError(place, f"{shown(value)} is not a name", mend)
+            fix = f"write {self.least} to {self.most} printable characters without a blank at either end"
+            raise InputError(place, f"{shown(value)} is not a name", fix)
         raise InputError(
             place, f"{shown(value)} is not a line of text", f"write up to {self.most} printable characters"
         )
@@ -239,8 +239,8 @@ class Checked:
         for name, place, take in _TAKES.get(kind) or _TAKES.setdefault(kind, _takes_of(kind)):
             value = getattr(self, name)
             if type(value) in RANGES and name not in self.may_be_ranges:
-                mend = "write one number: the rate, a workload and constants may have ranges"
-                raise InputError(place, "it can't be a range", mend)
+                fix = "write one number: the rate, a workload and constants may have ranges"
+                raise InputError(place, "it can't be a range", fix)
             kept = take(value, place)
             if kept is not value:
                 object.__setattr__(self, name, kept)
@@ -249,9 +249,9 @@ class Checked:
     def agree(self) -> None:
         """Raise InputError where fields don't go together."""
 
-    def refuse(self, name: str, problem: str, mend: str) -> InputError:
+    def refuse(self, name: str, problem: str, fix: str) -> InputError:
         """The error at a field, "" for the value as a whole."""
-        return InputError(f"{type(self).__name__}.{name}".rstrip("."), problem, mend)
+        return InputError(f"{type(self).__name__}.{name}".rstrip("."), problem, fix)
 
 
 class _All:
@@ -289,4 +289,4 @@ def told_as(place: Callable[[str], str]) -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        raise InputError(place(error.place.partition(".")[2]), error.problem, error.mend) from error
+        raise InputError(place(error.place.partition(".")[2]), error.problem, error.fix) from error

@@ -175,7 +175,7 @@ if TYPE_CHECKING:
 @click.option(
     "--check-laws",
     is_flag=True,
-    help="Hold the model's own laws against every run as it goes (nothing lent twice or lost, ...). Slower.",
+    help="Check simulation invariants during each run (no permit or connection lent twice or lost, ...). Slower.",
 )
 @click.option(
     "--precision",
@@ -402,9 +402,9 @@ def _situation(name: str) -> Situation:
     return names[name]
 
 
-def _refuse(is_bad: bool, place: str, problem: str, mend: str) -> None:
+def _refuse(is_bad: bool, place: str, problem: str, fix: str) -> None:
     if is_bad:
-        raise InputError(place, problem, mend)
+        raise InputError(place, problem, fix)
 
 
 @contextmanager

@@ -23,7 +23,7 @@ MOST_CHARACTERS = 48
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """A kind of quantity: its name, suffixes and their factors, upper bound, and examples for the mend."""
+    """A kind of quantity: its name, suffixes and their factors, upper bound, and examples for the fix."""
 
     what: str
     suffixes: Mapping[str, Decimal]
@@ -67,21 +67,21 @@ def shown(text: str) -> str:
 
 
 def _parse(text: str, place: str, kind: _Kind) -> Decimal:
-    mend = f"write {kind.examples}"
+    fix = f"write {kind.examples}"
     stripped = text.strip(" ")
     if not stripped:
-        raise InputError(place, f"the {kind.what} is empty", mend)
+        raise InputError(place, f"the {kind.what} is empty", fix)
     match = _QUANTITY.fullmatch(stripped) if len(stripped) <= MOST_CHARACTERS else None
     if match is None:
         negative = stripped.startswith("-") and _QUANTITY.fullmatch(stripped[1:]) is not None
-        raise InputError(place, f"{shown(text)} is " + ("below zero" if negative else f"not a {kind.what}"), mend)
+        raise InputError(place, f"{shown(text)} is " + ("below zero" if negative else f"not a {kind.what}"), fix)
     number, exponent, suffix = match.groups()
     if suffix not in kind.suffixes:
         known = ", ".join(s for s in kind.suffixes if s)
-        raise InputError(place, f"{shown(text)}: unknown suffix {shown(suffix)}", f"known: {known}" if known else mend)
+        raise InputError(place, f"{shown(text)}: unknown suffix {shown(suffix)}", f"known: {known}" if known else fix)
     value = Decimal(number + exponent) * kind.suffixes[suffix]
     if value > Decimal(kind.most):
-        raise InputError(place, f"{shown(text)} is above the most that makes sense, {kind.most:,.10g}", mend)
+        raise InputError(place, f"{shown(text)} is above the most that makes sense, {kind.most:,.10g}", fix)
     return value
 
 
@@ -124,15 +124,15 @@ def parse_fraction(text: str, place: str = "fraction") -> float:
 def parse_growth(text: str, place: str = "growth") -> float:
     """A part of the whole by which something grows each month: "5%/month". Above 0, at most 1."""
     share, slash, month = text.strip(" ").partition("/")
-    mend = "write above 0 to 100%, for example 5%/month"
+    fix = "write above 0 to 100%, for example 5%/month"
     if not slash or month.strip(" ") != "month":
-        raise InputError(place, f"{shown(text)} is not a share of each month", mend)
+        raise InputError(place, f"{shown(text)} is not a share of each month", fix)
     try:
         value = parse_fraction(share, place)
     except InputError as error:
-        raise InputError(place, error.problem, mend) from error
+        raise InputError(place, error.problem, fix) from error
     if value <= 0:
-        raise InputError(place, f"{shown(text)} is no growth", mend)
+        raise InputError(place, f"{shown(text)} is no growth", fix)
     return value
 
 

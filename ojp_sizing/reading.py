@@ -291,7 +291,7 @@ class Edge(BaseModel):
 
 
 def did_you_mean(word: str, known: Sequence[str]) -> str:
-    """The mend for an unknown word: the one that it resembles, or those that are known."""
+    """The fix for an unknown word: the one that it resembles, or those that are known."""
     close = difflib.get_close_matches(word[:MOST_NAME], known, 1, cutoff=0.5)
     return f"did you mean {shown(close[0])}?" if close else f"known: {', '.join(known[:12])}"
 
@@ -305,16 +305,16 @@ def input_error(error: ValidationError, place: str, guide: str = "docs/workload.
     context = first.get("ctx", {})
     cause = context.get("error")
     if isinstance(cause, InputError):
-        return InputError(at(place, f"{path}.{cause.place}".strip(".")), cause.problem, cause.mend)
-    mends = {
+        return InputError(at(place, f"{path}.{cause.place}".strip(".")), cause.problem, cause.fix)
+    fixes = {
         "missing": ("missing", "add it"),
         "literal_error": (f"{shown(str(first['input']))} is not known here", f"write {context.get('expected')}"),
         "list_type": ("not a list", "start each entry with '- '"),
         "too_short": ("an empty list", "write at least one entry"),
         "too_long": ("too long a list", f"write at most {MOST_ENTRIES} entries"),
     }
-    problem, mend = mends.get(first["type"], (shown(first["msg"]), f"see {guide}"))
-    return InputError(at(place, path), problem, mend)
+    problem, fix = fixes.get(first["type"], (shown(first["msg"]), f"see {guide}"))
+    return InputError(at(place, path), problem, fix)
 
 
 # --- and back to YAML ------------------------------------------------------------------------------------------------

@@ -196,7 +196,7 @@ behind the waiters, and {jam_queue.max():,.0f} units wait in the clients at most
 **Why no formula says so.** Connections are busy to about a third, and threads hardly at all, before and after the slow
 spell. Nothing is too small on average. The order of the queue makes the jam.
 
-**The mend.** More threads than callers that can pile up: 500 for 400. The same run then works off its backlog.
+**The fix.** More threads than callers that can pile up: 500 for 400. The same run then works off its backlog.
 
 {rows_of(jam)}
 
@@ -215,9 +215,9 @@ are sent to the slow lane. From second 20 on {trap_rest[0]:.1f} units/s end well
 
 **Why no formula says so.** 80 statements of 20 ms are 1.6 busy connections of 7. A formula has no memory of a bad spell.
 
-**The mend.** `updateGlobalAvgInterval` 0 ends the misclassing: `everything_slow` isn't met any more. Here **it isn't
+**The fix.** `updateGlobalAvgInterval` 0 ends the misclassing: `everything_slow` isn't met any more. Here **it isn't
 enough**: slots and connections still lock each other, in the fast lane, and {trap_rest[1]:.1f} units/s end well.
-Segregation off mends it: {trap_rest[2]:.1f} units/s. The classifier still learns that all is slow, but nobody asks it.
+Segregation off fixes it: {trap_rest[2]:.1f} units/s. The classifier still learns that all is slow, but nobody asks it.
 
 {rows_of(trap)}
 
@@ -237,7 +237,7 @@ ended well before the update; in the 29 s after the last pod was Ready ({last_re
 **Why no formula says so.** A plan for one pod lost has two left. Kubernetes and the clients look at different clocks, and
 for some seconds two are missing.
 
-**The mend has two parts.** More replicas, and a pool whose share doesn't change while two are missing: 28 connections are 4 a
+**The fix has two parts.** More replicas, and a pool whose share doesn't change while two are missing: 28 connections are 4 a
 pod for 9, 8 and 7 pods. No client is left with one pod. **That isn't enough**: the first pod that is back
 has no pool, each call that comes meanwhile builds one ({built:,} in all that nobody ever closes), all clients wait for
 it, and then they come to the others at once: in the 20 s after the last pod was Ready ({over_s[0]:.1f} s) {cold:,.0f} units/s end

@@ -108,10 +108,10 @@ def test_the_rates_of_bursts(index: float, mean_s: float, share: float, rate: fl
     except InputError as error:
         most = 1 + 2 * mean_s * (1 - share) ** 2 * rate / share
         assert most < index
-        assert "longer bursts, or a smaller share" in error.mend
-        mended = float(error.mend.split()[1])
-        assert most - 0.01 <= mended <= most
-        assert Bursts(mended, mean_s, share).rates(rate)[1] >= 0
+        assert "longer bursts, or a smaller share" in error.fix
+        fixed = float(error.fix.split()[1])
+        assert most - 0.01 <= fixed <= most
+        assert Bursts(fixed, mean_s, share).rates(rate)[1] >= 0
         return
     leave, begin = 1 / mean_s, share / mean_s / (1 - share)
     assert calm >= 0
@@ -133,8 +133,8 @@ def test_too_much_dispersion_names_the_mend() -> None:
 
 
 def test_errors_travel_between_processes() -> None:
-    error = pickle.loads(pickle.dumps(InputError("here", "wrong", "mend it")))  # noqa: S301 - our own bytes
-    assert (str(error), error.place, error.mend) == ("here: wrong; mend it", "here", "mend it")
+    error = pickle.loads(pickle.dumps(InputError("here", "wrong", "fix it")))  # noqa: S301 - our own bytes
+    assert (str(error), error.place, error.fix) == ("here: wrong; fix it", "here", "fix it")
 
 
 # A daily profile ----------------------------------------------------------------------------------------------------

@@ -120,13 +120,15 @@ def test_the_words_have_the_use_the_load_both_errors_and_their_origin() -> None:
     row = band(0.6, p99=Error(-0.06, -0.694), throughput=Error(0.0, 14.912))
     assert steady_words(Use("connections", 0.62), [LOW, row]) == (
         "busiest here: connections, 62 % in use; no real server was measured at this use, the nearest is this: at 60 % load"
-        " the model's p99 was 6 % too low in the middle and 69 % too low at worst, its throughput right to 0.5 % in the"
-        " middle and 1,491 % too high at worst (3 runs: slots, pool; OJP 0.3.1-beta, 2026-11-25)"
+        " p99 under-predicted by 6 % (median of 3 runs, worst under-predicted by 69 %), throughput predicted to 0.5 % (median"
+        " of 3 runs, worst over-predicted by 1,491 %) (slots, pool; OJP 0.3.1-beta, 2026-11-25)"
     )
     inside = steady_words(Use("connections", 0.62), [LOW, row, HIGH])
-    assert inside.startswith("busiest here: connections, 62 % in use; at 60 % load the model's p99 was 6 % too low")
+    assert inside.startswith(
+        "busiest here: connections, 62 % in use; at 60 % load p99 under-predicted by 6 % (median of"
+    )
     one = steady_words(Use("CPU limit", 0.9), [band(0.9, runs=1, p99=Error(0.513, 0.513))])
-    assert "the model's p99 was 51 % too high, its throughput right to 0.5 % (1 run: " in one
+    assert "p99 over-predicted by 51 % (1 run), throughput predicted to 0.5 % (1 run) (" in one
 
 
 def test_a_resource_that_was_never_the_bottleneck_is_said_to_be_none() -> None:
@@ -153,7 +155,7 @@ def test_restarts_are_called_a_best_case_only_where_the_model_is_kinder_than_a_r
     errors: dict[str, Error], kind: bool
 ) -> None:
     words = restart_words(band(0.4, situation=RESTARTS, **errors))
-    assert "where servers ended and came back at 40 % load the model's throughput was" in words
+    assert "where servers ended and came back at 40 % load throughput " in words
     assert ("best case" in words) == kind
 
 

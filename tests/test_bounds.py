@@ -65,7 +65,7 @@ def refused(make: Callable[[], object]) -> str:
     with pytest.raises(ojp.InputError) as caught:
         make()
     message = str(caught.value)
-    assert caught.value.mend
+    assert caught.value.fix
     assert message.isprintable()
     return message
 
@@ -86,7 +86,7 @@ def test_an_odd_value_in_a_field_is_taken_or_refused_in_one_line(good: Any) -> N
                 # A text in the place of a workload is the name of one.
                 named = kind == "Question" and field.name == "workload" and isinstance(odd, str)
                 assert error.place.startswith(kind) or named, (field.name, odd)
-                assert error.mend
+                assert error.fix
                 assert str(error).isprintable()
             else:
                 assert changed is not None

@@ -257,7 +257,7 @@ def test_a_given_deployment_that_misses_exits_3_with_every_situation_and_its_war
     warnings = {warning["name"]: warning for warning in document["warnings"]}
     assert set(warnings) == {"no-database-cores", "idle-above-pool"}
     for warning in warnings.values():
-        assert set(warning) == {"name", "action", "place", "text", "mend", "source"}
+        assert set(warning) == {"name", "action", "place", "text", "fix", "source"}
         assert all(warning.values())
 
 
@@ -311,7 +311,7 @@ def test_an_infeasible_ask_exits_3_writes_nothing_and_names_a_feasible_one(
     result = run("--peak-rps", "2000", *bound, cwd=tmp_path)
     assert result.returncode == 3, result.stderr
     assert result.stdout.startswith("NOT MET")
-    assert "nearest ask" in result.stdout
+    assert "closest request that might be met" in result.stdout
     assert_against_a_real_server(result.stdout)
     assert list(tmp_path.iterdir()) == []
 

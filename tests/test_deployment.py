@@ -423,7 +423,7 @@ def test_every_rule_has_a_boundary_a_mend_and_a_source() -> None:
     for rule in RULES:
         assert rule.source.startswith("reference ")
         assert any(word in rule.source for word in ("CODE", "DOC", "INFER", "GENERAL"))
-        assert rule.mend
+        assert rule.fix
     assert examine(subject()) == ()
 
 

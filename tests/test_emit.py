@@ -223,7 +223,7 @@ def test_bad_releases_are_refused(changes: dict[str, Any], place: str) -> None:
     with pytest.raises(InputError) as caught:
         release(**changes)
     assert caught.value.place == place
-    assert caught.value.mend
+    assert caught.value.fix
     assert "\n" not in str(caught.value)
 
 

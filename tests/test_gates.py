@@ -84,7 +84,7 @@ def test_a_gate_before_nobody_cuts_who_comes(gate: tuple[int, subprocess.Popen[s
 
 @pytest.mark.parametrize("experiment", WARMED_SERVERS, ids=lambda experiment: experiment.name)
 def test_only_the_gate_is_another(experiment: Experiment) -> None:
-    """What is measured with and without the mend has the same arrivals, settings and signals."""
+    """What is measured with and without the fix has the same arrivals, settings and signals."""
     warmed, plain = experiment, EXPERIMENTS[experiment.name.removesuffix("-warmed")]
     one, other = (draw_trace(of, of.bands[0]) for of in (warmed, plain))
     assert (one.arrival_s == other.arrival_s).all()

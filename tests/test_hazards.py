@@ -77,7 +77,7 @@ def test_a_quiet_world_meets_none() -> None:
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("segregation", [True, False])
 def test_a_class_is_a_trap_only_where_segregation_gives_it_an_effect(segregation: bool, engine: Engine) -> None:
-    """Its mend is to turn segregation off: where it is off there is nothing to advise."""
+    """Its fix is to turn segregation off: where it is off there is nothing to advise."""
     deployment = deployment_of(server=ServerSettings(segregation=segregation))
     outcomes = simulate(replace(ALL_SLOW, duration_s=45.0), deployment, engine=engine)
     assert ("everything_slow" in {hazard.name for hazard in outcomes.hazards}) == segregation

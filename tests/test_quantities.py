@@ -97,7 +97,7 @@ def test_refuses(parse: Callable[..., float], text: str) -> None:
         parse(text, "--flag")
     message = str(caught.value)
     assert message.startswith("--flag: ")
-    assert caught.value.mend
+    assert caught.value.fix
     assert message.isprintable()
     assert len(message) < 250
 

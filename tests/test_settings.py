@@ -117,7 +117,7 @@ def test_check_refuses(key: str, value: object, words: str) -> None:
         check(key, value, "--here")  # type: ignore[arg-type]
     assert str(caught.value).startswith("--here: ")
     assert words in caught.value.problem
-    assert key in caught.value.mend and settings()[key].source in caught.value.mend
+    assert key in caught.value.fix and settings()[key].source in caught.value.fix
     assert "\n" not in str(caught.value)
 
 

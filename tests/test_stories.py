@@ -1,4 +1,4 @@
-"""The stories' traps are met, their mends remove them, and the page shows what the runs give."""
+"""The stories' traps are met, their fixes remove them, and the page shows what the runs give."""
 
 import pytest
 from alike import differences
@@ -14,11 +14,11 @@ def stories() -> Stories:
 
 
 def test_more_threads_than_callers_end_the_convoy(stories: Stories) -> None:
-    jam, mended = stories[0]
+    jam, fixed = stories[0]
     assert "convoy" in jam.hazards
-    assert "convoy" not in mended.hazards
+    assert "convoy" not in fixed.hazards
     assert jam.good[20:].mean() < 50
-    assert mended.good[20:].mean() > 450
+    assert fixed.good[20:].mean() > 450
 
 
 def test_the_classifier_trap_takes_segregation_off(stories: Stories) -> None:

@@ -98,14 +98,14 @@ def test_newcomers_that_borrow_past_waiters_let_them_time_out_as_measured() -> N
 @pytest.mark.parametrize("name", [experiment.name for experiment in WARMED_SERVERS])
 def test_a_pool_that_is_built_before_clients_come_mends_it(name: str) -> None:
     """docs/restarts.md: the same run but for the gate."""
-    [mended], [broken] = compare(name), compare(name.removesuffix("-warmed"))
+    [fixed], [broken] = compare(name), compare(name.removesuffix("-warmed"))
     assert [back.pools for back in comebacks(name)] == [1] * len(comebacks(name))
     assert len(comebacks(name)) == sum(signal.what == "start" for signal in EXPERIMENTS[name].signals)
-    for told in (mended.measured, mended.now):
-        assert told["ok"] > 0.998 * mended.measured["units"]
-    assert mended.measured["backends"]["count"] == mended.now["connections"]
+    for told in (fixed.measured, fixed.now):
+        assert told["ok"] > 0.998 * fixed.measured["units"]
+    assert fixed.measured["backends"]["count"] == fixed.now["connections"]
     for told in (broken.measured, broken.now):
-        assert told["ok"] < 0.8 * mended.measured["units"]
+        assert told["ok"] < 0.8 * fixed.measured["units"]
 
 
 @pytest.mark.parametrize("name", [experiment.name for experiment in COMPILED_SERVERS])
@@ -123,8 +123,8 @@ def test_the_readme_counts_the_failures_that_were_measured_and_modelled() -> Non
     failed = replicated("kill")["failed"]
     measured_failed = sum(compare("kill")[0].measured["failed"].values())
     assert f"({measured_failed:,} units failed in `kill`, {failed[0]:,.0f} to {failed[-1]:,.0f} in the model)" in readme
-    [mended] = compare("kill-warmed")
-    told, found = (sum(part["failed"].values()) for part in (mended.now, mended.measured))
+    [fixed] = compare("kill-warmed")
+    told, found = (sum(part["failed"].values()) for part in (fixed.now, fixed.measured))
     assert f"({found} failed, {told} in the model)" in readme
 
 

@@ -132,7 +132,7 @@ def refuse(number: int) -> int:
 def test_a_users_error_comes_back_whole_and_the_next_work_is_done(workers: Workers) -> None:
     with pytest.raises(InputError) as caught:
         list(workers.map(refuse, range(6)))
-    assert (caught.value.place, caught.value.problem, caught.value.mend) == ("here", "no", "yes")
+    assert (caught.value.place, caught.value.problem, caught.value.fix) == ("here", "no", "yes")
     assert list(workers.map(refuse, (3, 2))) == [3, 2]
 
 

@@ -1,4 +1,4 @@
-"""Workload files: what they mean, that they read back, and that bad ones end in one line with the mend."""
+"""Workload files: what they mean, that they read back, and that bad ones end in one line with the fix."""
 
 import math
 import os

@@ -111,7 +111,7 @@ NOBODY = -1
 #: Whose a job on a pod's CPU is that no caller waits for
 COMPILER = -2
 
-# Traps of OJP (reference section 11) that a run can meet; ``data/hazards.csv`` says what each is and its mend ------------
+# Traps of OJP (reference section 11) that a run can meet; ``data/hazards.csv`` says what each is and its fix ------------
 BREAKER_OPENED = 0
 EVERYTHING_SLOW = 1
 LANE_WITHOUT_SLOT = 2

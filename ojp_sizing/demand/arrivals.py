@@ -85,8 +85,8 @@ class DailyProfile(Checked):
 
     def agree(self) -> None:
         if not self.points or any(a[0] >= b[0] for a, b in zip(self.points, self.points[1:], strict=False)):
-            mend = "write (seconds of the day, factor) in the order of the day, each time once"
-            raise self.refuse("points", "no points, or not in order", mend)
+            fix = "write (seconds of the day, factor) in the order of the day, each time once"
+            raise self.refuse("points", "no points, or not in order", fix)
         if self.points[-1][0] >= DAY_S:
             raise self.refuse("points", "a day ends before 86,400 s", "write 0 for midnight")
         highest = max(factor for _, factor in self.points)
@@ -128,8 +128,8 @@ class Replay:
             or (np.diff(times) < 0).any()
             or times[0] == times[-1]
         ):
-            mend = "write seconds since the first arrival, ascending"
-            raise InputError("Replay.at_s", "not the instants of a recording", mend)
+            fix = "write seconds since the first arrival, ascending"
+            raise InputError("Replay.at_s", "not the instants of a recording", fix)
         for name in ("units", "jvms"):
             numbers = _column(getattr(self, name), name, np.int64)
             if len(numbers) and (len(numbers) != len(times) or numbers.min() < 0):
@@ -156,8 +156,8 @@ class Closed(Demanded):
 
     def agree(self) -> None:
         if self.pause_s == 0:
-            mend = "write 1us or more, or leave it out: it then follows from the clients and the rate"
-            raise self.refuse("pause_s", "clients without a pause have no rate", mend)
+            fix = "write 1us or more, or leave it out: it then follows from the clients and the rate"
+            raise self.refuse("pause_s", "clients without a pause have no rate", fix)
 
     def population(self, rate: float, jvms: int, threads: int) -> tuple[int, float]:
         """``(threads of each JVM, mean pause in s)``. Raises InputError where there are too few threads.

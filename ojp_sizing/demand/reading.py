@@ -130,8 +130,8 @@ MOST_PROFILE = 24 * 60
 def _profile(value: object) -> tuple[tuple[float, float], ...]:
     """Factors of the peak rate by time of day, in order."""
     if not isinstance(value, dict) or not 1 <= len(value) <= MOST_PROFILE:
-        mend = 'write for example {"00:00": 20%, "11:00": 100%, "18:00": 60%}'
-        raise InputError("", f"not a mapping of 1 to {MOST_PROFILE:,} times of day to factors", mend)
+        fix = 'write for example {"00:00": 20%, "11:00": 100%, "18:00": 60%}'
+        raise InputError("", f"not a mapping of 1 to {MOST_PROFILE:,} times of day to factors", fix)
     points = []
     for key, factor in value.items():
         if not re.fullmatch(r"([01][0-9]|2[0-3]):[0-5][0-9]", key):
@@ -185,8 +185,8 @@ class _Arrivals(_Edge):
         if data in ("poisson", "closed"):
             return {data: {}}
         if isinstance(data, str):
-            mend = "write poisson, closed, or a mapping with bursts, profile, replay or closed"
-            raise InputError("", f"{shown(data)} is not known here", mend)
+            fix = "write poisson, closed, or a mapping with bursts, profile, replay or closed"
+            raise InputError("", f"{shown(data)} is not known here", fix)
         if isinstance(data, dict) and sum(value is not None for value in data.values()) != 1:
             raise InputError("", "not one kind of arrivals", "write bursts, profile, replay or closed, with its value")
         return data

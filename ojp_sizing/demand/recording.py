@@ -54,7 +54,7 @@ def parse_recording(text: str, place: str, file: str, units: Sequence[str], jvms
                 rows.append(_row(dict(zip(header, row, strict=True)), number, jvms))
             except InputError as error:
                 at = f"{place}: line {reader.line_num}: {error.place}".removesuffix(": ")
-                raise InputError(at, error.problem, error.mend) from error
+                raise InputError(at, error.problem, error.fix) from error
     except csv.Error as error:
         raise InputError(place, f"not CSV: {shown(str(error))}", "begin with a header: at,unit,jvm") from error
     rows.sort(key=lambda row: row[0])

@@ -154,8 +154,8 @@ def _take_seed(value: Any, place: str) -> SeedSequence:
     try:
         return SeedSequence(SEED.take(value, place))
     except InputError as error:
-        mend = "write a whole number of 0 or more, or a numpy SeedSequence"
-        raise InputError(place, f"{said(value)} is no seed", mend) from error
+        fix = "write a whole number of 0 or more, or a numpy SeedSequence"
+        raise InputError(place, f"{said(value)} is no seed", fix) from error
 
 
 _ARGUMENTS: dict[str, Take] = {

@@ -142,8 +142,8 @@ class UnitOfWork(Demanded):
 
     def agree(self) -> None:
         if self.xa and self.transaction:
-            mend = "an XA unit is a transaction already: remove 'transaction'"
-            raise self.refuse("xa", "xa and transaction exclude each other", mend)
+            fix = "an XA unit is a transaction already: remove 'transaction'"
+            raise self.refuse("xa", "xa and transaction exclude each other", fix)
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,12 +224,12 @@ class Workload(Checked):
         for name, value in self.constants:
             check_constant(name, value, f"Workload.constants.{name}")
 
-    def _are_unlike(self, entries: str, key: str, values: Iterable[str], what: str, mend: str) -> None:
+    def _are_unlike(self, entries: str, key: str, values: Iterable[str], what: str, fix: str) -> None:
         first: dict[str, int] = {}
         for index, value in enumerate(values):
             if value in first:
                 raise self.refuse(
-                    f"{entries}[{index}].{key}", f"the same {what} as {entries}[{first[value]}].{key}", mend
+                    f"{entries}[{index}].{key}", f"the same {what} as {entries}[{first[value]}].{key}", fix
                 )
             first[value] = index
 
@@ -242,8 +242,8 @@ class Workload(Checked):
                 if name not in known:
                     path = f"units[{index}].statements[{step}]"
                     close = difflib.get_close_matches(name, known, 1, cutoff=0.5)
-                    mend = f"did you mean {shown(close[0])}?" if close else f"known: {', '.join(known[:12])}"
-                    raise self.refuse(path, f"no statement {shown(name)}", mend)
+                    fix = f"did you mean {shown(close[0])}?" if close else f"known: {', '.join(known[:12])}"
+                    raise self.refuse(path, f"no statement {shown(name)}", fix)
         draws = any(isinstance(unit.statements, int) and unit.statements for unit in self.units)
         for entries, mine in (("units", self.units), *((("statements", self.statements),) if draws else ())):
             if not any(one.share for one in mine):
@@ -288,8 +288,8 @@ def check_whole(workload: Workload) -> None:
     run = set[str]()
     for index, unit in enumerate(workload.units):
         if not unit.statements:
-            mend = f"name 1 to {MOST_STEPS}"
-            raise workload.refuse(f"units[{index}].statements", "a list of 0 statements", mend)
+            fix = f"name 1 to {MOST_STEPS}"
+            raise workload.refuse(f"units[{index}].statements", "a list of 0 statements", fix)
         if isinstance(unit.statements, int):
             _check_sum(workload, "statements", (s.share for s in workload.statements))
             run.update(s.name for s in workload.statements if s.share > 0)
@@ -298,8 +298,8 @@ def check_whole(workload: Workload) -> None:
     for index, statement in enumerate(workload.statements):
         if statement.name not in run:
             # It would still count in the mean of means by which OJP tells slow from fast.
-            mend = "name it in a unit, give it a share that a unit draws from, or remove it"
-            raise workload.refuse(f"statements[{index}]", f"no unit runs {shown(statement.name)}", mend)
+            fix = "name it in a unit, give it a share that a unit draws from, or remove it"
+            raise workload.refuse(f"statements[{index}]", f"no unit runs {shown(statement.name)}", fix)
 
 
 def _check_time(workload: Workload, time: Duration, path: str) -> None:

@@ -55,7 +55,7 @@ class Stated:
             return bound.take(value, place)
         except InputError as error:
             problem = f"{error.problem}: {self.why}" if self.why else error.problem
-            raise InputError(place, problem, f"{error.mend} ({self.key}, {settings()[self.key].source})") from error
+            raise InputError(place, problem, f"{error.fix} ({self.key}, {settings()[self.key].source})") from error
 
 
 #: By key, as they are read from the table.

@@ -182,8 +182,8 @@ def _take_rng(value: Any, place: str) -> Generator:
     try:
         return default_rng(SEED.take(value, place))
     except InputError as error:
-        mend = "write a number of 0 or more, or a numpy Generator"
-        raise InputError(place, f"{said(value)} is no seed", mend) from error
+        fix = "write a number of 0 or more, or a numpy Generator"
+        raise InputError(place, f"{said(value)} is no seed", fix) from error
 
 
 _ARGUMENTS: dict[str, Take] = {"deployment": take_for(Deployment), "at_s": INSTANT.take, "rng": _take_rng}

@@ -119,8 +119,8 @@ class DeploymentFile:
         if self.replicas is None:
             raise InputError(self.source, "no replicaCount", "write the number of pods")
         if self.limit_cores is None:
-            mend = "write for example 2: without it nothing says how fast a pod is"
-            raise InputError(at(self.source, "resources.limits.cpu"), "missing", mend)
+            fix = "write for example 2: without it nothing says how fast a pod is"
+            raise InputError(at(self.source, "resources.limits.cpu"), "missing", fix)
         version = self.version or CHART_IMAGE_VERSION
         check_version(version, self.replicas, self.source)
         deployment = Deployment(
@@ -212,8 +212,8 @@ def _value_of(setting: Setting, value: object, place: str) -> Value:
     text = _plain(value, place)
     if setting.type in JAVA_BOUNDS:
         if not re.fullmatch(r"-?[0-9]{1,18}", text):
-            mend = f"write a whole number of {setting.unit}; OJP would silently take its default, {setting.default}"
-            raise InputError(place, f"{shown(text)} is not a whole number", mend)
+            fix = f"write a whole number of {setting.unit}; OJP would silently take its default, {setting.default}"
+            raise InputError(place, f"{shown(text)} is not a whole number", fix)
         low, high = JAVA_BOUNDS[setting.type]
         if setting.key not in _RULED or not low <= int(text) <= high:
             check(setting.key, int(text), place)
@@ -225,7 +225,7 @@ def _value_of(setting: Setting, value: object, place: str) -> Value:
         try:
             return flag_of(text)
         except InputError as error:
-            raise InputError(place, error.problem, error.mend) from error
+            raise InputError(place, error.problem, error.fix) from error
     if setting.type == "float":
         if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text):
             raise InputError(place, f"{shown(text)} is not a number", "write for example 0.75")
@@ -376,8 +376,8 @@ def _refuse_unused(stated: Mapping[str, Value], place: str) -> None:
     for key in stated:
         if settings()[key].affects_capacity and not key.startswith("image."):
             path = settings()[key].helm_path or f"client.{key}"
-            mend = "add replicaCount to have this deployment judged, or remove the key to have one found"
-            raise InputError(at(place, path), "without replicaCount this would have no effect", mend)
+            fix = "add replicaCount to have this deployment judged, or remove the key to have one found"
+            raise InputError(at(place, path), "without replicaCount this would have no effect", fix)
 
 
 def _read_client(
@@ -395,8 +395,8 @@ def _read_client(
             at(place, "client"), "another file can't be read from here", f"write the keys of {PROPERTIES_FILE}"
         )
     if Path(client).is_absolute() or ".." in Path(client).parts:
-        mend = "name a file in the same directory or below"
-        raise InputError(at(place, "client"), f"{shown(client)} leads out of the directory", mend)
+        fix = "name a file in the same directory or below"
+        raise InputError(at(place, "client"), f"{shown(client)} leads out of the directory", fix)
     text, named = read_text(
         directory / client, f"write the keys of {PROPERTIES_FILE} below client:", encoding="latin-1"
     )

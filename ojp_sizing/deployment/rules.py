@@ -54,18 +54,18 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A rule that applies: where, what is wrong in words, how to mend it, and the rule's source."""
+    """A rule that applies: where, what is wrong in words, how to fix it, and the rule's source."""
 
     name: str
     action: Action
     place: str
     text: str
-    mend: str
+    fix: str
     source: str
 
     def error(self, file: str) -> InputError:
         """As the error that refuses ``file``."""
-        return InputError(f"{file}: {self.place}" if file else self.place, self.text, f"{self.mend} ({self.source})")
+        return InputError(f"{file}: {self.place}" if file else self.place, self.text, f"{self.fix} ({self.source})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class Rule:
     place: str
     when: str
     finds: Callable[[Subject], str | None]
-    mend: str
+    fix: str
     source: str
 
 
@@ -343,7 +343,7 @@ RULES: tuple[Rule, ...] = (
 def examine(subject: Subject, rules: Iterable[Rule] = RULES) -> tuple[Finding, ...]:
     """Every rule that applies, in the order of the table."""
     return tuple(
-        Finding(rule.name, rule.action, rule.place, text, rule.mend, rule.source)
+        Finding(rule.name, rule.action, rule.place, text, rule.fix, rule.source)
         for rule in rules
         if (text := rule.finds(subject)) is not None
     )

@@ -37,9 +37,9 @@ def comment_text(text: str) -> str:
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
-def _wants(place: str, is_good: bool, problem: str, mend: str) -> None:
+def _wants(place: str, is_good: bool, problem: str, fix: str) -> None:
     if not is_good:
-        raise InputError(place, problem, mend)
+        raise InputError(place, problem, fix)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,8 +102,8 @@ class Release:
         good = bool(_IMAGE_TAG.fullmatch(self.image_tag))
         _wants("image tag", good, f"{shown(self.image_tag)} is no image tag", "write for example 0.3.1-beta")
         good = bool(_DATABASE_URL.fullmatch(self.database_url)) and not self.database_url.startswith(("jdbc:", "ojp["))
-        mend = "write the part behind 'jdbc:', for example postgresql://db.example.com:5432/mydb"
-        _wants("database URL", good, f"{shown(self.database_url)} is no database URL", mend)
+        fix = "write the part behind 'jdbc:', for example postgresql://db.example.com:5432/mydb"
+        _wants("database URL", good, f"{shown(self.database_url)} is no database URL", fix)
 
     def _check_settings(self) -> None:
         check("replicaCount", self.replicas, "replicas")

@@ -59,21 +59,19 @@ def restart_words(band: Band, use: Use | None = None) -> str:
 
 
 def _errors(band: Band, first: str, second: str) -> str:
-    runs = "1 run" if band.runs == 1 else f"{band.runs} runs"
-    origin = f"{runs}: {', '.join(band.experiments)}; OJP {band.server}, {band.measured_on}"
-    errors = f"{first} was {_off(band, first)}, its {second} {_off(band, second)}"
-    return f"the model's {errors} ({origin})"
+    origin = f"{', '.join(band.experiments)}; OJP {band.server}, {band.measured_on}"
+    return f"{_off(band, first)}, {_off(band, second)} ({origin})"
 
 
 def _off(band: Band, figure: str) -> str:
-    """How far off in the middle of the runs and at worst."""
+    """How far off in the median of the runs and at worst."""
     middle, worst = (_size(error) for error in (band.errors[figure].middle, band.errors[figure].worst))
     if band.runs == 1:
-        return middle
-    return f"{middle} in the middle and {'' if middle == worst else worst + ' '}at worst"
+        return f"{figure} {middle} (1 run)"
+    return f"{figure} {middle} (median of {band.runs} runs{'' if middle == worst else f', worst {worst}'})"
 
 
 def _size(error: float) -> str:
     if abs(error) < 0.005:
-        return "right to 0.5 %"
-    return f"{abs(100 * error):,.0f} % too {'low' if error < 0 else 'high'}"
+        return "predicted to 0.5 %"
+    return f"{'under' if error < 0 else 'over'}-predicted by {abs(100 * error):,.0f} %"

@@ -15,12 +15,12 @@ from ojp_sizing.sizing.evidence import Evaluation, HazardMet
 
 @dataclass(frozen=True, slots=True)
 class HazardText:
-    """One row of the table: what the trap is, its mend, and its source with the reference's status."""
+    """One row of the table: what the trap is, its fix, and its source with the reference's status."""
 
     name: str
     title: str
     what: str
-    mend: str
+    fix: str
     source: str
 
 

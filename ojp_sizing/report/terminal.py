@@ -177,16 +177,15 @@ def database_table(recommendation: Recommendation) -> Table:
     """What the database must bear."""
     need = recommendation.database
     assert need is not None  # noqa: S101 - an answer has a database
-    cores = "as given" if need.cores_stated else "asked of you: --db-cores states what there is"
-    connections = "fits into what was given" if need.connections_stated else "asked of you"
+    cores = f"{need.cores:g}, as given" if need.cores_stated else f"at least {need.cores:g}"
+    fixed = "" if need.cores_stated else "; pass --db-cores to size for a fixed database"
+    reserve = need.max_connections - need.open_connections
+    most = f"at least {need.max_connections} = peak {need.open_connections} + {reserve} reserved"
+    connections = ", fits into what was given" if need.connections_stated else ""
     return _pairs(
         [
-            ("database cores", f"{need.cores:g} ({cores}); {shown_number(need.busy_cores)} busy at steady peak"),
-            (
-                "max_connections",
-                f"{need.max_connections} or more ({connections}): {need.open_connections} at the worst instant,"
-                f" and a reserve; the pools' shares alone make {need.shared_connections}",
-            ),
+            ("database cores", f"{cores}; {shown_number(need.busy_cores)} busy at steady peak{fixed}"),
+            ("max_connections", f"{most}{connections}; the pools' shares alone make {need.shared_connections}"),
         ]
     )
 
@@ -320,14 +319,14 @@ def failures_table(evaluation: Evaluation) -> Table:
 
 
 def hazards_table(evaluation: Evaluation) -> Table:
-    """The traps of OJP that the runs met, with their mend."""
+    """The traps of OJP that the runs met, with their fix."""
     rows: list[tuple[str, str]] = []
     for text, met in hazards_by_name(evaluation):
         where = "; ".join(
             f"{situation.value}: {hazard.count:,} in {hazard.runs} of {runs} runs, first at {hazard.first_s:.1f} s"
             for situation, runs, hazard in met
         )
-        rows += [(text.title, where), ("", f"{text.what} ({text.source})"), ("", f"mend: {text.mend}")]
+        rows += [(text.title, where), ("", f"{text.what} ({text.source})"), ("", f"fix: {text.fix}")]
     return _pairs(rows or [("none", "in no run of any situation")])
 
 
@@ -359,8 +358,8 @@ def given_table(deployment: Deployment) -> Table:
 
 
 def warnings_table(warnings: Sequence[Finding]) -> Table:
-    """What the rules warn about, with the mend and the rule's source."""
-    return _pairs([(w.place, f"{w.text}; {w.mend} [{w.name}: {w.source}]") for w in warnings])
+    """What the rules warn about, with the fix and the rule's source."""
+    return _pairs([(w.place, f"{w.text}; {w.fix} [{w.name}: {w.source}]") for w in warnings])
 
 
 def smaller_table(recommendation: Recommendation) -> Table:
@@ -531,7 +530,7 @@ def _print_sections(console: Console, sections: Sequence[tuple[str, RenderableTy
 
 def _print_no_answer(console: Console, recommendation: Recommendation) -> None:
     if recommendation.nearest:
-        console.print(f"  nearest ask: {escape(recommendation.nearest)}", highlight=False)
+        console.print(f"  closest request that might be met: {escape(recommendation.nearest)}", highlight=False)
     shown = recommendation.rejections[-5:]
     if shown:
         console.print()

@@ -224,8 +224,8 @@ def ranges_words(over: OverRanges) -> list[tuple[str, str]]:
 
 #: What an answer with warm pools asks of whoever runs the cluster; what OJP does by itself.
 WARM_POOLS = (
-    "have its pools built and its code warmed up before clients reach it (docs/restarts.md), or this answer doesn't hold: by"
-    " itself OJP lets each client that comes first build a pool, and all stall for seconds or for good (--cold-pools judges that)"
+    "before a restarted pod takes traffic, open one connection to it and make the warm-up calls (docs/restarts.md). This sizing"
+    " assumes it; without it the cluster can hang. --cold-pools judges the cluster without it"
 )
 COLD_POOLS = "its pools are built by the clients that come first, as OJP does it (--cold-pools)"
 

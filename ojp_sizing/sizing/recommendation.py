@@ -584,8 +584,8 @@ def _nearest(sizing: _Sizing) -> str:
     stages = (VERDICT, EXPLORATION, FIRST_LOOK)
     best = min(search.rejections, key=lambda one: (not isfinite(one.excess), stages.index(one.stage), one.excess))
     if not isfinite(best.excess):
-        mend = "build pools before clients reach a pod (docs/restarts.md)" if question.warm_pools == "off" else ""
-        return mend or f"a lower rate: units hang with every deployment tried; try --peak-rps {question.rate / 2:g}"
+        fix = "build pools before clients reach a pod (docs/restarts.md)" if question.warm_pools == "off" else ""
+        return fix or f"a lower rate: units hang with every deployment tried; try --peak-rps {question.rate / 2:g}"
     changes: dict[str, float] = {}
     missed = best.judgements
     for _ in range(NEAREST_ROUNDS):

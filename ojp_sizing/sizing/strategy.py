@@ -215,7 +215,7 @@ class Search:
     def _enough_cpu(self, shape: Shape, short: int) -> tuple[int | None, bool]:
         """The least limit above ``short`` that passes, by halves from a generous one, or None where that doesn't pass.
 
-        And whether more CPU mended what was short of it, be it that something else is short then.
+        And whether more CPU fixed what was short of it, be it that something else is short then.
         """
         enough = max(self.space.generous_limit(shape), short + 1)
         most_cores = self.question.known.short_cpu_most_times * LIMITS_CORES[short]

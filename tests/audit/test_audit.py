@@ -17,7 +17,7 @@ from .page import PAGE, near, section
 from .scenarios import Seeded, keep, read_results, read_scenarios
 
 SCENARIOS = read_scenarios()
-#: docs/decision.md says why. Whoever mends it takes it out.
+#: docs/decision.md says why. Whoever fixes it takes it out.
 KNOWN_MISSES = {"reporting-100"}
 
 

@@ -48,7 +48,7 @@ def section(record: Record) -> str:
 
 {record.inputs:,} inputs, made from good ones by a seeded generator (bytes, lines, numbers, values, flags and encodings changed),
 went through every door of the tool. Each has to end as taken, or refused in one line of printable text that names the place
-and the mend; {ended}. What is taken and written back has to read back as the same. The search behind a good
+and the fix; {ended}. What is taken and written back has to read back as the same. The search behind a good
 input is left out but for one in some tens, which is simulated for a moment with the model's laws held against it. Some go
 through real processes, whole, with a second to search in: exit 0, 2, 3 or 4, no traceback, and files only with exit 0. Whole
 answers are not the matter of this: that files are written all or none has its own tests.

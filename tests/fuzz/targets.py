@@ -97,8 +97,8 @@ def run_command(arguments: list[str]) -> str:
     except _Good:
         return TAKEN
     except InputError as error:
-        if not error.mend:
-            raise Fault(f"no mend: {error}") from error
+        if not error.fix:
+            raise Fault(f"no fix: {error}") from error
         return one_line(str(error))
     except click.ClickException as error:
         return one_line(" ".join(refusal_of(error).split()))

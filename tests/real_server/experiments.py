@@ -313,7 +313,7 @@ LATER_SERVERS = (
         signals=_stops((10.0, 2), (25.0, 1), (40.0, 0)),
     ),
 )  # fmt: skip
-#: The same with a gate: what they ask is whether it mends what the others break.
+#: The same with a gate: what they ask is whether it fixes what the others break.
 WARMED_SERVERS = tuple(
     replace(
         experiment, name=f"{experiment.name}-warmed", asks=f"{experiment.asks}; clients reach it when its pool stands",
@@ -322,7 +322,7 @@ WARMED_SERVERS = tuple(
     for experiment in (*FIRST_SERVERS, *LATER_SERVERS)
     if experiment.name in ("kill", "rolling")
 )  # fmt: skip
-#: And with the whole of the mend: code that is compiled, too.
+#: And with the whole of the fix: code that is compiled, too.
 COMPILED_SERVERS = tuple(
     replace(
         experiment, name=f"{experiment.arrivals_of}-compiled", warm_calls=5000,

@@ -103,7 +103,7 @@ def steady() -> list[Compared]:
 
 
 def restarts(*, warm: bool) -> list[Compared]:
-    """Those at a stated load in which servers end and come back: by the whole mend, or as OJP does it."""
+    """Those at a stated load in which servers end and come back: by the whole fix, or as OJP does it."""
     parts = ((run, EXPERIMENTS[run.experiment]) for run in servers())
     backs = [(run, part) for run, part in parts if (run.load or inf) < 1.0 and part.signals]
     return [run for run, part in backs if (part.warm_calls > 0 if warm else not part.gated)]
@@ -345,11 +345,11 @@ def _comebacks() -> str:
 def warmed() -> str:
     """Servers that come back, as OJP does it and with their pools built before clients can come; docs/restarts.md, too."""
     rows = []
-    for mended in (experiment for experiment in WARMED_SERVERS if measured(experiment.name)):
+    for fixed in (experiment for experiment in WARMED_SERVERS if measured(experiment.name)):
         compiled = [
-            part.name for part in COMPILED_SERVERS if part.arrivals_of == mended.arrivals_of and measured(part.name)
+            part.name for part in COMPILED_SERVERS if part.arrivals_of == fixed.arrivals_of and measured(part.name)
         ]
-        ways = [(mended.arrivals_of, "as OJP does it"), (mended.name, "pool built first")]
+        ways = [(fixed.arrivals_of, "as OJP does it"), (fixed.name, "pool built first")]
         for name, how in (*ways, *((name, "and code compiled") for name in compiled)):
             [run] = compare(str(name))
             found = run.measured
@@ -357,7 +357,7 @@ def warmed() -> str:
             of_measured = {"connections": found["backends"]["count"], "pools": " and ".join(map(str, pools))}
             of_model = {"pools": " and ".join(str(run.now["pools_built"][node]) for node in _ended(run.experiment))}
             for source, told in (("measured", found | of_measured), ("model", run.now | of_model)):
-                row = [str(mended.arrivals_of), how, source, f"{told['throughput']:.1f}/s"]
+                row = [str(fixed.arrivals_of), how, source, f"{told['throughput']:.1f}/s"]
                 row += [f"{1000 * told[of]:,.0f} ms" for of in ("p50_s", "p95_s", "p99_s")]
                 rows.append([*row, f"{sum(told['failed'].values()):,}", told["pools"], str(told["connections"])])
     head = ["Experiment", "Pools", "Source", "Throughput", "p50", "p95", "p99", "Failed or unfinished"]
