@@ -35,7 +35,8 @@ from ojp_sizing.report.words import (
     with_interval,
 )
 from ojp_sizing.sizing.evidence import Evaluation, SituationResult
-from ojp_sizing.sizing.recommendation import Judged, Neighbour, Recommendation, can_lock
+from ojp_sizing.sizing.locking import can_lock
+from ojp_sizing.sizing.recommendation import Judged, Neighbour, Recommendation
 from ojp_sizing.theory.offered import connect_cores, pod_cores
 
 STYLES = {

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from math import ceil, inf, isfinite
 
 from ojp_sizing.bounds import take_for
-from ojp_sizing.demand.workload import Lane, UnitOfWork, Workload
+from ojp_sizing.demand.workload import Lane, Workload
 from ojp_sizing.deployment.constants import Constants
 from ojp_sizing.deployment.deployment import Deployment, describe
 from ojp_sizing.deployment.ledger import connections_at_most
@@ -28,6 +28,7 @@ from ojp_sizing.sizing.evidence import (
 )
 from ojp_sizing.sizing.folk import formulas, simulated_day, tried_out
 from ojp_sizing.sizing.knobs import Knob, best_percentage, cut, knobs
+from ojp_sizing.sizing.locking import can_lock, lock_warnings
 from ojp_sizing.sizing.over_ranges import (
     End,
     OverRanges,
@@ -53,7 +54,7 @@ from ojp_sizing.sizing.strategy import (
     unheard,
 )
 from ojp_sizing.sizing.workers import Workers, workers_for
-from ojp_sizing.theory.offered import bare_latency_s, connect_cores, statements_of
+from ojp_sizing.theory.offered import bare_latency_s, connect_cores
 
 _TAKE_QUESTION, _TAKE_EXECUTION = take_for(Question), take_for(Execution | None)
 _TAKE_DEPLOYMENT = take_for(Deployment)
@@ -206,22 +207,6 @@ def check_objectives(workload: Workload, objectives: Objectives, replicas: int, 
                 f"{limit_s * 1e3:g} ms is below the {least_s * 1e3:.1f} ms that {lane} units take without any wait",
                 "raise it well above that: a p99 is more than a mean",
             )
-
-
-def can_lock(workload: Workload) -> bool:
-    """Whether slots and connections can lock each other with segregation on (reference 1.2).
-
-    That takes callers that hold a slot and wait for a connection, first statements outside of any session, and callers that
-    hold a connection and wait for a slot, statements inside a session. Transactions alone, or single statements alone, can't.
-    """
-
-    def opens_by_statement(unit: UnitOfWork) -> bool:
-        return not (unit.transaction or unit.xa or unit.calls)
-
-    def has_statements_inside(unit: UnitOfWork) -> bool:
-        return not opens_by_statement(unit) or sum(number for _, number in statements_of(workload, unit)) > 1
-
-    return any(map(opens_by_statement, workload.units)) and any(map(has_statements_inside, workload.units))
 
 
 def database_need(question: Question, evaluation: Evaluation) -> DatabaseNeed:
@@ -494,7 +479,9 @@ def _size(
         stopped=stopped,
         nearest=nearest,
         units=search.bench.meter.units,
-        warnings=warnings_of(Subject(answer.deployment)) if answer else (),
+        warnings=(*warnings_of(Subject(answer.deployment)), *lock_warnings(question, answer.deployment))
+        if answer
+        else (),
         folk=tuple(folk),
         growth=growth,
         client_jvms=jvms,
@@ -685,6 +672,7 @@ def check(
             over = over_ranges(question, ends_of(bench, question, deployment), None, None)
             question = settled_question(question, over.hard)
             deployment, bench = settled_deployment(deployment, question), replace(bench, question=question)
+        warnings += lock_warnings(question, deployment)
         *_, evaluation = verdicts(bench, deployment)
         growth = growth_of(bench, deployment) if evaluation.verdict.is_met else None
         jvms = most_jvms(bench, evaluation) if evaluation.verdict.is_met else None
