@@ -89,6 +89,7 @@ def some_deployment(rng: Generator, replicas: int) -> Deployment:
         default_constants(),
         health_interval_s=float(rng.uniform(1.0, 5.0)),
         connection_open_s=float(rng.choice([0.015, 2.0])),
+        connection_open_cpu_s=(0.0, 0.01, 0.5)[threads % 3],
         pool_build_s=float(rng.choice([0.015, 0.3])),
         pool_build_cpu_s=float(rng.choice([0.0, 0.03, 0.5])),
         slot_handover_s=float(rng.choice([0.0, 0.0002])),

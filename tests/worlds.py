@@ -124,6 +124,7 @@ def no_cost(connection_open_s: float = 1.0) -> Constants:
         row_block_cpu_s=0.0,
         commit_database_s=0.0,
         connection_open_s=connection_open_s,
+        connection_open_cpu_s=0.0,
         connection_pause_s=0.0,
         pool_build_s=connection_open_s,
         pool_build_cpu_s=0.0,

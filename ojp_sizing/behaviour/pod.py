@@ -15,6 +15,7 @@ from ojp_sizing.behaviour.heap import drop_heap, request_comes, result_comes, re
 from ojp_sizing.behaviour.pool import (
     borrow_connection,
     build_pool,
+    connection_computed,
     count_connections,
     database_refuses,
     drop_pool,
@@ -29,6 +30,7 @@ from ojp_sizing.behaviour.slots import acquire_slot, drop_slots, release_slot
 from ojp_sizing.behaviour.transition import transition
 from ojp_sizing.behaviour.warming import begin_young, compile_on, youth_s
 from ojp_sizing.behaviour.world import (
+    ADDER,
     BREAKER_OPEN,
     BUILDING,
     CALL,
@@ -217,10 +219,12 @@ def cpu_timer(w: World, pod: int) -> None:
         return
     settle_pod(w, pod)
     while True:
-        caller, _ = take_finished(w, pod, CPU_TIMER)
+        caller, token = take_finished(w, pod, CPU_TIMER)
         if caller == NOBODY:
             break
-        if caller == COMPILER:
+        if caller == ADDER:
+            connection_computed(w, token)
+        elif caller == COMPILER:
             w.pods[pod].compiles = 0
             compile_on(w, pod)
         elif w.callers[caller].responding == 0:

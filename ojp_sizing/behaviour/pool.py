@@ -11,13 +11,16 @@ from typing import Any
 
 from ojp_sizing.behaviour.heap import connections_come
 from ojp_sizing.behaviour.queues import clear_queue, dequeue, wait
+from ojp_sizing.behaviour.sharing import join
 from ojp_sizing.behaviour.transition import transition
 from ojp_sizing.behaviour.world import (
+    ADDER,
     ADDER_DUE,
     CONNECTION_GRANTED,
     CONNECTION_LEAKED,
     CONNECTION_TIMER,
     CONNECTIONS_OVERSHOOT,
+    CPU_TIMER,
     HAS_CONNECTION,
     POOL_EMPTIED,
     POOL_FLAPS,
@@ -32,6 +35,8 @@ from ojp_sizing.behaviour.world import (
 
 #: What a pool's adder does while it is busy.
 OPENS, RESTS, BACKS_OFF = 1, 2, 3
+#: ``opening_due`` while an opening is on the pod's CPU: nobody knows when that ends.
+COMPUTES = -1.0
 #: Pause of Hikari's adder after a connection that the database refused: doubled from the first to the last (GENERAL).
 FIRST_BACK_OFF_S, LAST_BACK_OFF_S = 0.01, 5.0
 
@@ -85,8 +90,19 @@ def _open_if_wanted(w: World, index: int) -> bool:
         return False
     _count_open(w, pool, 1)
     pool.adder = OPENS
-    _adder_is_busy_for(w, index, w.settings[0].connection_open_s)
+    if w.settings[0].connection_open_cpu_s > 0.0:
+        pool.opening_due = COMPUTES
+        join(w, pool.pod, CPU_TIMER, ADDER, index, w.settings[0].connection_open_cpu_s)
+    else:
+        _adder_is_busy_for(w, index, w.settings[0].connection_open_s)
     return True
+
+
+@transition
+def connection_computed(w: World, index: int) -> None:
+    """The pod's CPU has done its part of an opening (the proof of the password); the database's part is left."""
+    s = w.settings[0]
+    _adder_is_busy_for(w, index, max(0.0, s.connection_open_s - s.connection_open_cpu_s))
 
 
 @transition

@@ -108,8 +108,9 @@ UNITS_WANTED = 2
 FAST = 0
 SLOW = 1
 NOBODY = -1
-#: Whose a job on a pod's CPU is that no caller waits for
+#: Whose a job on a pod's CPU is that no caller waits for: the compiler's; a pool's adder's, with the pool as its token
 COMPILER = -2
+ADDER = -3
 
 # Traps of OJP (reference section 11) that a run can meet; ``data/hazards.csv`` says what each is and its fix ------------
 BREAKER_OPENED = 0
@@ -146,7 +147,8 @@ LAYOUTS: dict[str, np.dtype[Any]] = {
             ("replicas", _i), ("texts", _i), ("page_bits", _i), ("sources", _i), ("xa_source", _i),
             ("segregation", _i), ("tracks_sessions", _i), ("checks_in_connect", _i),
             ("threads", _i), ("pool_size", _i), ("pool_idle", _i), ("connection_limit", _f),
-            ("connection_timeout_s", _f), ("connection_open_s", _f), ("connection_pause_s", _f), ("pool_build_s", _f),
+            ("connection_timeout_s", _f), ("connection_open_s", _f),
+            ("connection_open_cpu_s", _f), ("connection_pause_s", _f), ("pool_build_s", _f),
             ("pool_build_cpu_s", _f), ("warm_pools", _i),
             ("breaker_threshold", _i), ("breaker_open_s", _f), ("health_interval_s", _f),
             ("statement_cpu_s", _f), ("small_rpc_cpu_s", _f), ("connect_cpu_s", _f), ("row_cpu_s", _f),

@@ -104,6 +104,7 @@ class Constants:
     row_block_cpu_s: float
     commit_database_s: float
     connection_open_s: float
+    connection_open_cpu_s: float
     connection_pause_s: float
     pool_build_s: float
     pool_build_cpu_s: float

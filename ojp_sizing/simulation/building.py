@@ -106,6 +106,7 @@ def build_world(
         "threads": server.thread_pool_size, "pool_size": pool.maximum_size, "pool_idle": pool.minimum_idle,
         "connection_limit": deployment.database.max_connections,
         "connection_timeout_s": pool.connection_timeout_s, "connection_open_s": constants.connection_open_s,
+        "connection_open_cpu_s": constants.connection_open_cpu_s,
         "connection_pause_s": constants.connection_pause_s, "pool_build_s": constants.pool_build_s,
         "pool_build_cpu_s": constants.pool_build_cpu_s, "warm_pools": deployment.warm_pools,
         "breaker_threshold": max(1, server.breaker_threshold),
@@ -190,10 +191,10 @@ def build_world(
         stations["refill_s"][:replicas] = stations["phase_s"][:replicas] + constants.cpu_period_s
     stations["left_s"] = stations["quota_s"]
     stations["due_s"] = stations["ends_s"] = inf
-    # A pod runs at most its threads, and a piece of its compiler's work. The database begins with room for all that can be
-    # under way while no pod has died, and for those of the next event; where statements of pods that died are on top of them its
-    # room grows (``database``).
-    stations["capacity"][:replicas] = server.thread_pool_size + 1
+    # A pod runs at most its threads, a piece of its compiler's work, and an opening of each pool. The database begins with room
+    # for all that can be under way while no pod has died, and for those of the next event; where statements of pods that died
+    # are on top of them its room grows (``database``).
+    stations["capacity"][:replicas] = server.thread_pool_size + 1 + sources
     joins = min(server.thread_pool_size, threads_in_all + trace.jvms)
     stations["capacity"][replicas] = min(threads_in_all, replicas * server.thread_pool_size) + joins
     stations["offset"] = np.cumsum(stations["capacity"]) - stations["capacity"]

@@ -8,7 +8,7 @@ from ojp_sizing.deployment.constants import Constants
 from ojp_sizing.deployment.deployment import Database, Deployment, share_of_pool, split_slots
 from ojp_sizing.measurement.known_error import RESOURCES, Use, is_disputed, may_collapse
 from ojp_sizing.sizing.question import Question
-from ojp_sizing.theory.offered import least_pod_cores, pod_cores, pod_rpcs_per_s, stay_of
+from ojp_sizing.theory.offered import least_pod_cores, opening_s, pod_cores, pod_rpcs_per_s, stay_of
 from ojp_sizing.theory.queues import servers_for
 
 #: ``ceil(P / N)`` below this breaks OJP (reference 11: with one slot there is no fast lane).
@@ -73,6 +73,10 @@ def undivided_pool(per_pod: int, replicas: int) -> int | None:
     return size if size > 0 and share_of_pool(size, replicas) == per_pod else None
 
 
+#: Of a pod's CPU so much is taken to be left for openings, however busy it is.
+LEAST_FREE = 0.3
+
+
 def threads_of(question: Question, replicas: int, limit_cores: float, pool_size: int, warm_pools: bool) -> int:
     """Executor threads: one for every caller that can pile up while a pool is opened anew.
 
@@ -85,9 +89,9 @@ def threads_of(question: Question, replicas: int, limit_cores: float, pool_size:
     constants, load, clients = question.known, question.load, question.workload.clients
     survivors = max(1, replicas - 2)
     rate = question.burst_rate / survivors
-    each_s = constants.connection_open_s + constants.connection_pause_s
-    waits_s = load.statements * each_s * (rate * load.hold_s + 1)
     small = pod_cpu_cores(question, survivors)
+    each_s = opening_s(constants, max(LEAST_FREE * limit_cores, limit_cores - small))
+    waits_s = load.statements * each_s * (rate * load.hold_s + 1)
     most = clients.jvms * clients.threads
     threads = 0
     while True:

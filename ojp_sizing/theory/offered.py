@@ -200,6 +200,12 @@ def connect_cores(load: UnitLoad, rate: float, constants: Constants) -> float:
     return pod_cores(load, rate, inf, constants)
 
 
+def opening_s(constants: Constants, free_cores: float) -> float:
+    """From one opening of a connection to the next by a pool's adder, where its pod has so many cores left for that."""
+    each_s = constants.connection_open_s + constants.connection_pause_s
+    return max(each_s, constants.connection_open_cpu_s / free_cores)
+
+
 def bare_latency_s(
     workload: Workload, unit: UnitOfWork, lane: Lane, replicas: int, constants: Constants
 ) -> float | None:

@@ -33,7 +33,7 @@ def constants_of(experiment: Experiment, values: Mapping[str, float]) -> Constan
     if experiment.route != "ojp":
         constants = replace(
             constants, statement_cpu_s=0.0, small_rpc_cpu_s=0.0, connect_cpu_s=0.0, row_block_cpu_s=0.0,
-            hand_over_cpu_s=0.0, wake_cpu_s=0.0, young_cpu_s=0.0, compile_cpu_s=0.0,
+            hand_over_cpu_s=0.0, wake_cpu_s=0.0, young_cpu_s=0.0, compile_cpu_s=0.0, connection_open_cpu_s=0.0,
         )  # fmt: skip
     elif experiment.gated:
         constants = replace(constants, warm_up_calls=float(experiment.warm_calls))
