@@ -13,7 +13,7 @@ from tests.real_server.experiments import EXPERIMENTS, PARTS, SERVERS, Experimen
 from tests.real_server.processes import interrupts_unwind
 
 #: Experiments with a way of their own, and their calibrations.
-ALONE = ("end-to-end", "quota-0.5", "quota-0.25", "cpu-bound-0.5", "cpu-bound-1", "memory", "starts")
+ALONE = ("end-to-end", "quota-0.5", "quota-0.25", "cpu-bound-0.5", "cpu-bound-1", "memory", "starts", "openings")
 #: Take as long as everything that ``validate`` does: only where they are named.
 NAMED = ("call-rates", "call-rates-shared", "young", "locks", "many-clients", "memory-parts", "memory-limits")
 CALIBRATIONS = ("statements", "calls", "most")
@@ -48,7 +48,7 @@ def _do_alone(step: str, names: list[str], port: int) -> None:
     from tests.real_server import end_to_end
     from tests.real_server.call_rates import SHARED, SHARED_RECORD, measure_call_rates, predict_call_rates
     from tests.real_server.course import measure_course, predict_course
-    from tests.real_server.footprint import measure_memory, measure_starts
+    from tests.real_server.footprint import measure_memory, measure_openings, measure_starts
     from tests.real_server.locks import measure_locks, predict_locks
     from tests.real_server.many_clients import measure_many_clients, predict_many_clients
     from tests.real_server.memory import measure_limits, measure_parts, predict_memory
@@ -75,7 +75,7 @@ def _do_alone(step: str, names: list[str], port: int) -> None:
             predict_memory()
     if step in ("measure", "validate"):
         ways = {course.name: partial(measure_course, course) for course in COURSES}
-        ways |= {"memory": measure_memory, "starts": measure_starts}
+        ways |= {"memory": measure_memory, "starts": measure_starts, "openings": measure_openings}
         tell = partial(print, flush=True)
         shared = partial(measure_call_rates, tell=tell, sizes=SHARED, path=SHARED_RECORD)
         ways |= {"call-rates": partial(measure_call_rates, tell=tell), "call-rates-shared": shared}

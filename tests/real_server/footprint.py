@@ -15,7 +15,7 @@ from scipy import stats
 
 from ojp_sizing.deployment.deployment import ClientPool, ServerSettings
 from tests.real_server import pgbench
-from tests.real_server.artifacts import DRIVER, java_home
+from tests.real_server.artifacts import DRIVER, LIBRARIES, java_home
 from tests.real_server.measure import machine, wait_until_ready
 from tests.real_server.postgres import PASSWORD, USER
 from tests.real_server.processes import private_bytes, resident_bytes, running
@@ -23,7 +23,7 @@ from tests.real_server.recorded import DATA, SEED, read_json, write_json
 from tests.real_server.servers import Node, running_server, servers
 from tests.real_server.stage import LIMITED_BY, Stage, play, stage, url
 
-MEMORY, STARTS = (DATA / name / "measured.json" for name in ("memory", "starts"))
+MEMORY, STARTS, OPENINGS = (DATA / name / "measured.json" for name in ("memory", "starts", "openings"))
 POOLS, ROUNDS, LIMIT_CORES = (5, 20, 60), 3, 1.0
 #: The same number of units for each size of the pool, so that the rest of the server is as warm.
 UNITS, PLAYED_S, REST_S = 1200, 8.0, 2.0
@@ -99,6 +99,45 @@ def per_connection(of: str) -> Slope:
     line = stats.linregress(connections, found)
     half = float(stats.t.ppf(0.975, len(rested) - 2) * line.stderr)
     return Slope(float(line.slope), float(line.slope) - half, float(line.slope) + half, float(line.intercept))
+
+
+# Openings --------------------------------------------------------------------------------------------------------
+
+#: Looks after so many connections of a process.
+OPENED = (1, 2, 5, 10, 20, 50, 100, 200, 400, 800)
+
+
+def measure_openings(port: int) -> None:
+    """New processes that open connections one after the other: CPU and time of each, by how many came before."""
+    rounds = []
+    with stage(port, ClientPool()) as place:
+        for _ in range(ROUNDS):
+            command = [java_home(21) / "bin" / "java", "-cp", place.class_path, "Openings"]
+            words = [f"jdbc:postgresql://{place.database.address}", USER, PASSWORD, *map(str, OPENED)]
+            told = subprocess.run([*command, *words], capture_output=True, text=True, timeout=120, check=True).stdout
+            lines = [line.split(",") for line in told.splitlines()]
+            counts = np.diff([0, *(int(line[0]) for line in lines)])
+            rounds.append([
+                {"opened": int(line[0]), "cpu_s": round(float(line[1]) / n, 6), "clock_s": round(float(line[2]) / n, 6)}
+                for line, n in zip(lines, counts.tolist(), strict=True)
+            ])  # fmt: skip
+    document = {
+        "measured_on": time.strftime("%Y-%m-%d", time.gmtime()), "machine": machine(),
+        "versions": {
+            "jdk": running_server()["jdk of the server"], "libraries": ", ".join(LIBRARIES), "database": "PostgreSQL 15",
+        },
+        "rounds": rounds, "load_average": round(os.getloadavg()[0], 2),
+    }  # fmt: skip
+    write_json(OPENINGS, document)
+
+
+def opening_rows() -> list[tuple[int, float, float]]:
+    """(connections so far, core seconds of each since the look before, its time), medians of the rounds."""
+    rounds = read_json(OPENINGS)["rounds"]
+    return [
+        (looks[0]["opened"], *(float(np.median([look[of] for look in looks])) for of in ("cpu_s", "clock_s")))
+        for looks in zip(*rounds, strict=True)
+    ]
 
 
 # Starts ----------------------------------------------------------------------------------------------------------

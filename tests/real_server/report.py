@@ -14,7 +14,7 @@ from scipy import stats
 
 from ojp_sizing.deployment.constants import default_constants
 from ojp_sizing.measurement.known_error import RESOURCES, RESTARTS, STEADY, WARM_RESTARTS, Band, Error
-from tests.real_server import report_limited
+from tests.real_server import report_cells, report_limited
 from tests.real_server.artifacts import ROOT
 from tests.real_server.claims import CLAIMS
 from tests.real_server.cpu import COMPOSITIONS, RECORD, fit, per_unit
@@ -36,15 +36,18 @@ from tests.real_server.prediction import modelled
 from tests.real_server.quota import WARM_QUOTAS
 from tests.real_server.recorded import DATA, folder, read_json
 from tests.real_server.recovery import record_replications
+from tests.real_server.summary import summary_table
 from tests.real_server.tables import table
 from tests.real_server.told import beyond_s, network
 
-PAGE = ROOT / "docs" / "validation.md"
+SUMMARY, PAGE = (ROOT / "docs" / f"{name}.md" for name in ("validation", "validation-details"))
 #: What of it the command line knows.
 BANDS = ROOT / "data" / "bands.csv"
 #: On which day a record was made that doesn't say so itself.
 FIRST_DAY = "2026-11-25"
-WORDS, LIMITED_WORDS = (Path(__file__).with_name(f"{name}_words.md") for name in ("validation", "limited"))
+WORDS, LIMITED_WORDS, SUMMARY_WORDS = (
+    Path(__file__).with_name(f"{name}_words.md") for name in ("validation", "limited", "summary")
+)
 NAMES = {"throughput": "throughput", "p50_s": "p50", "p95_s": "p95", "p99_s": "p99"}
 
 
@@ -56,14 +59,22 @@ def report() -> None:
     write_cpu_page()
     BANDS.write_text(bands_csv(), encoding="utf-8")
     PAGE.write_text(page(), encoding="utf-8")
+    SUMMARY.write_text(summary_page(), encoding="utf-8")
     for name, drawing in figures().items():
         path = PAGE.parent / "figures" / name
         path.parent.mkdir(exist_ok=True)
         path.write_text(drawing, encoding="utf-8")
 
 
+def summary_page() -> str:
+    """The short page: what was asked, reached, and not reached."""
+    text = SUMMARY_WORDS.read_text(encoding="utf-8")
+    most = max(run.rate for run in steady())
+    return text.replace("<!-- summary -->", summary_table(steady())).replace("{most_rate}", f"{most:,.0f}")
+
+
 def page() -> str:
-    """The page: words by hand, tables by the measurements."""
+    """The page of details: words by hand, tables by the measurements."""
     text = WORDS.read_text(encoding="utf-8")
     for place, made in {
         "limited": LIMITED_WORDS.read_text(encoding="utf-8"),
@@ -72,6 +83,8 @@ def page() -> str:
         "first_pools": _first_pools(), "told": _told(), "claims": _claims(), "quantities": _quantities(),
         "courses": report_limited.courses(), "course_cpu": report_limited.course_cpu(),
         "call_cpu": report_limited.call_cpu(), "memory": report_limited.memory(), "starts": report_limited.starts(),
+        "locks": report_cells.lock_table(), "many": report_cells.many_table(), "limits": report_cells.limit_table(),
+        "parts": report_cells.parts_table(), "openings": report_cells.opening_table(),
         "recoveries": report_limited.recoveries(), "warming": report_limited.warming(),
         "figures": "\n".join(f"![quantiles of {name}](figures/{name})" for name in figures()),
     }.items():  # fmt: skip

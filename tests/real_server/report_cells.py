@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from ojp_sizing.deployment.constants import default_constants
 from tests.real_server import locks, many_clients, memory
 from tests.real_server.experiments import Experiment
+from tests.real_server.footprint import opening_rows
 from tests.real_server.recorded import read_json
 from tests.real_server.tables import table
 from tests.real_server.verdicts import Verdict, simulated
@@ -72,6 +74,12 @@ def many_cells() -> list[tuple[Experiment, list[Mapping[str, Any]], Mapping[str,
 def ends(one: Mapping[str, Any]) -> str:
     """What became of a cell, in words."""
     return ("collapses" if one["collapses"] else "holds") + ("" if one["recovers"] else " for good")
+
+
+def many_now(cell: Experiment) -> dict[str, bool]:
+    """By the model as it is now, of the trace that was played."""
+    found, _ = simulated(cell)
+    return {"collapses": many_clients.collapses(found), "recovers": many_clients.recovers(found, cell.bands[0].rate)}
 
 
 def many_table() -> str:
@@ -154,3 +162,40 @@ def limit_table() -> str:
 
 def _bytes(value: float | None) -> str:
     return "-" if value is None else f"{value / MIB:.0f} MiB"
+
+
+def parts_table() -> str:
+    """What one more of each takes, against the constants."""
+    found, known = parts(), default_constants()
+    rows = [
+        ["heap: a warm server without work", "heap_base", known.heap_base_bytes],
+        ["heap: a connection that is open", "", known.heap_per_connection_bytes],
+        ["heap: a call inside that waits for a connection", "heap_per_call", known.heap_per_request_bytes],
+        ["heap: a connection in use, its call aside", "heap_per_connection_in_use", None],
+        ["heap: a row of a number and three texts of 32 characters that nobody has read", "heap_per_row", None],
+        ["direct buffers: the same row", "direct_per_row", None],
+        ["both: the same row", "row", known.heap_per_row_bytes],
+        ["beside the heap: without threads", "native_base", None],
+        ["beside the heap: a thread", "native_per_thread", known.native_per_thread_bytes],
+    ]
+    found["row"] = found["heap_per_row"] + found["direct_per_row"]
+    made = []
+    for what, name, constant in rows:
+        measured = "50 KiB (an older run, above)" if not name else _amount(found[str(name)])
+        made.append([str(what), measured, "-" if constant is None else _amount(float(str(constant)))])
+    return table(["What", "Measured", "The model's constant"], made)
+
+
+def _amount(size: float) -> str:
+    if size >= MIB:
+        return f"{size / MIB:.1f} MiB"
+    return f"{size / 1024:.1f} KiB" if size >= 1024 else f"{size:.0f} bytes"
+
+
+def opening_table() -> str:
+    """CPU and time of an opening, by how many a process has made."""
+    rows = [
+        [f"{opened:,}", f"{1000 * cpu_s:.1f} ms", f"{1000 * clock_s:.1f} ms"]
+        for opened, cpu_s, clock_s in opening_rows()
+    ]
+    return table(["Up to opening", "CPU of each", "Time of each"], rows)
