@@ -41,12 +41,14 @@ from tests.real_server.report import (
     BANDS,
     NAMES,
     PAGE,
+    SUMMARY,
     bands,
     bands_csv,
     figures,
     page,
     restarts,
     steady,
+    summary_page,
     warmed,
     within_limits,
 )
@@ -234,6 +236,7 @@ def test_what_is_recorded_is_small_and_names_no_place() -> None:
 
 def test_the_page_is_what_the_measurements_say() -> None:
     assert differences(page(), PAGE.read_text(encoding="utf-8")) == []
+    assert differences(summary_page(), SUMMARY.read_text(encoding="utf-8")) == []
     for name, drawing in figures().items():
         kept = (PAGE.parent / "figures" / name).read_text(encoding="utf-8")
         assert differences(drawing, kept, whole=1) == [], name
