@@ -160,7 +160,7 @@ class Size:
 
 
 SIZES = (
-    Size("quarter", 0.25, 6, 200, 50.0, 1),
+    Size("quarter", 0.25, 6, 200, 40.0, 1),
     Size("half", 0.5, 20, 200, 120.0, 1),
     Size("one", 1.0, 60, 400, 250.0, 1),
     Size("one-rows", 1.0, 20, 200, 25.0, 2_000),
@@ -216,7 +216,7 @@ def measure_limits(port: int, tell: Callable[[str], None]) -> None:
 def smallest_good(tries: list[dict[str, Any]]) -> dict[str, Any]:
     """The smallest heap with which nothing failed, and no collection was seen in p99."""
     largest = max(tries, key=lambda one: int(one["heap_mib"]))
-    good = [one for one in tries if is_good(one, largest)]
+    good = [one for one in tries if is_good(one, largest)] or [largest]
     return min(good, key=lambda one: int(one["heap_mib"]))
 
 
@@ -240,7 +240,10 @@ def _play(port: int, given: Mapping[str, tuple[int, int | None]], duration_s: fl
         zero = time.time() + 1.0
         for run in runs:
             run.begin(zero)
-        time.sleep(duration_s + 3.0)
+        time.sleep(max(0.0, zero + SETTLE_S - time.time()))
+        for run in runs:
+            run.settled = len(run.collections())
+        time.sleep(max(0.0, zero + duration_s + 3.0 - time.time()))
         return {run.size.name: run.end() for run in runs}
 
 
@@ -254,6 +257,11 @@ class _Run:
     room: Path
     group: Path
     duration_s: float
+    settled: int = 0
+    """So many lines of the collector's log come before what counts."""
+
+    def collections(self) -> list[str]:
+        return (self.room / "gc.log").read_text().splitlines()
 
     def begin(self, zero: float) -> None:
         assert self.client.stdin is not None
@@ -270,20 +278,17 @@ class _Run:
         rows = [line.split(",") for line in (self.room / "units.csv").read_text().splitlines()[1:]]
         counted = [row for row in rows if float(row[1]) >= SETTLE_S]
         took_s = [float(row[4]) - float(row[1]) for row in counted if not row[6]]
-        pauses_ms = [
-            float(ms)
-            for at_s, ms in re.findall(r"^\[([\d.]+)s\].*Pause.* ([\d.]+)ms$", (self.room / "gc.log").read_text(), re.M)
-        ]
-        counts = [re.search(r"Pause Full", line) for line in (self.room / "gc.log").read_text().splitlines()]
+        pauses = [line for line in self.collections()[self.settled :] if re.search(r"Pause .* [\d.]+ms$", line)]
+        pauses_ms = [float(line.removesuffix("ms").rpartition(" ")[2]) for line in pauses]
         return {
             "heap_mib": self.heap_mib, "limit_bytes": self.limit_bytes, "ended": ended,
             "killed": int(kills[1]) if kills else None, "peak_bytes": 1024 * int(peak[1]) if peak else None,
             "units": len(counted), "failed": sum(1 for row in counted if row[6]),
             "p50_s": round(float(np.quantile(took_s, 0.5)), 5) if took_s else None,
             "p99_s": round(float(np.quantile(took_s, 0.99)), 5) if took_s else None,
-            "pauses": len(pauses_ms), "full_collections": sum(1 for found in counts if found),
+            "pauses": len(pauses_ms), "full_collections": sum("Pause Full" in line for line in pauses),
             "longest_pause_ms": max(pauses_ms, default=0.0),
-            "paused_share": round(sum(pauses_ms) / 1000.0 / self.duration_s, 6),
+            "paused_share": round(sum(pauses_ms) / 1000.0 / (self.duration_s - SETTLE_S), 6),
         }  # fmt: skip
 
 
@@ -319,7 +324,7 @@ def _run(
         words = {
             "--url": url, "--user": USER, "--password": PASSWORD, "--texts": own / "texts.sql", "--trace": own / "trace.csv",
             "--out": own / "units.csv", "--threads": 200, "--until": duration_s + 2.0, "--warm": min(4, size.connections),
-            "--settle": 3.0, "--settle-threads": 2,
+            "--settle": 15.0, "--settle-threads": 2,
         }  # fmt: skip
         quiet = ["-Dorg.slf4j.simpleLogger.defaultLogLevel=off", "-Xmx256m", "-XX:+UseSerialGC"]
         command = [*enter, java_home(17) / "bin" / "java", *quiet, "-cp", path, "LoadGenerator"]
