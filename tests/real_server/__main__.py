@@ -15,7 +15,16 @@ from tests.real_server.processes import interrupts_unwind
 #: Experiments with a way of their own, and their calibrations.
 ALONE = ("end-to-end", "quota-0.5", "quota-0.25", "cpu-bound-0.5", "cpu-bound-1", "memory", "starts", "openings")
 #: Take as long as everything that ``validate`` does: only where they are named.
-NAMED = ("call-rates", "call-rates-shared", "young", "locks", "many-clients", "memory-parts", "memory-limits")
+NAMED = (
+    "call-rates",
+    "call-rates-shared",
+    "young",
+    "locks",
+    "lock-stalls",
+    "many-clients",
+    "memory-parts",
+    "memory-limits",
+)
 CALIBRATIONS = ("statements", "calls", "most")
 
 
@@ -49,7 +58,7 @@ def _do_alone(step: str, names: list[str], port: int) -> None:
     from tests.real_server.call_rates import SHARED, SHARED_RECORD, measure_call_rates, predict_call_rates
     from tests.real_server.course import measure_course, predict_course
     from tests.real_server.footprint import measure_memory, measure_openings, measure_starts
-    from tests.real_server.locks import measure_locks, predict_locks
+    from tests.real_server.locks import STALLS, measure_locks, predict_locks
     from tests.real_server.many_clients import measure_many_clients, predict_many_clients
     from tests.real_server.memory import measure_limits, measure_parts, predict_memory
     from tests.real_server.report_limited import COURSES
@@ -80,6 +89,7 @@ def _do_alone(step: str, names: list[str], port: int) -> None:
         shared = partial(measure_call_rates, tell=tell, sizes=SHARED, path=SHARED_RECORD)
         ways |= {"call-rates": partial(measure_call_rates, tell=tell), "call-rates-shared": shared}
         ways |= {"young": partial(measure_young, tell=tell), "locks": partial(measure_locks, tell=tell)}
+        ways["lock-stalls"] = partial(measure_locks, tell=tell, cells=STALLS)
         ways["many-clients"] = partial(measure_many_clients, tell=tell)
         ways |= {"memory-parts": partial(measure_parts, tell=tell), "memory-limits": partial(measure_limits, tell=tell)}
         for name in names if names or step == "measure" else ALONE:

@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from ojp_sizing.demand.workload import Clients, Duration, Network, StatementClass, UnitOfWork, Workload
-from ojp_sizing.deployment.deployment import ClientPool, ServerSettings
+from ojp_sizing.deployment.deployment import ClientPool, ServerSettings, split_slots
 from tests.real_server.artifacts import java_home
-from tests.real_server.experiments import READ, WRITE, Band, Experiment
+from tests.real_server.experiments import READ, WRITE, Band, Experiment, Signal
 from tests.real_server.measure import class_path, clients, database_url, machine, read_units, versions, wait_until_ready
 from tests.real_server.postgres import PASSWORD, USER, postgres
 from tests.real_server.processes import running
 from tests.real_server.recorded import DATA, draw_trace, read_json, trace_path, write_json, write_trace
-from tests.real_server.servers import servers
+from tests.real_server.servers import play, servers
 from tests.real_server.verdicts import Verdict, judged, simulated
 
 FOLDER = DATA / "locks"
@@ -138,6 +138,23 @@ def _mixed(single_share: float) -> tuple[str, Workload, float, int]:
     return f"transactions-{1.0 - single_share:.0%}".rstrip("%"), workload, round(6 / holds_s * 0.7, 1), 6
 
 
+#: A server stands still for so long: SIGSTOP and SIGCONT. Callers that come meanwhile are inside at once afterwards.
+STALL_AT_S = 20.0
+
+
+def _stalled(name: str, stall_s: float, *, on: bool = True) -> Experiment:
+    """At 70 % of 20 connections, where nothing locks by itself."""
+    signals = (Signal(STALL_AT_S, 0, "STOP"), Signal(STALL_AT_S + stall_s, 0, "CONT"))
+    return _cell(name, *_two(20, 0.7), on=on, signals=signals)
+
+
+#: The model has no process that stands still: the rule of ``sizing.locking`` predicts them, callers against P + F.
+STALLS = (
+    _stalled("stall-200", 0.2),
+    _stalled("stall-500", 0.5),
+    _stalled("stall-700", 0.7),
+    _stalled("stall-700-off", 0.7, on=False),
+)
 CELLS = (
     _cell("two-6-50", *_two(6, 0.5)),
     *_both("two-6-70", *_two(6, 0.7)),
@@ -170,7 +187,18 @@ def predict_locks() -> None:
     for cell in CELLS:
         if not trace_path(cell, 0).exists():
             write_trace(trace_path(cell, 0), draw_trace(cell, cell.bands[0]))
-    write_json(PREDICTION, {"asks": ASKS, "cells": {cell.name.rpartition("/")[2]: predicted(cell) for cell in CELLS}})
+    found = {cell.name.rpartition("/")[2]: predicted(cell) for cell in CELLS}
+    stalls = {cell.name.rpartition("/")[2]: predicted_by_rule(cell) for cell in STALLS}
+    write_json(PREDICTION, {"asks": ASKS, "cells": found, "stalls": stalls})
+
+
+def predicted_by_rule(cell: Experiment) -> dict[str, Any]:
+    """Callers inside after the stall, in the mean, and so many as lock: every connection and every fast slot."""
+    fast, _ = split_slots(cell.pool.maximum_size, cell.server.slow_slot_percentage)
+    stall_s = cell.signals[1].at_s - cell.signals[0].at_s
+    callers = cell.bands[0].rate * (_HOLDS_S + stall_s)
+    enough = cell.pool.maximum_size + fast
+    return {"callers": round(callers, 1), "enough": enough, "locked": cell.server.segregation and callers >= enough}
 
 
 def predicted(cell: Experiment) -> dict[str, Any]:
@@ -210,14 +238,15 @@ def _measured(cell: Experiment, room: Path, port: int) -> tuple[Verdict, dict[st
         ports = [port + 1 + number for number in range(cell.nodes)]
         database = stack.enter_context(postgres(room, port))
         path = class_path(cell, room)
-        stack.enter_context(servers(cell.server, ports, room))
+        nodes = stack.enter_context(servers(cell.server, ports, room))
         _compile(cell, database_url(cell, database, ports), path, room)
         (client,) = clients(cell, 0, room, database, ports, stack, path)
         assert client.stdin is not None
         zero = time.time() + 1.0
         client.stdin.write(f"{round(zero * 1000)}\n")
         client.stdin.flush()
-        client.wait(cell.duration_s + cell.tail_s + 40.0)
+        play(nodes, cell.signals, zero)
+        client.wait(max(1.0, zero + cell.duration_s + cell.tail_s + 40.0 - time.time()))
         return judged(read_units(room, 1), cell.duration_s)
 
 
