@@ -83,7 +83,7 @@ def page() -> str:
         "first_pools": _first_pools(), "told": _told(), "claims": _claims(), "quantities": _quantities(),
         "courses": report_limited.courses(), "course_cpu": report_limited.course_cpu(),
         "call_cpu": report_limited.call_cpu(), "memory": report_limited.memory(), "starts": report_limited.starts(),
-        "locks": report_cells.lock_table(), "many": report_cells.many_table(), "limits": report_cells.limit_table(),
+        "locks": report_cells.lock_table(), "stalls": report_cells.stall_table(), "many": report_cells.many_table(), "limits": report_cells.limit_table(),
         "parts": report_cells.parts_table(), "openings": report_cells.opening_table(),
         "recoveries": report_limited.recoveries(), "warming": report_limited.warming(),
         "figures": "\n".join(f"![quantiles of {name}](figures/{name})" for name in figures()),

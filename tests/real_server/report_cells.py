@@ -54,6 +54,31 @@ def lock_table() -> str:
     return table(head, rows)
 
 
+def stall_table() -> str:
+    """Servers that stood still for a while."""
+    told, found = read_json(locks.PREDICTION)["stalls"], read_json(locks.RECORD)["cells"]
+    rows = []
+    for cell in locks.STALLS:
+        name = _name(cell)
+        if name in found:
+            rule, one = told[name], found[name]
+            rows.append([
+                name.removesuffix("-off"), "on" if cell.server.segregation else "off",
+                f"{rule['callers']:g} for {rule['enough']}", "locks" if rule["locked"] else "doesn't",
+                "locks" if one["locked"] else "doesn't", f"{one['failed']:,} of {one['units']:,}", _seconds(one["p99_s"]),
+            ])  # fmt: skip
+    head = [
+        "Stall, ms",
+        "Segregation",
+        "Callers, for connections and fast slots",
+        "By the rule",
+        "Measured",
+        "Failed",
+        "p99",
+    ]
+    return table(head, rows)
+
+
 def _seconds(value: float | None) -> str:
     return "-" if value is None else f"{1000 * value:,.0f} ms"
 
