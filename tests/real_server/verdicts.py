@@ -78,6 +78,6 @@ def judged(units: Columns, duration_s: float) -> tuple[Verdict, dict[str, int], 
 
 
 _KINDS = (
-    "unfinished", "Connection acquisition failed", "Timeout waiting for fast operation slot",
+    "unfinished", "is bound to", "UNAVAILABLE", "Connection acquisition failed", "Timeout waiting for fast operation slot",
     "Timeout waiting for slow operation slot", "Connection is not available", "Circuit breaker",
 )  # fmt: skip
