@@ -13,7 +13,8 @@ from ojp_sizing.simulation.outcomes import Outcomes
 
 CONSTANTS = no_cost()
 START_S, READY_S, ENDPOINT_S = CONSTANTS.pod_start_s, CONSTANTS.readiness_period_s / 2, CONSTANTS.endpoint_delay_s
-REQUEST_BYTES, ROW_BYTES = CONSTANTS.heap_per_request_bytes, CONSTANTS.heap_per_row_bytes
+REQUEST_BYTES = CONSTANTS.heap_per_request_bytes
+ROW_BYTES = CONSTANTS.heap_per_row_bytes + CONSTANTS.native_per_row_bytes
 
 
 def limited(pool: int = 20, *, requests: float = 0.5, rows: int = 0, replicas: int = 1) -> Deployment:

@@ -130,6 +130,7 @@ class Constants:
     heap_per_connection_bytes: float
     heap_per_request_bytes: float
     heap_per_row_bytes: float
+    native_per_row_bytes: float
     heap_headroom: float
     native_base_bytes: float
     native_per_thread_bytes: float

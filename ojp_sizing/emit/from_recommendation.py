@@ -85,7 +85,7 @@ def release_of(
             f"Demand: {format_rate(recommendation.question.rate)} units of work per second of workload"
             f" {recommendation.question.workload.name}; seed {recommendation.execution.seed}.",
             f"When a pod comes back: {when_back(recommendation.deployment)}.",
-            "Most of the memory, and the network, are predicted and not measured: calibrate before you rely on them.",
+            "The network is predicted and not measured: calibrate before you rely on it.",
             *(
                 f"Against a real server (docs/validation.md), {situation}: {words}."
                 for situation, words in against(recommendation.evaluation).items()
@@ -123,7 +123,7 @@ def _reasons(recommendation: Recommendation, evaluation: Evaluation) -> dict[str
         f" the request is that at {target:.0%} use.",
         "resources.limits.cpu": f"At most {_span(peak)} cores used in any second of the three situations.{limit_back}",
         "resources.requests.memory": "As the limit: a JVM doesn't give its heap back.",
-        "resources.limits.memory": f"Heap {format_bytes(memory.heap)} and native memory, rounded up (PREDICTED).",
+        "resources.limits.memory": f"Heap {format_bytes(memory.heap)} and native memory, rounded up (docs/validation.md).",
         "server.threadPoolSize": f"At most {_span(inside)} RPCs were inside one pod at once; the rest is for callers that pile up"
         " while a pool is opened anew.",
         "server.slowQuerySegregation.slowSlotPercentage": "Sized by the slow statements' share of slot time."
@@ -139,7 +139,7 @@ def _reasons(recommendation: Recommendation, evaluation: Evaluation) -> dict[str
         f" connections in use at steady peak {_span(steady['connections_use'], 100)} %.",
         JVM_FLAGS: f"Heap: {deployment.constants.heap_headroom:g} x (base {format_bytes(memory.base)}"
         f" + connections {memory.connections / 2**20:.0f}Mi + requests {memory.requests / 2**20:.1f}Mi"
-        f" + results {memory.results / 2**20:.1f}Mi), rounded up (PREDICTED).",
+        f" + results {memory.results / 2**20:.1f}Mi), rounded up (measured: docs/validation.md).",
     }
 
 

@@ -24,8 +24,8 @@ FIGURES = ("throughput", "p50", "p95", "p99")
 #: Situations in which pods end and come back.
 RESTARTED = (Situation.POD_LOST, Situation.ROLLING_UPDATE, Situation.POD_STOPPED)
 #: On real servers updates of divided pools with many client JVMs didn't end well (docs/validation.md), which the model shows in
-#: some runs only: from so many JVMs on (8 did well; 16 on a busy machine and 32 on a quiet one didn't), where so much of the busiest
-#: resource is in use (half was tried).
+#: some runs only: from so many JVMs on (8 did well; 16 on a busy machine and 32 on a quiet one didn't), where so much of the
+#: busiest resource is in use (half was tried).
 COLLAPSE_JVMS, COLLAPSE_USE = 9, 0.3
 #: What can be an answer's bottleneck: measure of the steady run, shown name.
 RESOURCES = {

@@ -154,7 +154,7 @@ def deploy_table(recommendation: Recommendation) -> Table:
             ),
             (
                 "memory request = limit",
-                f"{format_bytes(memory.limit)} a pod; heap {format_bytes(memory.heap)} (predicted, not measured)",
+                f"{format_bytes(memory.limit)} a pod; heap {format_bytes(memory.heap)}",
             ),
             ("threadPoolSize", f"{server.thread_pool_size}"),
             ("circuitBreakerTimeout", f"{server.breaker_open_s * 1e3:.0f} ms"),
@@ -271,11 +271,11 @@ def notes(recommendation: Recommendation | Judged) -> Table:
             ("engine", _ENGINES[recommendation.engine]),
             (
                 "measured",
-                "CPU per RPC, start-up, first pools, heap per connection: one machine, OJP 0.3.1-beta (docs/validation.md)",
+                "CPU per RPC, start-up, first pools, memory: one machine, OJP 0.3.1-beta (docs/validation.md)",
             ),
             (
                 "predicted",
-                "most of the memory, and the network: OJP's own book or assumptions" + _set_words(recommendation),
+                "the network, and the CPU of result rows: OJP's own book or assumptions" + _set_words(recommendation),
             ),
         ]
     )

@@ -130,7 +130,8 @@ def build_world(
         "memory_base_bytes": constants.heap_base_bytes + constants.native_base_bytes
         + constants.native_per_thread_bytes * server.thread_pool_size,
         "heap_per_connection_bytes": constants.heap_per_connection_bytes,
-        "heap_per_request_bytes": constants.heap_per_request_bytes, "heap_per_row_bytes": constants.heap_per_row_bytes,
+        "heap_per_request_bytes": constants.heap_per_request_bytes,
+        "heap_per_row_bytes": constants.heap_per_row_bytes + constants.native_per_row_bytes,
         "young_bytes": collector.young_bytes if collector else inf,
         "collection_cpu_s": collector.pause_s if collector else 0.0,
     }  # fmt: skip

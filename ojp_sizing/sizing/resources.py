@@ -49,7 +49,7 @@ def _round_up(value: float, step: int) -> int:
 
 
 def memory_of(workload: Workload, deployment: Deployment) -> Memory:
-    """Heap and native memory of one pod (all rates PREDICTED: the constants table).
+    """Heap and native memory of one pod, by rates that were measured (the constants table).
 
     RPCs inside are as many as threads; connections are those of a pod that shares the pool with N - 2 others gone, result
     buffers those of every slot with the largest result of its lane, or without slots of every connection with the largest
@@ -70,7 +70,8 @@ def memory_of(workload: Workload, deployment: Deployment) -> Memory:
         buffered = largest_pool * max(rows.values())
     results = ceil(constants.heap_per_row_bytes * buffered)
     heap = _round_up(constants.heap_headroom * (base + connections + requests + results), MEMORY_STEP_BYTES)
-    native = ceil(constants.native_base_bytes + constants.native_per_thread_bytes * deployment.server.thread_pool_size)
+    threads = constants.native_per_thread_bytes * deployment.server.thread_pool_size
+    native = ceil(constants.native_base_bytes + threads + constants.native_per_row_bytes * buffered)
     return Memory(base, connections, requests, results, heap, native, _round_up(heap + native, MEMORY_STEP_BYTES))
 
 

@@ -25,13 +25,13 @@ from ojp_sizing.demand.workload import Duration, StatementClass, UnitOfWork, Wor
 from ojp_sizing.deployment.constants import default_constants
 from ojp_sizing.deployment.deployment import ClientPool, Deployment, ServerSettings
 from ojp_sizing.errors import InputError
-from ojp_sizing.sizing.resources import memory_of
+from ojp_sizing.sizing.resources import Memory, memory_of
 from tests.real_server.artifacts import DRIVER, LIBRARIES, compiled, jar, java_home
 from tests.real_server.groups import REST_SHARES, group
 from tests.real_server.measure import machine, wait_until_ready
 from tests.real_server.postgres import PASSWORD, USER, Postgres, postgres
 from tests.real_server.processes import resident_bytes, running
-from tests.real_server.recorded import DATA, SEED, read_json, write_json
+from tests.real_server.recorded import DATA, SEED, write_json
 from tests.real_server.servers import Node, servers
 from tests.real_server.stage import LIMITED_BY, versions
 
@@ -175,15 +175,18 @@ MOST_P99, MOST_PAUSED = 1.1, 0.005
 ABOVE, BELOW = 1.02, 0.9
 
 
+def recommended(size: Size) -> Memory:
+    """What the constants in force ask for."""
+    text = StatementClass("t0", "select 1", "read", Duration(0.02, 1.0, "constant"), share=1.0, rows=size.rows)
+    workload = Workload("memory", (text,), (UnitOfWork("unit", 1.0, ("t0",)),))
+    server = ServerSettings(thread_pool_size=size.threads, segregation=False)
+    pool = ClientPool(size.connections, min(5, size.connections))
+    return memory_of(workload, Deployment(1, size.limit_cores, pool, server))
+
+
 def predict_memory() -> None:
     """Write what the constants of that day say of each size, to be held against what is found."""
-    found = {}
-    for size in SIZES:
-        text = StatementClass("t0", "select 1", "read", Duration(0.02, 1.0, "constant"), share=1.0, rows=size.rows)
-        workload = Workload("memory", (text,), (UnitOfWork("unit", 1.0, ("t0",)),))
-        server = ServerSettings(thread_pool_size=size.threads, segregation=False)
-        deployment = Deployment(1, size.limit_cores, ClientPool(size.connections, min(5, size.connections)), server)
-        found[size.name] = {"size": asdict(size), "memory": asdict(memory_of(workload, deployment))}
+    found = {size.name: {"size": asdict(size), "memory": asdict(recommended(size))} for size in SIZES}
     names = ("base", "per_connection", "per_request", "per_row")
     constants = {f"heap_{name}_bytes": getattr(default_constants(), f"heap_{name}_bytes") for name in names}
     native = {name: getattr(default_constants(), name) for name in ("native_base_bytes", "native_per_thread_bytes")}
@@ -368,8 +371,3 @@ def _memory_group(name: str, limit_bytes: int | None) -> Iterator[Path]:
 def _enter(path: Path) -> tuple[str, ...]:
     """Words before a command's: it is in the group from its first instruction on."""
     return "sh", "-c", 'echo $$ > "$0" && exec "$@"', str(path / "cgroup.procs")
-
-
-def parts() -> dict[str, Any]:
-    """What was measured."""
-    return read_json(PARTS)

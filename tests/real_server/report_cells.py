@@ -185,6 +185,30 @@ def limit_table() -> str:
     return table(head, rows)
 
 
+def smallest_table() -> str:
+    """Of each size the limit that is recommended, the one that was found, and what became of ten minutes in it and below it."""
+    document = read_json(memory.LIMITS)
+    rows = []
+    for size in memory.SIZES:
+        found, below = document["long"][size.name], document["below"][size.name]
+        now = memory.recommended(size)
+        ended = "killed" if below["killed"] or below["ended"] else "not killed"
+        rows.append([
+            size.name, f"{size.limit_cores:g}, {size.connections}, {size.threads}", _bytes(now.limit), f"{found['heap_mib']} MiB",
+            f"**{_bytes(found['limit_bytes'])}**", f"{now.limit / found['limit_bytes']:.2f}",
+            "killed" if found["ended"] else f"held, p99 {_seconds(found['p99_s'])}", ended,
+        ])  # fmt: skip
+    head = [
+        "Size",
+        "Cores, connections, threads",
+        "Recommended limit",
+        "Smallest heap",
+        "Smallest limit",
+        "Recommended over that",
+    ]
+    return table([*head, "Ten minutes in it", "In nine tenths of it"], rows)
+
+
 def _bytes(value: float | None) -> str:
     return "-" if value is None else f"{value / MIB:.0f} MiB"
 

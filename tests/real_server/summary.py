@@ -9,14 +9,17 @@ from math import inf
 import numpy as np
 
 from ojp_sizing.deployment.constants import default_constants
-from tests.real_server import report_cells
+from tests.real_server import memory, report_cells
 from tests.real_server.call_rates import CHANNELS, Law, played
 from tests.real_server.findings import LIMIT_LOAD, Compared, compare
+from tests.real_server.recorded import read_json
 from tests.real_server.report_limited import compare_course
 from tests.real_server.tables import table
 
 #: Shares that are asked: relative errors, and cells whose verdict is right.
-THROUGHPUT, MIDDLE, TAIL, CPU, CELLS = 0.02, 0.10, 0.20, 0.15, 0.9
+THROUGHPUT, MIDDLE, TAIL, CPU = 0.02, 0.10, 0.20, 0.15
+#: The recommended memory limit over the smallest one: this project's own bound.
+MOST_MEMORY = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,7 @@ def summary_rows(steady: Sequence[Compared]) -> list[Row]:
         (name, all(told[of] == found[of] for of in ("collapses", "recovers"))) for name, told, found in _many_cells()
     ]
     rows.append(_cells("many client JVMs: collapses, recovers", many))
+    rows.append(_memory())
     law = Law.of(default_constants())
     phases = [phase for phase in played() if phase.channels == CHANNELS and phase.mix in _MIXES]
     off = np.abs([phase.error(law) for phase in phases])
@@ -94,6 +98,17 @@ def _many_cells() -> list[tuple[str, dict[str, bool], dict[str, bool]]]:
         (cell.name.rpartition("/")[2], report_cells.many_now(cell), dict(found))
         for cell, _, found in report_cells.many_cells()
     ]
+
+
+def _memory() -> Row:
+    """The recommended limit of each size against the smallest with which it held its load for ten minutes."""
+    document = read_json(memory.LIMITS)
+    ratios = {
+        size.name: memory.recommended(size).limit / document["long"][size.name]["limit_bytes"] for size in memory.SIZES
+    }
+    missed = [f"`{name}`: {ratio:.2f} times" for name, ratio in ratios.items() if not 1.0 <= ratio <= MOST_MEMORY]
+    what = f"{min(ratios.values()):.2f} to {max(ratios.values()):.2f} times the smallest limit"
+    return Row(f"memory limit: {what}", "1 to 1.5 times", len(ratios) - len(missed), len(ratios), tuple(missed))
 
 
 def _cells(quantity: str, right: Sequence[tuple[str, bool]]) -> Row:
