@@ -78,6 +78,17 @@ def _mark_down(w: World, jvm: int, pod: int) -> None:
 
 
 @transition
+def _mark_draining(w: World, jvm: int, pod: int) -> None:
+    """The JVM sends nothing new to a pod that is about to stop."""
+    link = w.links[jvm * w.settings[0].replicas + pod]
+    link.failed_s = w.state[0].now
+    if link.up == 1:
+        link.up = 0
+        w.jvms[jvm].up -= 1
+        w.jvms[jvm].belief ^= w.pods[pod].key
+
+
+@transition
 def _mark_up(w: World, jvm: int, pod: int) -> None:
     if not _is_up(w, jvm, pod):
         w.links[jvm * w.settings[0].replicas + pod].up = 1
@@ -241,8 +252,8 @@ def _connect(w: World, thread: int) -> None:
             _end_unconnected(w, thread, NO_POD)
         else:
             _send(w, thread, CONNECT, pod)
-    elif w.settings[0].connect_cached == 1:
-        # From 0.4.7 on only a JVM's first one asks, long ago (CODE).
+    elif w.settings[0].connect_cached == 1 and w.jvms[c.jvm].connected == 1:
+        # From 0.4.7 on a JVM calls the pods once only (CODE).
         _onward(w, thread)
     else:
         _connect_onward(w, thread)
@@ -272,6 +283,7 @@ def _connect_onward(w: World, thread: int) -> None:
     if c.connected == 0:
         _end_unconnected(w, thread, NO_POD)
     else:
+        w.jvms[c.jvm].connected = 1
         _onward(w, thread)
 
 
@@ -293,10 +305,11 @@ def _send_or_fail(w: World, thread: int, rpc: int) -> None:
 
 @transition
 def _session_reachable(w: World, thread: int) -> bool:
-    """Whether the JVM has believed the session's pod to be up ever since the session began."""
+    """Whether the JVM has believed the session's pod to be up ever since the session began, or to be about to stop."""
     c = w.callers[thread]
-    link = w.links[c.jvm * w.settings[0].replicas + c.pinned]
-    return link.up == 1 and link.epoch == c.epoch
+    s = w.settings[0]
+    link = w.links[c.jvm * s.replicas + c.pinned]
+    return link.epoch == c.epoch and (link.up == 1 or s.drains == 1)
 
 
 @transition
@@ -541,8 +554,8 @@ def rpc_returns(w: World, caller: int) -> None:
     elif rpc == ROLLBACK:
         _close(w, caller)
     elif c.status == DRAINS:
-        # A pod that is about to stop takes nothing new; another one does (1.1).
-        _mark_down(w, c.jvm, c.pod)
+        # A pod that is about to stop takes nothing new; another one does, and its sessions go on (1.1).
+        _mark_draining(w, c.jvm, c.pod)
         if c.pinned == NOBODY:
             _send_or_fail(w, caller, rpc)
         else:
@@ -607,7 +620,9 @@ def _health_onward(w: World, thread: int) -> None:
 def _heartbeat_returns(w: World, thread: int) -> None:
     c = w.callers[thread]
     was_up = _is_up(w, c.jvm, c.pod)
-    if c.status != OK:
+    if c.status == DRAINS:
+        _mark_draining(w, c.jvm, c.pod)
+    elif c.status != OK:
         _mark_down(w, c.jvm, c.pod)
     elif not was_up and w.settings[0].pool_rebuilt_before_up == 1:
         _send(w, thread, CONNECT, c.pod)

@@ -233,7 +233,8 @@ LAYOUTS: dict[str, np.dtype[Any]] = {
     "jobs": _layout([("finish_s", _f), ("number", _i), ("caller", _s), ("token", _s)]),
     # A client process: its idle threads (a stack), its units that wait for one, its turn and its view of the pods
     "jvms": _layout(
-        [("free", _i), ("idle", _i), *_QUEUE, ("turn", _i), ("belief", _i), ("up", _i), ("kind", _i), ("checked_s", _f)]
+        [("free", _i), ("idle", _i), *_QUEUE, ("turn", _i), ("belief", _i), ("up", _i), ("kind", _i), ("checked_s", _f),
+         ("connected", _i)]
     ),
     # What a client process believes of a pod, and its channel there: how long that rests after it was refused, and until when
     # (inf: it isn't refused); ``jvm * replicas + pod``

@@ -273,15 +273,15 @@ VERSION_RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "taken-for", Action.WARN, _VERSION, "a version between two that are known",
-        _taken_for, f"write one of {_KNOWN}", "later versions 10 (15), the project's",
+        _taken_for, f"write one of {_KNOWN}", "reference of later versions, 10, INFER",
     ),
     Rule(
         "never-read", Action.WARN, _VERSION, "1.0 and 1.1",
-        _never_read, "hold the answer against your own cluster", "later versions 11, INFER",
+        _never_read, "hold the answer against your own cluster", "reference of later versions, 11, INFER",
     ),
     Rule(
         "not-simulated", Action.WARN, _VERSION, "a version with traits that the model lacks",
-        _not_simulated, "see docs/upgrade.md", "later versions 1.3 and 6.5, CODE",
+        _not_simulated, "see docs/upgrade.md", "reference of later versions, 1.3 and 6.5, CODE",
     ),
     Rule(
         "no-multinode", Action.REFUSE, _VERSION, "a server before 0.3.0 with more than one pod; `image.tag` missing, too",

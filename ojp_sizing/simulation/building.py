@@ -230,6 +230,7 @@ def build_world(
     jvms["free"] = trace.threads
     jvms["belief"], jvms["up"] = whole_view, replicas
     jvms["turn"] = trace.turns
+    jvms["connected"] = warm
     jvms["kind"] = np.arange(trace.jvms) % trace.pools
     # In the phase in which a thread for it would be, as after days of traffic.
     jvms["checked_s"] = (trace.health_phase_s - 1.0) * constants.health_interval_s
