@@ -51,6 +51,12 @@ if TYPE_CHECKING:
     help="Constants, version and database for the search; with replicaCount (a values.yaml), that is judged as it is"
     " and no file is written (docs/deployment.md).",
 )
+@click.option(
+    "--ojp-version",
+    default=None,
+    metavar="VERSION",
+    help="OJP's release: 0.3.1 (the default), 0.4.21, 1.0, 1.1, or one between 0.3.0 and 1.1 (docs/upgrade.md).",
+)
 @click.option("--output", default="ojp-sizing", show_default=True, metavar="DIR", help="Where the files go.")
 @click.option("--force", is_flag=True, help="Overwrite files that differ.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
@@ -210,6 +216,7 @@ def _run(options: dict[str, Any]) -> int:
     from ojp_sizing.demand.workload import Clients
     from ojp_sizing.deployment.deployment import Database
     from ojp_sizing.deployment.reading import DeploymentFile, read_deployment
+    from ojp_sizing.deployment.versions import row_for, versions
     from ojp_sizing.measurement.objectives import Objectives
     from ojp_sizing.quantities import (
         parse_cores,
@@ -286,6 +293,19 @@ def _run(options: dict[str, Any]) -> int:
         ),
         growth=_optional(options["growth"], parse_growth, "--growth"),
     )
+    asked = options["ojp_version"]
+    if asked is not None:
+        _refuse(
+            row_for(asked) is None,
+            "--ojp-version",
+            f"no server {asked[:40]!r} is modelled",
+            f"write one of {', '.join(versions())}",
+        )
+        _refuse(
+            file.version is not None and row_for(file.version) != row_for(asked), "--ojp-version",
+            f"{asked}, but the deployment file says {file.version}", "remove one of the two",
+        )  # fmt: skip
+        file = replace(file, version=asked)
     if file.replicas is not None:
         deployment, warnings = file.judged(question.known, database)
         deployment = replace(deployment, warm_pools=not options["cold_pools"])

@@ -18,7 +18,7 @@ from ojp_sizing.behaviour.pool import (
     resize_pool,
     return_connection,
 )
-from ojp_sizing.behaviour.slots import acquire_slot, release_slot
+from ojp_sizing.behaviour.slots import GRANTED, acquire_slot, release_slot
 from ojp_sizing.behaviour.world import (
     ADDER_DUE,
     BREAKER_OPEN,
@@ -105,7 +105,7 @@ def test_slots_are_lent_from_the_idle_time_after_the_last_arrival_on(idle_s: flo
     release_slot(world, 0)
     world.state[0].now += idle_s
     assert acquire_slot(world, 1, FAST)
-    assert acquire_slot(world, 2, FAST) is lent
+    assert (acquire_slot(world, 2, FAST) == GRANTED) == lent
     assert world.lanes[FAST].borrowed == lent
 
 

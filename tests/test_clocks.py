@@ -26,6 +26,7 @@ from ojp_sizing.deployment.deployment import (
     ServerSettings,
 )
 from ojp_sizing.deployment.disruption import DatabaseTrouble, Disruption, PodLoss, RollingUpdate, Several
+from ojp_sizing.deployment.versions import traits_of
 from ojp_sizing.measurement.objectives import Objectives, Situation
 from ojp_sizing.simulation.clock import SAMPLED, Clock
 from ojp_sizing.simulation.compiled_clock import CompiledClock
@@ -35,7 +36,11 @@ from ojp_sizing.simulation.outcomes import HAZARD_NAMES, Outcomes
 from ojp_sizing.simulation.simpy_clock import SimpyClock
 from ojp_sizing.sizing.evaluate import Task, run_task
 
-SCENARIOS = range(80)
+SCENARIOS = range(140)
+#: These are of 0.3.x; the others of the later versions in turn, which don't have XA here.
+EARLY = range(80)
+EARLY_VERSIONS = tuple(version for version in SERVER_VERSIONS if traits_of(version).models_xa)
+LATER_VERSIONS = tuple(version for version in SERVER_VERSIONS if version not in EARLY_VERSIONS)
 MOST_UNITS = 500
 #: Behind the last arrival, every wait of these scenarios is over well before this.
 DRAIN_S = 600.0
@@ -109,7 +114,7 @@ def some_deployment(rng: Generator, replicas: int) -> Deployment:
         ),
         server,
         Database(float(rng.choice([1.0, 8.0, inf])), float(rng.choice([30.0, inf, inf]))),
-        str(rng.choice(list(SERVER_VERSIONS))),
+        str(rng.choice(list(EARLY_VERSIONS))),
         constants,
         warm_pools=bool(rng.random() < 0.3),
     )
@@ -166,6 +171,8 @@ def scenario(number: int) -> tuple[Trace, Deployment, Disruption, bool]:
     """A small run of any kind, overload included; arrivals end long before the run does."""
     rng = default_rng([2026, number])
     workload = some_workload(rng)
+    if number not in EARLY:
+        workload = replace(workload, units=tuple(unit for unit in workload.units if not unit.xa))
     replicas = int(rng.integers(1, 5))
     rate = float(rng.choice([20.0, 80.0, 240.0]))
     trace = sample_trace(workload, rate, min(20.0, 0.8 * MOST_UNITS / rate), SeedSequence([7, number]))
@@ -176,6 +183,8 @@ def scenario(number: int) -> tuple[Trace, Deployment, Disruption, bool]:
     elif demand < 0.35:
         trace = replace(trace, closed=True, gap_s=rng.exponential(0.2, len(trace.arrival_s)))
     deployment = some_deployment(rng, replicas)
+    if number not in EARLY:
+        deployment = replace(deployment, version=LATER_VERSIONS[number % len(LATER_VERSIONS)])
     if number % 2:
         deployment = in_containers(deployment, default_rng([2028, number]))
     return trace, deployment, some_disruption(rng, replicas), bool(rng.random() < 0.7)

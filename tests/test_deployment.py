@@ -380,8 +380,21 @@ def found(**changes: Any) -> set[str]:
 OFF = {"segregation": False}
 #: For every rule: the last change that is fine and the first that is not, at its boundary.
 BOUNDARIES: dict[str, list[tuple[dict[str, Any], dict[str, Any]]]] = {
-    "unknown-version": [({"version": "0.3.2-snapshot"}, {"version": "0.3.9"}), ({}, {"version": "latest"})],
-    "later-version": [({}, {"version": "0.4.0-beta"}), ({}, {"version": "0.5.1-beta"}), ({}, {"version": "1.0.0"})],
+    "unknown-version": [
+        ({"version": "0.3.2-snapshot"}, {"version": "0.5.2-beta"}),
+        ({"version": "1.1.9"}, {"version": "1.2.0"}),
+        ({}, {"version": "latest"}),
+    ],
+    "taken-for": [
+        ({"version": "0.4.1-beta"}, {"version": "0.4.2-beta"}),
+        ({"version": "v0.4.21"}, {"version": "0.4.22-SNAPSHOT"}),
+        ({"version": "0.3.1"}, {"version": "0.3.9"}),
+    ],
+    "never-read": [({"version": "0.4.21-beta"}, {"version": "1.0.1"}), ({}, {"version": "1.1.0-RC2"})],
+    "not-simulated": [
+        ({"version": "0.4.7-beta"}, {"version": "0.4.10-beta"}),
+        ({"version": "0.4.0-beta"}, {"version": "0.4.21-beta"}),
+    ],
     "no-multinode": [
         ({"version": "0.3.0-beta"}, {"version": "0.2.0-beta"}),
         ({"version": "0.1.0-beta", "replicas": 1}, {"version": "0.1.0-beta", "replicas": 2}),

@@ -55,6 +55,9 @@ WORLDS: dict[str, tuple[Trace, Deployment, Disruption, bool]] = {
     "connection_leaked": (trace_of(Unit(0.0, (update(fails=True),))), LEAKY, None, True),
     "call_hangs": (AFTER_LOSS, deployment_of(2), PodLoss(0, 1.0, 100.0, 0.0, 0.0, "vanished"), True),
     "pool_orphaned": (trace_of(*(Unit(0.0, (update(),)) for _ in range(2))), deployment_of(), None, False),
+    "admission_full": (
+        trace_of(*(Unit(0.0, (select(think_s=1.0),)) for _ in range(4))), deployment_of(1, 1, version="0.4.21-beta"), None, True,
+    ),
     "memory_kill": (ONE, replace(deployment_of(), memory_limit_bytes=1e6), None, True),
 }  # fmt: skip
 

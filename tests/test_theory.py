@@ -175,29 +175,29 @@ def test_loads_by_pencil() -> None:
     # per pod, and pods visited.
     load, latency_s = by_pencil(replace(one, calls=2))
     held_s = 1 + 2.003 + (1 + 0.02 + 100 + 1) + 7 + 1.0005
-    assert astuple(load) == pytest.approx((0.0265, 0.0005, 100, held_s, 100.01, 0, 1, 7, 0, 4, 1, 1))
+    assert astuple(load)[:12] == pytest.approx((0.0265, 0.0005, 100, held_s, 100.01, 0, 1, 7, 0, 4, 1, 1))
     assert latency_s == pytest.approx(3 * 2.0005 + 2 * 2.003 + 102.02)
     load, latency_s = by_pencil(replace(one, calls=1, transaction=True))
     held_s = 1 + 2.003 + (1 + 0.02 + 100 + 1) + 7 + 2.503 + 1.0005
-    assert astuple(load) == pytest.approx((0.0295, 0.0005, 100.5, held_s, 100.01, 0, 1, 7, 0, 5, 1, 1))
+    assert astuple(load)[:12] == pytest.approx((0.0295, 0.0005, 100.5, held_s, 100.01, 0, 1, 7, 0, 5, 1, 1))
     assert latency_s == pytest.approx(3 * 2.0005 + 3 * 2.003 + 0.5 + 102.02)
     load, latency_s = by_pencil(one, session=True)
     held_s = 100.01 + 1 + 7 + 1.0005
-    assert astuple(load) == pytest.approx((0.0205, 0.0005, 100, held_s, 100.01, 0, 1, 7, 0, 2, 1, 1))
+    assert astuple(load)[:12] == pytest.approx((0.0205, 0.0005, 100, held_s, 100.01, 0, 1, 7, 0, 2, 1, 1))
     load, latency_s = by_pencil(one, kind="call")
-    assert astuple(load) == pytest.approx((0.0205, 0.0005, 100, held_s, 0, 0, 1, 7, 0, 2, 1, 1))
+    assert astuple(load)[:12] == pytest.approx((0.0205, 0.0005, 100, held_s, 0, 0, 1, 7, 0, 2, 1, 1))
     assert latency_s == pytest.approx(3 * 2.0005 + 102.02)
     load, latency_s = by_pencil(one, kind="batch", additions=3)
     held_s = (0.01 + 1) + 2 * (1 + 0.02 + 1) + (1 + 0.02 + 100 + 1) + 7 + 1.0005
-    assert astuple(load) == pytest.approx((0.0805, 0.0005, 100, held_s, 0.03, 0, 4, 7, 0, 5, 1, 1))
+    assert astuple(load)[:12] == pytest.approx((0.0805, 0.0005, 100, held_s, 0.03, 0, 4, 7, 0, 5, 1, 1))
     assert latency_s == pytest.approx(3 * 2.0005 + 3 * 2.02 + 102.02)
     load, latency_s = by_pencil(one, kind="read", fetches=2)
     held_s = 100.01 + 1 + 7 + 3 * 2.003 + 1.0005
-    assert astuple(load) == pytest.approx((0.0295, 0.0005, 100, held_s, 100.01, 0, 1, 7, 0, 5, 1, 1))
+    assert astuple(load)[:12] == pytest.approx((0.0295, 0.0005, 100, held_s, 100.01, 0, 1, 7, 0, 5, 1, 1))
     assert latency_s == pytest.approx(3 * 2.0005 + 102.02 + 3 * 2.003)
     load, latency_s = by_pencil(replace(one, xa=True))
     held_s = 0.25 + 1 + 2.003 + (1 + 0.02 + 100 + 1) + 7 + 2.003 + 2 * 2.503 + 1.0005
-    assert astuple(load) == pytest.approx((0.033, 0, 101, 0, 0, 0, 1, 7, held_s, 7, 0, 0))
+    assert astuple(load)[:12] == pytest.approx((0.033, 0, 101, 0, 0, 0, 1, 7, held_s, 7, 0, 0))
     assert latency_s == pytest.approx(0.25 + 2.0005 + 4 * 2.003 + 1 + 102.02)
 
 

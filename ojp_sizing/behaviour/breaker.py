@@ -1,8 +1,8 @@
 """The circuit breaker: one per SQL text in the memory of each pod (reference section 4, CODE+RUN).
 
-It is shared by all kinds of clients of the pod. It counts consecutive failures without a time window; any success forgets
-them, also while it is open; when its open time is over every request passes until the next failure, which opens it for a
-whole period again.
+It is shared by all kinds of clients of the pod; from 0.4.0 on each pool has its own. It counts consecutive failures without a
+time window; any success forgets them, also while it is open; when its open time is over every request passes until the next
+failure, which opens it for a whole period again.
 """
 
 from __future__ import annotations
@@ -29,8 +29,9 @@ def breaker_is_open(w: World, breaker: int) -> bool:
 @transition
 def forget_failures(w: World, pod: int) -> None:
     """The process is gone."""
-    texts = w.settings[0].texts
-    for text in range(pod * texts, (pod + 1) * texts):
+    s = w.settings[0]
+    of_pod = s.sources * s.texts
+    for text in range(pod * of_pod, (pod + 1) * of_pod):
         w.breakers[text].failures = 0
         w.breakers[text].open_until_s = 0.0
 

@@ -8,6 +8,7 @@ averages, made anew when a text is first seen and otherwise every 300 s; a text 
 from __future__ import annotations
 
 from math import floor
+from typing import Any
 
 from ojp_sizing.behaviour.transition import transition
 from ojp_sizing.behaviour.world import EVERYTHING_SLOW, World, note
@@ -15,6 +16,9 @@ from ojp_sizing.behaviour.world import EVERYTHING_SLOW, World, note
 #: Below this overall average nothing is slow (reference 3.1).
 LEAST_OVERALL_MS = 1.0
 SLOW_RATIO = 2.0
+#: From 0.4.19 on (later versions 3, CODE+RUN): runs of a text before it is classed; how often the baseline is made anew, s; least
+#: slow average; and by how many times the baseline a text becomes slow, and stays it.
+LEAST_SAMPLES, BASELINE_S, LEAST_SLOW_MS, ENTER_RATIO, LEAVE_RATIO = 20, 10.0, 100.0, 5.0, 3.0
 
 
 @transition
@@ -28,6 +32,8 @@ def is_slow(w: World, pool: int, text: int) -> bool:
     """Whether the pool sends this text to the slow lane now."""
     overall_ms = w.pools[pool].overall_ms
     memory = w.memories[pool * w.settings[0].texts + text]
+    if w.settings[0].relative_baseline == 1:
+        return _is_slow_by_baseline(w, pool, text)
     if memory.seen == 0 or overall_ms <= LEAST_OVERALL_MS:
         return False
     return memory.average_ms >= SLOW_RATIO * overall_ms
@@ -38,6 +44,11 @@ def record_time(w: World, pool: int, text: int, elapsed_ms: float) -> None:
     """Learn one execution, failed ones too."""
     memory = w.memories[pool * w.settings[0].texts + text]
     first = memory.seen == 0
+    if w.settings[0].relative_baseline == 1:
+        memory.average_ms = elapsed_ms if first else (memory.average_ms * 4.0 + elapsed_ms) / 5.0
+        memory.seen = 1
+        memory.samples += 1
+        return
     slow_before = is_slow(w, pool, text)
     memory.average_ms = elapsed_ms if first else (memory.average_ms * 4.0 + elapsed_ms) / 5.0
     memory.seen = 1
@@ -48,6 +59,57 @@ def record_time(w: World, pool: int, text: int, elapsed_ms: float) -> None:
     elif w.settings[0].segregation == 1 and not slow_before and is_slow(w, pool, text) and _everything_is_slow(w, pool):
         # Without segregation a class has no effect: XA statements alone take slots then, and refresh the overall average.
         note(w, EVERYTHING_SLOW)
+
+
+@transition
+def _is_slow_by_baseline(w: World, pool: int, text: int) -> bool:
+    """From 0.4.19 on: at 100 ms and five times what half of the fast texts take, until it is at three times that (CODE+RUN)."""
+    memory = w.memories[pool * w.settings[0].texts + text]
+    if memory.samples < LEAST_SAMPLES:
+        return False
+    p = w.pools[pool]
+    # Java compares whole seconds of its clock.
+    if floor(w.state[0].now) - floor(p.baseline_at_s) >= BASELINE_S:
+        _refresh_baseline(w, pool)
+    if p.baseline_ms <= 0.0:
+        return False
+    ratio = LEAVE_RATIO if memory.flagged == 1 else ENTER_RATIO
+    over = (
+        memory.average_ms > ratio * p.baseline_ms if memory.flagged == 1 else memory.average_ms >= ratio * p.baseline_ms
+    )
+    slow = memory.average_ms >= LEAST_SLOW_MS and over
+    memory.flagged = 1 if slow else 0
+    return slow
+
+
+@transition
+def _refresh_baseline(w: World, pool: int) -> None:
+    """The nearest-rank median of the averages of texts with enough samples that aren't flagged; 0 without any."""
+    texts = w.settings[0].texts
+    first = pool * texts
+    counted = 0
+    for text in range(first, first + texts):
+        counted += _counts(w.memories[text])
+    rank = (counted + 1) // 2
+    baseline_ms = 0.0
+    for text in range(first, first + texts):
+        mine = w.memories[text]
+        if _counts(mine) == 1:
+            below = 0
+            same = 0
+            for other in range(first, first + texts):
+                if _counts(w.memories[other]) == 1:
+                    below += 1 if w.memories[other].average_ms < mine.average_ms else 0
+                    same += 1 if w.memories[other].average_ms == mine.average_ms else 0
+            if below < rank <= below + same:
+                baseline_ms = mine.average_ms
+    w.pools[pool].baseline_ms = baseline_ms
+    w.pools[pool].baseline_at_s = w.state[0].now
+
+
+@transition
+def _counts(memory: Any) -> int:
+    return 1 if memory.samples >= LEAST_SAMPLES and memory.average_ms > 0.0 and memory.flagged == 0 else 0
 
 
 @transition
@@ -72,6 +134,10 @@ def forget_times(w: World, pool: int) -> None:
     for text in range(pool * texts, (pool + 1) * texts):
         w.memories[text].seen = 0
         w.memories[text].average_ms = 0.0
+        w.memories[text].samples = 0
+        w.memories[text].flagged = 0
+    w.pools[pool].baseline_ms = 0.0
+    w.pools[pool].baseline_at_s = -BASELINE_S
     w.pools[pool].overall_ms = 0.0
     w.pools[pool].overall_at_s = 0.0
 

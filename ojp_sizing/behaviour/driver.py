@@ -10,6 +10,7 @@ from math import inf
 
 from ojp_sizing.behaviour.channel import make_channel
 from ojp_sizing.behaviour.queues import dequeue, enqueue
+from ojp_sizing.behaviour.slots import abandon_session
 from ojp_sizing.behaviour.transition import transition
 from ojp_sizing.behaviour.world import (
     AT_CLIENT,
@@ -21,6 +22,7 @@ from ojp_sizing.behaviour.world import (
     CONNECT,
     DATABASE_FULL,
     DATABASE_MARKS_POD_DOWN,
+    DRAINS,
     FETCH,
     FLYING,
     GIVEN_UP,
@@ -31,6 +33,7 @@ from ojp_sizing.behaviour.world import (
     OK,
     ONE_POD_LEFT,
     PATIENCE_ENDS,
+    PUSH,
     QUERY,
     ROLLBACK,
     RPC_REACHES_POD,
@@ -72,6 +75,17 @@ def _mark_down(w: World, jvm: int, pod: int) -> None:
         w.jvms[jvm].belief ^= w.pods[pod].key
         if w.jvms[jvm].up <= 1 and w.settings[0].replicas > 1:
             note(w, ONE_POD_LEFT)
+
+
+@transition
+def _mark_draining(w: World, jvm: int, pod: int) -> None:
+    """The JVM sends nothing new to a pod that is about to stop."""
+    link = w.links[jvm * w.settings[0].replicas + pod]
+    link.failed_s = w.state[0].now
+    if link.up == 1:
+        link.up = 0
+        w.jvms[jvm].up -= 1
+        w.jvms[jvm].belief ^= w.pods[pod].key
 
 
 @transition
@@ -213,6 +227,7 @@ def unit_begins(w: World, thread: int) -> None:
     c.sends = 0
     c.pinned = NOBODY
     c.lane = NOBODY
+    c.permit = NOBODY
     c.holds = 0
     c.probe = 0
     jvm = w.jvms[c.jvm]
@@ -237,6 +252,9 @@ def _connect(w: World, thread: int) -> None:
             _end_unconnected(w, thread, NO_POD)
         else:
             _send(w, thread, CONNECT, pod)
+    elif w.settings[0].connect_cached == 1 and w.jvms[c.jvm].connected == 1:
+        # From 0.4.7 on a JVM calls the pods once only (CODE).
+        _onward(w, thread)
     else:
         _connect_onward(w, thread)
 
@@ -265,6 +283,7 @@ def _connect_onward(w: World, thread: int) -> None:
     if c.connected == 0:
         _end_unconnected(w, thread, NO_POD)
     else:
+        w.jvms[c.jvm].connected = 1
         _onward(w, thread)
 
 
@@ -286,10 +305,11 @@ def _send_or_fail(w: World, thread: int, rpc: int) -> None:
 
 @transition
 def _session_reachable(w: World, thread: int) -> bool:
-    """Whether the JVM has believed the session's pod to be up ever since the session began."""
+    """Whether the JVM has believed the session's pod to be up ever since the session began, or to be about to stop."""
     c = w.callers[thread]
-    link = w.links[c.jvm * w.settings[0].replicas + c.pinned]
-    return link.up == 1 and link.epoch == c.epoch
+    s = w.settings[0]
+    link = w.links[c.jvm * s.replicas + c.pinned]
+    return link.epoch == c.epoch and (link.up == 1 or s.drains == 1)
 
 
 @transition
@@ -356,7 +376,10 @@ def _close(w: World, thread: int) -> None:
     """
     c = w.callers[thread]
     _tell_user(w, thread)
-    if c.pinned == NOBODY:
+    s = w.settings[0]
+    if c.pinned == NOBODY and s.closes_all == 0:
+        _end(w, thread)
+    elif c.pinned == NOBODY:
         c.probe = 0
         _terminate_onward(w, thread)
     elif _session_reachable(w, thread):
@@ -364,8 +387,13 @@ def _close(w: World, thread: int) -> None:
         link.sessions -= _is_tracked(w, thread)
         _send(w, thread, TERMINATE, c.pinned)
     elif w.pods[c.pinned].incarnation == c.incarnation and w.pods[c.pinned].state == UP:
-        # The driver has forgotten the session's pod, which lives, and tries them all (0.3.1, CODE): one has it.
-        _send(w, thread, TERMINATE, c.pinned)
+        if s.closes_all == 1:
+            # The driver has forgotten the session's pod, which lives, and tries them all (0.3.1, CODE): one has it.
+            _send(w, thread, TERMINATE, c.pinned)
+        else:
+            # Nobody closes it; a clean-up after half an hour is beyond any run (later versions 1.6).
+            abandon_session(w, thread)
+            _end(w, thread)
     else:
         _end(w, thread)
 
@@ -493,6 +521,13 @@ def rpc_returns(w: World, caller: int) -> None:
     rpc = c.rpc
     if rpc == HEARTBEAT:
         _heartbeat_returns(w, caller)
+    elif rpc == PUSH:
+        c.at += 1
+        _push_onward(w, caller)
+    elif rpc == CONNECT and c.unit < 0:
+        # The health thread has had the pod's pool built again.
+        _mark_up(w, c.jvm, c.pod)
+        _push(w, caller)
     elif rpc == CONNECT:
         if c.status == OK:
             c.connected = 1
@@ -518,8 +553,16 @@ def rpc_returns(w: World, caller: int) -> None:
             _end(w, caller)
     elif rpc == ROLLBACK:
         _close(w, caller)
+    elif c.status == DRAINS:
+        # A pod that is about to stop takes nothing new; another one does, and its sessions go on (1.1).
+        _mark_draining(w, c.jvm, c.pod)
+        if c.pinned == NOBODY:
+            _send_or_fail(w, caller, rpc)
+        else:
+            _fail(w, caller, UNAVAILABLE)
     elif c.status != OK:
-        if c.status == UNAVAILABLE and (rpc == CLOSE_RESULT or rpc >= CALL):
+        marks = rpc == CLOSE_RESULT or rpc >= CALL if w.settings[0].calls_mark_down == 1 else rpc >= FETCH
+        if c.status == UNAVAILABLE and marks:
             # callResource, fetches and XA are the RPCs whose failure marks the pod (reference 6); statements, start and
             # commit are not.
             _mark_down(w, c.jvm, c.pod)
@@ -576,9 +619,42 @@ def _health_onward(w: World, thread: int) -> None:
 @transition
 def _heartbeat_returns(w: World, thread: int) -> None:
     c = w.callers[thread]
-    if c.status == OK:
-        _mark_up(w, c.jvm, c.pod)
-    else:
+    was_up = _is_up(w, c.jvm, c.pod)
+    if c.status == DRAINS:
+        _mark_draining(w, c.jvm, c.pod)
+    elif c.status != OK:
         _mark_down(w, c.jvm, c.pod)
+    elif not was_up and w.settings[0].pool_rebuilt_before_up == 1:
+        _send(w, thread, CONNECT, c.pod)
+        return
+    else:
+        _mark_up(w, c.jvm, c.pod)
+    if was_up != (c.status == OK):
+        _push(w, thread)
+    else:
+        c.probe += 1
+        _health_onward(w, thread)
+
+
+@transition
+def _push(w: World, thread: int) -> None:
+    """The JVM sees the cluster anew, and tells each pod that it believes up, one after another (from 0.4.7 on, CODE)."""
+    c = w.callers[thread]
+    if w.settings[0].health_pushed == 1:
+        c.at = 0
+        _push_onward(w, thread)
+    else:
+        c.probe += 1
+        _health_onward(w, thread)
+
+
+@transition
+def _push_onward(w: World, thread: int) -> None:
+    c = w.callers[thread]
+    while c.at < w.settings[0].replicas:
+        if _is_up(w, c.jvm, c.at):
+            _send(w, thread, PUSH, c.at)
+            return
+        c.at += 1
     c.probe += 1
     _health_onward(w, thread)

@@ -19,6 +19,7 @@ from ojp_sizing.behaviour.pool import (
     count_connections,
     database_refuses,
     drop_pool,
+    has_run_out,
     leak_connection,
     learn_view,
     orphan_pool,
@@ -26,7 +27,16 @@ from ojp_sizing.behaviour.pool import (
 )
 from ojp_sizing.behaviour.queues import clear_queue, dequeue, enqueue, take_overdue, wait_timer_fired
 from ojp_sizing.behaviour.sharing import clear_station, join, take_finished, timer_fired
-from ojp_sizing.behaviour.slots import acquire_slot, drop_slots, release_slot
+from ojp_sizing.behaviour.slots import (
+    GRANTED,
+    REFUSED,
+    acquire_slot,
+    drop_slots,
+    give_permit_back,
+    keep_permit,
+    leak_slot,
+    release_slot,
+)
 from ojp_sizing.behaviour.transition import transition
 from ojp_sizing.behaviour.warming import begin_young, compile_on, youth_s
 from ojp_sizing.behaviour.world import (
@@ -49,6 +59,7 @@ from ojp_sizing.behaviour.world import (
     DATABASE_TIMER,
     DOWN,
     DRAINED,
+    DRAINS,
     FAST,
     HAS_CONNECTION,
     HAS_SLOT,
@@ -62,7 +73,9 @@ from ojp_sizing.behaviour.world import (
     OK,
     ON_CPU,
     OUT_OF_MEMORY,
+    OVERLOADED,
     POOL_BUILT,
+    PUSH,
     QUERY,
     QUEUED,
     RETURNING,
@@ -78,6 +91,7 @@ from ojp_sizing.behaviour.world import (
     UNAVAILABLE,
     UP,
     UPDATE,
+    WAITS_FOR_CONNECTION,
     XA_COMMIT,
     XA_OPENED,
     XA_PREPARE,
@@ -138,7 +152,11 @@ def rpc_reaches_pod(w: World, caller: int) -> None:
         anew = w.links[link].failed_s >= pod.lost_s
         _hang(w, caller, w.settings[0].connect_hang_s if anew else w.settings[0].call_hang_s)
         return
-    if pod.state != UP:
+    if pod.state == STOPPING and w.settings[0].drains == 1:
+        if c.pinned != c.pod or c.incarnation != pod.incarnation:
+            reply(w, caller, DRAINS)
+            return
+    elif pod.state != UP:
         is_refused(w, link)
         reply(w, caller, UNAVAILABLE)
         return
@@ -185,7 +203,7 @@ def _begin(w: World, caller: int, wake_cpu_s: float) -> None:
     cpu_s = s.small_rpc_cpu_s
     if c.rpc == QUERY or c.rpc == UPDATE or c.rpc == CALL_STATEMENT:
         cpu_s = s.statement_cpu_s * CPU_BEFORE_DATABASE
-    elif c.rpc == CONNECT or c.rpc == TERMINATE:
+    elif c.rpc == CONNECT or c.rpc == TERMINATE or c.rpc == PUSH:
         cpu_s = s.connect_cpu_s
     join(w, c.pod, CPU_TIMER, caller, 0, cpu_s + wake_cpu_s + youth_s(w, c.pod))
 
@@ -208,8 +226,16 @@ def finish(w: World, caller: int, status: int) -> None:
     reply(w, caller, status)
     if pod.waiting > 0:
         _begin(w, dequeue(w.callers, pod), 0.0)
-    if pod.state == STOPPING and pod.inside == 0:
-        tell(w, w.callers[caller].pod, DRAINED)
+    if pod.state == STOPPING:
+        _tell_drained(w, w.callers[caller].pod)
+
+
+@transition
+def _tell_drained(w: World, pod: int) -> None:
+    """A stopping pod ends when nobody is inside, and, where it drains, no session is left."""
+    p = w.pods[pod]
+    if p.inside == 0 and (w.settings[0].drains == 0 or p.sessions == 0):
+        tell(w, pod, DRAINED)
 
 
 @transition
@@ -234,6 +260,7 @@ def cpu_timer(w: World, pod: int) -> None:
         elif w.callers[caller].rpc == CALL_STATEMENT:
             result_goes(w, pod, _rows(w, caller))
             _open_session(w, caller)
+            keep_permit(w, caller)
             finish(w, caller, OK)
         else:
             _statement_succeeds(w, caller)
@@ -243,7 +270,7 @@ def cpu_timer(w: World, pod: int) -> None:
 def _handle(w: World, caller: int) -> None:
     c = w.callers[caller]
     rpc = c.rpc
-    if rpc >= QUERY and rpc != TERMINATE and rpc < XA_START:
+    if (rpc >= QUERY and rpc != TERMINATE and rpc < XA_START) or rpc == PUSH:
         # Every RPC but connect, heartbeat, terminate and XA's own carries the client's view of the cluster (reference 5, CODE).
         learn_view(w, caller)
     if c.pinned != NOBODY and c.incarnation != w.pods[c.pod].incarnation:
@@ -264,7 +291,11 @@ def _handle(w: World, caller: int) -> None:
     elif rpc == CONNECT:
         if w.pools[c.pool].created == 1:
             finish(w, caller, OK)
+        elif w.settings[0].pool_build_locked == 1 and w.pools[c.pool].building == 1:
+            c.place = WAITS_FOR_CONNECTION
+            enqueue(w, w.callers, w.pools[c.pool], caller)
         else:
+            w.pools[c.pool].building = 1
             # Nobody looks again: whoever comes before the first one has built it builds another (reference 1.1).
             c.give_up_s = w.state[0].now + POOL_GIVES_UP_S
             p = w.pods[c.pod]
@@ -275,13 +306,25 @@ def _handle(w: World, caller: int) -> None:
     elif rpc == START_TRANSACTION or rpc == CALL or rpc == CALL_STATEMENT:
         if c.holds == 0 and w.pools[c.pool].created == 0:
             finish(w, caller, NO_DATASOURCE)
-        elif c.holds == 1 or borrow_connection(w, caller):
+        elif c.holds == 1:
+            _with_session(w, caller)
+        elif w.settings[0].session_permits == 1:
+            got = acquire_slot(w, caller, FAST)
+            if got == GRANTED:
+                _with_permit(w, caller)
+            elif got == REFUSED:
+                finish(w, caller, OVERLOADED)
+        elif has_run_out(w, c.pool):
+            finish(w, caller, CONNECTION_TIMEOUT)
+        elif borrow_connection(w, caller):
             _with_session(w, caller)
     elif rpc == COMMIT or rpc == ROLLBACK or rpc == XA_PREPARE or rpc == XA_COMMIT:
         _enter_database(w, caller, w.settings[0].commit_database_s)
     else:
         if rpc == TERMINATE and c.holds == 1:
             return_connection(w, caller)
+        if rpc == TERMINATE:
+            give_permit_back(w, caller)
         finish(w, caller, OK)
 
 
@@ -335,10 +378,35 @@ def _pool_stands(w: World, caller: int) -> None:
         _build(w, caller, min(POOL_TRIES_S, c.give_up_s - w.state[0].now), POOL_BUILT)
         return
     if not refused and w.pools[c.pool].created == 0:
+        if w.settings[0].pool_build_locked == 1:
+            _unlock(w, c.pool)
         build_pool(w, c.pool)
     elif not refused:
         orphan_pool(w, c.pool)
+    elif w.settings[0].pool_build_locked == 1:
+        _pass_lock_on(w, c.pool)
     finish(w, caller, DATABASE_FULL if refused else OK)
+
+
+@transition
+def _unlock(w: World, index: int) -> None:
+    """The pool stands: those that waited behind its lock find it (from 0.4.1 on, CODE)."""
+    pool = w.pools[index]
+    pool.building = 0
+    while pool.waiting > 0:
+        finish(w, dequeue(w.callers, pool), OK)
+
+
+@transition
+def _pass_lock_on(w: World, index: int) -> None:
+    """No pool could be built: the next one behind the lock tries."""
+    pool = w.pools[index]
+    pool.building = 0
+    if pool.waiting > 0:
+        heir = dequeue(w.callers, pool)
+        pool.building = 1
+        w.callers[heir].give_up_s = w.state[0].now + POOL_GIVES_UP_S
+        _build(w, heir, 0.0, POOL_BUILT)
 
 
 @transition
@@ -377,7 +445,10 @@ def _rows(w: World, caller: int) -> int:
 
 @transition
 def _breaker(w: World, caller: int) -> int:
-    breaker: int = w.callers[caller].pod * w.settings[0].texts + _text(w, caller)
+    c = w.callers[caller]
+    s = w.settings[0]
+    pool = c.pool if s.breaker_per_pool == 1 else c.pod * s.sources
+    breaker: int = pool * s.texts + _text(w, caller)
     return breaker
 
 
@@ -391,17 +462,28 @@ def _open_session(w: World, caller: int) -> None:
 def _admit(w: World, caller: int) -> None:
     """Breaker, datasource, classifier, slot: in the server's order."""
     c = w.callers[caller]
+    s = w.settings[0]
     c.timed = 0
     if breaker_is_open(w, _breaker(w, caller)):
         finish(w, caller, BREAKER_OPEN)
     elif w.pools[c.pool].created == 0:
         note(w, MISSING_DATASOURCE)
-        _statement_fails(w, caller, NO_DATASOURCE)
-    elif w.settings[0].segregation == 1 or c.xa == 1:
+        if s.missing_pool_fails_breaker == 1:
+            _statement_fails(w, caller, NO_DATASOURCE)
+        else:
+            finish(w, caller, NO_DATASOURCE)
+    elif c.permit != NOBODY and s.session_takes_slots == 0:
+        _with_slot(w, caller)
+    elif s.segregation == 1 or s.admission_always_on == 1 or c.xa == 1:
         # XA statements take slots also where segregation is off (0.3.1, CODE).
-        side = SLOW if is_slow(w, c.pool, _text(w, caller)) else FAST
-        if acquire_slot(w, caller, side):
+        side = FAST
+        if (s.segregation == 1 or c.xa == 1) and is_slow(w, c.pool, _text(w, caller)):
+            side = SLOW
+        got = acquire_slot(w, caller, side)
+        if got == GRANTED:
             _with_slot(w, caller)
+        elif got == REFUSED:
+            finish(w, caller, OVERLOADED)
     else:
         _with_slot(w, caller)
 
@@ -412,7 +494,20 @@ def slot_granted(w: World, caller: int) -> None:
     if w.callers[caller].place != HAS_SLOT:
         return
     settle_pod(w, w.callers[caller].pod)
-    _with_slot(w, caller)
+    if w.callers[caller].rpc == QUERY or w.callers[caller].rpc == UPDATE:
+        _with_slot(w, caller)
+    else:
+        _with_permit(w, caller)
+
+
+@transition
+def _with_permit(w: World, caller: int) -> None:
+    """startTransaction or callResource has its permit, and needs a connection."""
+    if has_run_out(w, w.callers[caller].pool):
+        release_slot(w, caller)
+        finish(w, caller, CONNECTION_TIMEOUT)
+    elif borrow_connection(w, caller):
+        _with_session(w, caller)
 
 
 @transition
@@ -420,7 +515,9 @@ def _with_slot(w: World, caller: int) -> None:
     c = w.callers[caller]
     c.clock_ms = wall_clock_ms(w)
     c.timed = 1
-    if c.holds == 1 or borrow_connection(w, caller):
+    if c.holds == 0 and has_run_out(w, c.pool):
+        _statement_fails(w, caller, CONNECTION_TIMEOUT)
+    elif c.holds == 1 or borrow_connection(w, caller):
         _with_connection(w, caller)
 
 
@@ -443,6 +540,7 @@ def _with_session(w: World, caller: int) -> None:
         _with_connection(w, caller)
     else:
         _open_session(w, caller)
+        keep_permit(w, caller)
         finish(w, caller, OK)
 
 
@@ -485,6 +583,7 @@ def _database_done(w: World, caller: int) -> None:
         return
     statement = w.statements[c.first + c.at]
     if statement.fails == 1 and c.rpc == CALL_STATEMENT:
+        _give_slot_back(w, caller)
         _release_unless_leaked(w, caller)
         finish(w, caller, DATABASE_ERROR)
         return
@@ -508,10 +607,13 @@ def _statement_succeeds(w: World, caller: int) -> None:
     c = w.callers[caller]
     result_goes(w, c.pod, _rows(w, caller))
     record_time(w, c.pool, _text(w, caller), wall_clock_ms(w) - c.clock_ms)
+    makes_session = c.rpc == QUERY or w.statements[c.first + c.at].keeps == 1
+    if makes_session:
+        keep_permit(w, caller)
     if c.lane != NOBODY:
         release_slot(w, caller)
     breaker_succeeds(w, _breaker(w, caller))
-    if c.rpc == QUERY or w.statements[c.first + c.at].keeps == 1:
+    if makes_session:
         _open_session(w, caller)
     elif c.pinned == NOBODY:
         return_connection(w, caller)
@@ -524,22 +626,43 @@ def _statement_fails(w: World, caller: int, status: int) -> None:
     c = w.callers[caller]
     if c.timed == 1:
         record_time(w, c.pool, _text(w, caller), wall_clock_ms(w) - c.clock_ms)
-    if c.lane != NOBODY:
-        release_slot(w, caller)
+    _give_slot_back(w, caller)
     breaker_fails(w, _breaker(w, caller))
     _release_unless_leaked(w, caller)
     finish(w, caller, status)
 
 
 @transition
+def _give_slot_back(w: World, caller: int) -> None:
+    """A statement has failed. The session that it had made already is known to nobody: its permit is lost with its connection
+    (later versions 1.6); an update made none."""
+    c = w.callers[caller]
+    if c.lane == NOBODY:
+        return
+    if w.settings[0].session_permits == 1 and c.rpc != UPDATE and _leaks(w, caller):
+        leak_slot(w, caller, c.lane)
+        c.lane = NOBODY
+    else:
+        release_slot(w, caller)
+
+
+@transition
 def _release_unless_leaked(w: World, caller: int) -> None:
     """A failed statement's connection: a session's stays; else it goes back, or is lost for good (reference 1.6)."""
     c = w.callers[caller]
-    if c.holds == 1 and c.pinned == NOBODY:
-        if chance(w, caller) < w.settings[0].leak_probability:
-            leak_connection(w, caller)
-        else:
-            return_connection(w, caller)
+    if _leaks(w, caller):
+        leak_connection(w, caller)
+    elif c.holds == 1 and c.pinned == NOBODY:
+        return_connection(w, caller)
+
+
+@transition
+def _leaks(w: World, caller: int) -> bool:
+    c = w.callers[caller]
+    s = w.settings[0]
+    if c.holds == 0 or c.pinned != NOBODY or (s.eager_close == 1 and c.rpc == UPDATE):
+        return False
+    return chance(w, caller) < s.leak_probability
 
 
 @transition
@@ -554,7 +677,11 @@ def slot_timer(w: World, lane_index: int) -> None:
         if caller == NOBODY:
             break
         w.callers[caller].lane = NOBODY
-        _statement_fails(w, caller, SLOT_TIMEOUT)
+        rpc = w.callers[caller].rpc
+        if w.settings[0].admission_fails_breaker == 1 and (rpc == QUERY or rpc == UPDATE):
+            _statement_fails(w, caller, SLOT_TIMEOUT)
+        else:
+            finish(w, caller, SLOT_TIMEOUT)
 
 
 @transition
@@ -573,6 +700,8 @@ def connection_timer(w: World, index: int) -> None:
                 note(w, LOCKED)
             _statement_fails(w, caller, CONNECTION_TIMEOUT)
         else:
+            if w.callers[caller].lane != NOBODY:
+                release_slot(w, caller)
             finish(w, caller, CONNECTION_TIMEOUT)
 
 
@@ -596,8 +725,7 @@ def pod_stops(w: World, pod: int) -> None:
     """SIGTERM: new RPCs are refused, those inside go on (reference 7.1). A container that is down stays down."""
     if w.pods[pod].state == UP:
         w.pods[pod].state = STOPPING
-    if w.pods[pod].inside == 0:
-        tell(w, pod, DRAINED)
+    _tell_drained(w, pod)
 
 
 @transition
@@ -639,6 +767,7 @@ def _end_process(w: World, pod: int, state: int) -> None:
         c = w.callers[caller]
         if c.pod == pod and c.place >= QUEUED and c.place < RETURNING:
             c.lane = NOBODY
+            c.permit = NOBODY
             c.holds = 0
             if state == LOST:
                 _hang(w, caller, w.settings[0].call_hang_s)
@@ -646,6 +775,7 @@ def _end_process(w: World, pod: int, state: int) -> None:
                 reply(w, caller, UNAVAILABLE)
     clear_station(w, pod)
     p.inside = 0
+    p.sessions = 0
     clear_queue(p)
     p.threads_free = w.settings[0].threads
     p.loaded_s = inf

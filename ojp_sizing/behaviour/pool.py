@@ -12,6 +12,7 @@ from typing import Any
 from ojp_sizing.behaviour.heap import connections_come
 from ojp_sizing.behaviour.queues import clear_queue, dequeue, wait
 from ojp_sizing.behaviour.sharing import join
+from ojp_sizing.behaviour.slots import cut_slots
 from ojp_sizing.behaviour.transition import transition
 from ojp_sizing.behaviour.world import (
     ADDER,
@@ -122,13 +123,19 @@ def _fill_pool(w: World, index: int) -> None:
 
 @transition
 def build_pool(w: World, index: int) -> None:
-    """The first ``connect`` after a start builds the pool for N endpoints, whatever is up (reference 5, CODE+RUN)."""
+    """The first ``connect`` after a start builds the pool for N endpoints, whatever is up (reference 5, CODE+RUN).
+
+    Where a view that came before is remembered, it is built for as many as that believed up, and its slots with it.
+    """
     s = w.settings[0]
     pool = w.pools[index]
+    sharers = pool.healthy if s.remembers_view == 1 else s.replicas
     pool.created = 1
-    pool.maximum = -(-s.pool_size // s.replicas)
-    pool.minimum = min(pool.maximum, -(-s.pool_idle // s.replicas))
+    pool.maximum = -(-s.pool_size // sharers)
+    pool.minimum = min(pool.maximum, -(-s.pool_idle // sharers))
     pool.idle = 1
+    if s.remembers_view == 1 and s.admission_always_on + s.segregation > 0:
+        cut_slots(w, index, pool.maximum, 0)
     _count_open(w, pool, 1)
     _fill_pool(w, index)
 
@@ -159,6 +166,7 @@ def learn_view(w: World, caller: int) -> None:
         return
     pool.belief_known = 1
     pool.belief = c.belief
+    pool.healthy = max(1, min(w.settings[0].replicas, c.belief_up))
     if pool.created == 1 and c.xa == 0:
         resize_pool(w, c.pool, c.belief_up)
 
@@ -181,7 +189,12 @@ def resize_pool(w: World, index: int, healthy: int) -> None:
         pool.resized_s = w.state[0].now
         if maximum == 1:
             note(w, POOL_OF_ONE)
-        if s.segregation == 1 and maximum > w.lanes[2 * index].total + w.lanes[2 * index + 1].total:
+        if s.slots_follow_pool == 1:
+            cut_slots(w, index, maximum, 1)
+        elif (
+            s.segregation + s.admission_always_on > 0
+            and maximum > w.lanes[2 * index].total + w.lanes[2 * index + 1].total
+        ):
             note(w, SLOTS_BELOW_POOL)
     shrinks = maximum < pool.maximum or minimum < pool.minimum
     pool.maximum = maximum
@@ -208,10 +221,18 @@ def borrow_connection(w: World, caller: int) -> bool:
         c.holds = 1
         return True
     c.place = WAITS_FOR_CONNECTION
-    wait(w, pool, caller, w.settings[0].connection_timeout_s, CONNECTION_TIMER, c.pool)
+    wait(w, pool, caller, w.settings[0].borrow_timeout_s, CONNECTION_TIMER, c.pool)
     if pool.waiting > pool.tasks:
         _ask_adder(w, c.pool)
     return False
+
+
+@transition
+def has_run_out(w: World, index: int) -> bool:
+    """From 0.4.15 on nobody waits for a connection where all are open and in use (CODE)."""
+    pool = w.pools[index]
+    used_up = pool.idle == 0 and pool.open >= pool.maximum and pool.in_use > 0
+    return w.settings[0].fail_fast == 1 and used_up
 
 
 @transition
@@ -321,4 +342,6 @@ def drop_pool(w: World, index: int, noticed: bool) -> None:
     pool.timer_due = inf
     pool.belief = 0
     pool.belief_known = 0
+    pool.healthy = w.settings[0].replicas
+    pool.building = 0
     pool.resized_s = -inf

@@ -13,6 +13,7 @@ from typing import Any
 from ojp_sizing.behaviour.queues import clear_queue, dequeue, wait
 from ojp_sizing.behaviour.transition import transition
 from ojp_sizing.behaviour.world import (
+    ADMISSION_FULL,
     HAS_SLOT,
     LANE_WITHOUT_SLOT,
     NOBODY,
@@ -26,10 +27,13 @@ from ojp_sizing.behaviour.world import (
     post,
 )
 
+#: What becomes of who asks for a slot.
+REFUSED, WAITS, GRANTED = -1, 0, 1
+
 
 @transition
-def acquire_slot(w: World, caller: int, side: int) -> bool:
-    """Ask for a slot of lane ``side`` of the caller's pool. False: the caller now waits for it."""
+def acquire_slot(w: World, caller: int, side: int) -> int:
+    """Ask for a slot of lane ``side`` of the caller's pool: GRANTED; WAITS; or REFUSED, where too many wait already."""
     c = w.callers[caller]
     now = w.state[0].now
     own = w.lanes[2 * c.pool + side]
@@ -41,17 +45,78 @@ def acquire_slot(w: World, caller: int, side: int) -> bool:
         w.pods[c.pod].classed_slow += 1
     if own.free > 0:
         own.free -= 1
-        return True
+        return GRANTED
     if other.free > 0 and other.used == 1 and now - other.last_arrival_s >= w.pools[c.pool].idle_timeout_s:
         other.free -= 1
         own.borrowed += 1
         w.pods[c.pod].borrowed += 1
-        return True
+        return GRANTED
     if own.total == 0:
         note(w, LANE_WITHOUT_SLOT)
+    depth = w.settings[0].queue_depth
+    if depth > 0 and own.waiting >= depth * (own.total + other.total):
+        note(w, ADMISSION_FULL)
+        c.lane = NOBODY
+        return REFUSED
     c.place = WAITS_FOR_SLOT
     wait(w, own, caller, own.timeout_s, SLOT_TIMER, 2 * c.pool + side)
-    return False
+    return WAITS
+
+
+@transition
+def keep_permit(w: World, caller: int) -> None:
+    """The session that the caller has made keeps its slot until it ends (from 0.4.16 on)."""
+    c = w.callers[caller]
+    if w.settings[0].session_permits == 1 and c.lane != NOBODY and c.permit == NOBODY:
+        c.permit = c.lane
+        c.lane = NOBODY
+        w.pods[c.pod].sessions += 1
+
+
+@transition
+def give_permit_back(w: World, caller: int) -> None:
+    """The session ends."""
+    c = w.callers[caller]
+    if c.permit != NOBODY:
+        c.lane = c.permit
+        c.permit = NOBODY
+        w.pods[c.pod].sessions -= 1
+        release_slot(w, caller)
+
+
+@transition
+def leak_slot(w: World, caller: int, side: int) -> None:
+    """Nobody is left who could give it back."""
+    w.lanes[2 * w.callers[caller].pool + side].leaked += 1
+
+
+@transition
+def abandon_session(w: World, caller: int) -> None:
+    """A session that nobody will end: its connection and its permit are lost."""
+    c = w.callers[caller]
+    if c.holds == 1:
+        w.pools[c.pool].leaked += 1
+        c.holds = 0
+    if c.permit != NOBODY:
+        leak_slot(w, caller, c.permit)
+        w.pods[c.pod].sessions -= 1
+        c.permit = NOBODY
+
+
+@transition
+def cut_slots(w: World, pool: int, connections: int, in_use: int) -> None:
+    """The pool has so many connections now, and as many slots. ``in_use`` 1: some may be; 0: all are free."""
+    s = w.settings[0]
+    slow = 0
+    if s.segregation == 1 and s.slow_slot_percentage > 0:
+        slow = max(1, connections * s.slow_slot_percentage // 100)
+    for side in range(2):
+        lane = w.lanes[2 * pool + side]
+        total = slow if side == SLOW else connections - slow
+        lane.free = lane.free + total - lane.total if in_use == 1 else total
+        lane.total = total
+        while lane.free > 0 and lane.waiting > 0:
+            _grant(w, lane)
 
 
 @transition
@@ -65,7 +130,7 @@ def release_slot(w: World, caller: int) -> None:
     c.lane = NOBODY
     lane = w.lanes[index]
     lane.free += 1
-    if lane.waiting > 0:
+    if lane.waiting > 0 and lane.free > 0:
         if w.settings[0].slot_handover_s > 0.0:
             post(w, w.state[0].now + w.settings[0].slot_handover_s, SLOT_HANDED, index)
         else:
@@ -87,6 +152,7 @@ def drop_slots(w: World, pool: int) -> None:
         lane = w.lanes[index]
         lane.free = lane.total
         lane.borrowed = 0
+        lane.leaked = 0
         lane.used = 0
         lane.last_arrival_s = 0.0
         lane.timer_due = inf

@@ -52,6 +52,8 @@ XA_START = 12
 XA_END = 13
 XA_PREPARE = 14
 XA_COMMIT = 15
+# A client tells a pod how it sees the others
+PUSH = 16
 
 # Where a caller's RPC is. Places from QUEUED to BUILDING are inside a pod ------------------------------------------
 AT_CLIENT = 0
@@ -79,6 +81,9 @@ CONNECTION_TIMEOUT = 7
 DATABASE_ERROR = 8
 DATABASE_FULL = 9
 GIVEN_UP = 10
+OVERLOADED = 11
+#: Of an RPC only: a pod that is about to stop takes nothing new
+DRAINS = 12
 ENDINGS = (
     "ok",
     "pod unavailable",
@@ -91,6 +96,7 @@ ENDINGS = (
     "database error",
     "database refuses connections",
     "given up by its user",
+    "refused, too many wait",
 )
 
 # States of a pod ------------------------------------------------------------------------------------------------
@@ -130,7 +136,8 @@ CONNECTION_LEAKED = 13
 CALL_HANGS = 14
 POOL_ORPHANED = 15
 MEMORY_KILL = 16
-HAZARDS = 17
+ADMISSION_FULL = 17
+HAZARDS = 18
 
 _f, _i, _s, _b = np.float64, np.int64, np.int32, np.int8
 _QUEUE = [("head", _i), ("tail", _i), ("waiting", _i)]
@@ -146,6 +153,13 @@ LAYOUTS: dict[str, np.dtype[Any]] = {
         [
             ("replicas", _i), ("texts", _i), ("page_bits", _i), ("sources", _i), ("xa_source", _i),
             ("segregation", _i), ("tracks_sessions", _i), ("checks_in_connect", _i),
+            # traits of the version (deployment/versions.py), as 0 or 1
+            ("connect_cached", _i), ("closes_all", _i), ("calls_mark_down", _i), ("pool_build_locked", _i),
+            ("pool_rebuilt_before_up", _i), ("health_pushed", _i), ("remembers_view", _i), ("admission_always_on", _i),
+            ("session_permits", _i), ("session_takes_slots", _i), ("queue_depth", _i), ("admission_fails_breaker", _i),
+            ("missing_pool_fails_breaker", _i), ("fail_fast", _i), ("borrow_timeout_s", _f), ("slots_follow_pool", _i),
+            ("breaker_per_pool", _i), ("relative_baseline", _i), ("drains", _i), ("eager_close", _i),
+            ("slow_slot_percentage", _i),
             ("threads", _i), ("pool_size", _i), ("pool_idle", _i), ("connection_limit", _f),
             ("connection_timeout_s", _f), ("connection_open_s", _f),
             ("connection_open_cpu_s", _f), ("connection_pause_s", _f), ("pool_build_s", _f),
@@ -181,7 +195,7 @@ LAYOUTS: dict[str, np.dtype[Any]] = {
             ("settled_s", _f), ("thread_s", _f), ("queue_s", _f), ("connection_s", _f), ("pooled_s", _f), ("waiter_s", _f),
             ("fast_slot_s", _f), ("slow_slot_s", _f), ("rpcs", _i), ("inside_peak", _i), ("classed_slow", _i),
             ("borrowed", _i), ("buffered_rows", _i), ("allocated_bytes", _f), ("doomed", _i), ("kills", _i),
-            ("collections", _i),
+            ("collections", _i), ("sessions", _i),
         ]
     ),
     # What a pod keeps for one kind of client (connHash, reference 5): its Hikari pool (none for XA), and what its
@@ -192,18 +206,20 @@ LAYOUTS: dict[str, np.dtype[Any]] = {
             ("generation", _i), ("opening_due", _f), ("tasks", _i), ("adder", _i), ("timer_due", _f), ("belief", _i),
             ("belief_known", _i), *_QUEUE, ("back_off_s", _f), ("resized_s", _f), ("leaked", _i), ("orphaned", _i),
             ("direct", _i), ("idle_timeout_s", _f), ("global_average_s", _f), ("overall_ms", _f), ("overall_at_s", _f),
+            ("healthy", _i), ("building", _i), ("baseline_ms", _f), ("baseline_at_s", _f),
         ]
     ),
     # A lane of a pool's slots; lane ``2 * pool + (FAST or SLOW)``
     "lanes": _layout(
         [
             ("total", _i), ("free", _i), ("borrowed", _i), ("used", _i), ("last_arrival_s", _f), ("timeout_s", _f),
-            ("timer_due", _f), *_QUEUE,
+            ("timer_due", _f), *_QUEUE, ("leaked", _i),
         ]
     ),
     # What a classifier has learned of one SQL text; ``pool * texts + text``
-    "memories": _layout([("seen", _i), ("average_ms", _f)]),
-    # The breaker of one SQL text, shared by all kinds of clients; ``pod * texts + text``
+    "memories": _layout([("seen", _i), ("average_ms", _f), ("samples", _i), ("flagged", _i)]),
+    # The breaker of one SQL text, one for each pool or shared by all of a pod: ``pool * texts + text``, of its first pool where
+    # it is shared
     "breakers": _layout([("failures", _i), ("open_until_s", _f)]),
     # A processor-sharing server: a pod's CPU under its limit, or (the last one) the database's cores. ``quota_s``: core
     # seconds in each period, of which ``left_s`` are left in the present one, number ``period``, until ``refill_s``;
@@ -217,7 +233,8 @@ LAYOUTS: dict[str, np.dtype[Any]] = {
     "jobs": _layout([("finish_s", _f), ("number", _i), ("caller", _s), ("token", _s)]),
     # A client process: its idle threads (a stack), its units that wait for one, its turn and its view of the pods
     "jvms": _layout(
-        [("free", _i), ("idle", _i), *_QUEUE, ("turn", _i), ("belief", _i), ("up", _i), ("kind", _i), ("checked_s", _f)]
+        [("free", _i), ("idle", _i), *_QUEUE, ("turn", _i), ("belief", _i), ("up", _i), ("kind", _i), ("checked_s", _f),
+         ("connected", _i)]
     ),
     # What a client process believes of a pod, and its channel there: how long that rests after it was refused, and until when
     # (inf: it isn't refused); ``jvm * replicas + pod``
@@ -251,7 +268,7 @@ LAYOUTS: dict[str, np.dtype[Any]] = {
             ("incarnation", _s), ("generation", _s), ("belief_up", _s), ("token", _s),
             ("transaction", _b), ("xa", _b), ("outcome", _b), ("round", _b), ("connected", _b), ("begun", _b),
             ("ended", _b), ("checking", _b), ("rpc", _b), ("status", _b), ("place", _b), ("responding", _b),
-            ("lane", _b), ("holds", _b), ("timed", _b),
+            ("lane", _b), ("holds", _b), ("timed", _b), ("permit", _b), ("pushing", _b),
         ]
     ),
     # How often a trap of OJP was met, and when

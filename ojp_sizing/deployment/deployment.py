@@ -8,14 +8,13 @@ from typing import Annotated, Any
 
 from ojp_sizing.bounds import TIME, Checked, Number, said
 from ojp_sizing.deployment.constants import Constants, default_constants
+from ojp_sizing.deployment.versions import row_for, versions
 from ojp_sizing.errors import InputError
 from ojp_sizing.quantities import MOST_BYTES, MOST_CORES
 from ojp_sizing.settings import JAVA_BOUNDS, settings
 
-#: Servers whose behaviour the model follows ("era A" of the reference); whether their driver counts the sessions that it
-#: opened on each pod (0.3.1-beta does so for XA only), and whether it checks the pods' health inside getConnection() or
-#: in a thread of its own (reference section 6, CODE).
-SERVER_VERSIONS = {"0.3.0-beta": (False, True), "0.3.1-beta": (False, True), "0.3.2-snapshot": (True, False)}
+#: Servers whose behaviour the model follows; others of the same lines are taken for the newest of these before them.
+SERVER_VERSIONS = tuple(versions())
 DEFAULT_VERSION = "0.3.1-beta"
 LANES = "ojp.server.slowQuerySegregation"
 POOL = "ojp.connection.pool"
@@ -68,8 +67,9 @@ class _Version:
     """A server that is modelled."""
 
     def take(self, value: Any, place: str) -> str:
-        if isinstance(value, str) and value in SERVER_VERSIONS:
-            return value
+        row = row_for(value) if isinstance(value, str) else None
+        if row is not None:
+            return row
         raise InputError(place, f"no server {said(value)} is modelled", f"write one of {', '.join(SERVER_VERSIONS)}")
 
 

@@ -41,6 +41,7 @@ from ojp_sizing.deployment.rules import (
     check_version,
     warnings_of,
 )
+from ojp_sizing.deployment.versions import row_for
 from ojp_sizing.errors import InputError
 from ojp_sizing.quantities import format_bytes, format_cores, format_number, parse_bytes, parse_cores, shown
 from ojp_sizing.reading import (
@@ -192,7 +193,7 @@ class DeploymentFile:
 
 
 def _modelled(version: str) -> str:
-    return SINGLE_NODE_MODEL if version in SINGLE_NODE_VERSIONS else version
+    return SINGLE_NODE_MODEL if version in SINGLE_NODE_VERSIONS else row_for(version) or version
 
 
 # --- text -> checked values -----------------------------------------------------------------------------------------

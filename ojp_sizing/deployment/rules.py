@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from enum import StrEnum
 
 from ojp_sizing.deployment.deployment import DEFAULT_VERSION, SERVER_VERSIONS, Deployment
 from ojp_sizing.deployment.ledger import connections_at_most
+from ojp_sizing.deployment.versions import number_of, row_for, traits_of
 from ojp_sizing.errors import InputError
 from ojp_sizing.quantities import shown
 from ojp_sizing.settings import Value, settings
@@ -81,25 +81,40 @@ class Rule:
     source: str
 
 
-def _era_b(version: str) -> bool:
-    numbers = re.fullmatch(r"v?([0-9]{1,4})\.([0-9]{1,4})(?:[.-].*)?", version)
-    return numbers is not None and (int(numbers[1]), int(numbers[2])) >= (0, 4)
-
-
 def _unknown_version(subject: Subject) -> str | None:
     version = subject.version
-    if version in SERVER_VERSIONS or version in SINGLE_NODE_VERSIONS or _era_b(version):
+    if row_for(version) is not None or version in SINGLE_NODE_VERSIONS:
         return None
-    return f"no server {shown(version)} is known"
+    return f"no server {shown(version)} is modelled"
 
 
-def _era_b_version(subject: Subject) -> str | None:
-    if not _era_b(subject.version):
+def _taken_for(subject: Subject) -> str | None:
+    row = row_for(subject.version)
+    if row is None or number_of(row) == number_of(subject.version):
         return None
-    return (
-        f"server {shown(subject.version)} is not modelled: from 0.4.0 on admission, sessions that hold slots,"
-        " the classifier, getConnection() and the stop of a pod are others"
-    )
+    return f"server {shown(subject.version)} is taken for {row}, the newest before it whose source is known"
+
+
+def _never_read(subject: Subject) -> str | None:
+    row = row_for(subject.version)
+    if row is None or traits_of(row).status != "INFER":
+        return None
+    return f"the complete source of {row} was never seen: {traits_of(row).source}"
+
+
+def _not_simulated(subject: Subject) -> str | None:
+    row = row_for(subject.version)
+    if row is None:
+        return None
+    traits, threads = traits_of(row), subject.deployment.server.thread_pool_size
+    told = []
+    if traits.client_throttle != "none":
+        told.append(f"the driver's throttle ({traits.client_throttle}) is taken for off")
+    if traits.virtual_threads:
+        told.append("its virtual threads, which have no limit, are taken for threadPoolSize threads")
+    if 0 < traits.max_concurrent_requests < threads:
+        told.append(f"above {traits.max_concurrent_requests} calls at once it refuses more, which is left out")
+    return f"server {row}: {'; '.join(told)}" if told else None
 
 
 def _single_node(subject: Subject) -> str | None:
@@ -253,12 +268,20 @@ _KNOWN = ", ".join(SERVER_VERSIONS)
 
 VERSION_RULES: tuple[Rule, ...] = (
     Rule(
-        "unknown-version", Action.REFUSE, _VERSION, "the server's version is not known",
+        "unknown-version", Action.REFUSE, _VERSION, "a version of which nothing is known",
         _unknown_version, f"known: {_KNOWN}", "reference 12, CODE",
     ),
     Rule(
-        "later-version", Action.REFUSE, _VERSION, "the server is 0.4.0 or later",
-        _era_b_version, f"write one of {_KNOWN}", "reference 0, CODE and DOC",
+        "taken-for", Action.WARN, _VERSION, "a version between two that are known",
+        _taken_for, f"write one of {_KNOWN}", "reference of later versions, 10, INFER",
+    ),
+    Rule(
+        "never-read", Action.WARN, _VERSION, "1.0 and 1.1",
+        _never_read, "hold the answer against your own cluster", "reference of later versions, 11, INFER",
+    ),
+    Rule(
+        "not-simulated", Action.WARN, _VERSION, "a version with traits that the model lacks",
+        _not_simulated, "see docs/upgrade.md", "reference of later versions, 1.3 and 6.5, CODE",
     ),
     Rule(
         "no-multinode", Action.REFUSE, _VERSION, "a server before 0.3.0 with more than one pod; `image.tag` missing, too",

@@ -284,6 +284,8 @@ def notes(recommendation: Recommendation | Judged) -> Table:
 def _connects_words(recommendation: Recommendation | Judged) -> str:
     """How much of a pod's CPU is there for connects, which more pods don't divide."""
     question = recommendation.question
+    if question.traits.connect_cached:
+        return "getConnection() calls no pod but a JVM's first time: all of a pod's CPU is divided among the pods"
     every = connect_cores(question.load, question.rate, question.known)
     text = (
         f"every getConnection() calls every pod: that takes {shown_number(every)} cores of each, however many there are"

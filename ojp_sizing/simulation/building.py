@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ojp_sizing.behaviour.classifier import BASELINE_S, LEAST_SAMPLES
 from ojp_sizing.behaviour.world import HAZARDS, LAYOUTS, NOBODY, World
 from ojp_sizing.demand.trace import Trace
-from ojp_sizing.deployment.deployment import SERVER_VERSIONS, Deployment, share_of_pool, split_slots
+from ojp_sizing.deployment.deployment import Deployment, share_of_pool, split_slots
+from ojp_sizing.deployment.versions import traits_of
+from ojp_sizing.errors import InputError
 
 Records = NDArray[np.void]
 #: From filled record arrays to what a clock works on.
@@ -19,6 +22,13 @@ Storage = Callable[[str, Records], Sequence[Any]]
 
 #: The tables into which the trace is loaded.
 PAGED = ("pages", "units", "statements")
+
+#: Traits of a version that the kernel reads as they are.
+_TRAITS = (
+    "checks_in_connect", "connect_cached", "closes_all", "calls_mark_down", "pool_build_locked", "pool_rebuilt_before_up",
+    "health_pushed", "remembers_view", "admission_always_on", "session_permits", "session_takes_slots", "queue_depth",
+    "admission_fails_breaker", "missing_pool_fails_breaker", "slots_follow_pool", "breaker_per_pool", "drains", "eager_close",
+)  # fmt: skip
 
 #: Fractional part of the golden ratio.
 GOLDEN = (sqrt(5.0) - 1.0) / 2.0
@@ -64,11 +74,16 @@ def _lanes(deployment: Deployment, xa: bool) -> dict[str, float]:
     (0.3.1, CODE).
     """
     server, pool = deployment.server, deployment.pool
+    traits = traits_of(deployment.version)
     fast, slow = deployment.slots_per_pod
+    if traits.admission_always_on and (not server.segregation or server.slow_slot_percentage == 0):
+        fast, slow = deployment.pool_per_pod, 0
     times = {
         "fast_timeout_s": server.fast_slot_timeout_s, "slow_timeout_s": server.slow_slot_timeout_s,
         "idle_timeout_s": server.idle_timeout_s, "global_average_s": server.update_global_average_s,
     }  # fmt: skip
+    if traits.admission_always_on and traits.admission_wait == "connection" and not server.segregation:
+        times["fast_timeout_s"] = pool.connection_timeout_s
     if xa:
         percentage = server.slow_slot_percentage if server.segregation else 0
         fast, slow = split_slots(share_of_pool(pool.xa_transactions, deployment.replicas), percentage)
@@ -92,7 +107,11 @@ def build_world(
     collector = deployment.garbage_collection
     replicas, texts = deployment.replicas, len(trace.typical_ms)
     sources = trace.pools + trace.has_xa
-    tracks_all, checks_in_connect = SERVER_VERSIONS[deployment.version]
+    traits = traits_of(deployment.version)
+    if trace.has_xa and not traits.models_xa:
+        raise InputError(
+            "units", f"XA isn't modelled for OJP {deployment.version}", "write version: 0.3.1-beta, or no XA unit"
+        )
     threads_in_all = trace.jvms * trace.threads
 
     def new(name: str, size: int) -> Records:
@@ -102,7 +121,12 @@ def build_world(
     values: dict[str, float] = {
         "replicas": replicas, "texts": texts, "page_bits": page_bits, "sources": sources,
         "xa_source": trace.pools if trace.has_xa else NOBODY, "segregation": server.segregation,
-        "tracks_sessions": 2 if tracks_all else trace.has_xa, "checks_in_connect": checks_in_connect,
+        "tracks_sessions": 2 if traits.counts_sessions == "all" else trace.has_xa,
+        **{name: getattr(traits, name) for name in _TRAITS},
+        "fail_fast": traits.fail_fast_borrow_s > 0,
+        "borrow_timeout_s": traits.fail_fast_borrow_s or pool.connection_timeout_s,
+        "relative_baseline": traits.classifier == "relative_baseline",
+        "slow_slot_percentage": server.slow_slot_percentage,
         "threads": server.thread_pool_size, "pool_size": pool.maximum_size, "pool_idle": pool.minimum_idle,
         "connection_limit": deployment.database.max_connections,
         "connection_timeout_s": pool.connection_timeout_s, "connection_open_s": constants.connection_open_s,
@@ -155,6 +179,8 @@ def build_world(
     pools["opening_due"] = inf
     pools["timer_due"] = inf
     pools["resized_s"] = -inf
+    pools["healthy"] = replicas
+    pools["baseline_at_s"] = -BASELINE_S
     pooled = np.arange(replicas * sources) % sources < trace.pools
 
     lanes = new("lanes", 2 * len(pools))
@@ -176,6 +202,7 @@ def build_world(
         pools["minimum"][pooled] = min(deployment.pool_per_pod, -(-pool.minimum_idle // replicas))
         state["connections"] = state["connections_peak"] = pools["open"].sum()
         memories["seen"] = 1
+        memories["samples"] = LEAST_SAMPLES
         answer_cpu_s = constants.statement_cpu_s / 2 + trace.typical_rows * constants.row_block_cpu_s / 100
         learned_ms = trace.typical_ms + answer_cpu_s * 1000.0
         memories["average_ms"] = np.tile(learned_ms, len(pools))
@@ -204,6 +231,7 @@ def build_world(
     jvms["free"] = trace.threads
     jvms["belief"], jvms["up"] = whole_view, replicas
     jvms["turn"] = trace.turns
+    jvms["connected"] = warm
     jvms["kind"] = np.arange(trace.jvms) % trace.pools
     # In the phase in which a thread for it would be, as after days of traffic.
     jvms["checked_s"] = (trace.health_phase_s - 1.0) * constants.health_interval_s
@@ -217,7 +245,7 @@ def build_world(
     callers["jvm"][threads_in_all:] = np.arange(trace.jvms)
     # Health threads have no unit; numbers of their own for their draws, whatever the trace's length.
     callers["unit"][threads_in_all:] = -1 - np.arange(trace.jvms)
-    callers["pinned"] = callers["lane"] = NOBODY
+    callers["pinned"] = callers["lane"] = callers["permit"] = NOBODY
     # The idle threads of a JVM form a stack: each links to the next, the last to nobody.
     last = numbers % trace.threads == trace.threads - 1
     callers["next"][:threads_in_all] = np.where(last, NOBODY, numbers + 1)
@@ -236,7 +264,7 @@ def build_world(
 
     built = {
         "settings": settings, "state": state, "posts": posts, "pods": pods,
-        "pools": pools, "lanes": lanes, "memories": memories, "breakers": new("breakers", replicas * texts),
+        "pools": pools, "lanes": lanes, "memories": memories, "breakers": new("breakers", len(pools) * texts),
         "stations": stations,
         "jobs": new("jobs", int(stations["capacity"].sum())), "jvms": jvms, "links": links,
         **{name: new(name, 0) for name in PAGED}, "callers": callers, "hazards": hazards,

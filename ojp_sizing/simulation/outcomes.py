@@ -47,6 +47,7 @@ HAZARD_NAMES = (
     "call_hangs",
     "pool_orphaned",
     "memory_kill",
+    "admission_full",
 )
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from math import inf
 
 from ojp_sizing.deployment.deployment import Deployment
+from ojp_sizing.deployment.versions import traits_of
 from ojp_sizing.measurement.intervals import CONFIDENCE, Estimate
 from ojp_sizing.measurement.known_error import Use, busiest, unvalidated, widening
 from ojp_sizing.measurement.measure import Replication, measure
@@ -446,6 +447,8 @@ def result_of(
         "limit_cores": deployment.limit_cores,
     }
     unseen = unvalidated(situation, deployment.warm_pools, quantities)
+    if traits_of(deployment.version).status != "MEASURED":
+        unseen = (f"OJP {deployment.version}: no server of this version was measured", *unseen)
     if verdict.is_met and situation is not Situation.STEADY and collapses(bench.question, deployment, share):
         verdict, reason = Verdict.UNDECIDED, COLLAPSED
     if verdict is Verdict.MET and unseen:

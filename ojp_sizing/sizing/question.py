@@ -16,6 +16,7 @@ from ojp_sizing.demand.workload import Clients, Workload, check_whole
 from ojp_sizing.deployment.constants import Constants, check_constants, default_constants
 from ojp_sizing.deployment.deployment import DEFAULT_VERSION, Database, Deployment
 from ojp_sizing.deployment.ledger import connections_at_most
+from ojp_sizing.deployment.versions import Traits, row_for, traits_of
 from ojp_sizing.measurement.objectives import Objectives, Situation
 from ojp_sizing.quantities import MOST_SECONDS
 from ojp_sizing.simulation.simulate import Engine
@@ -104,6 +105,7 @@ class Question(Checked):
         check_ends(self.workload)
         if self.constants is not None:
             check_constants(self.constants, "Question.constants")
+        object.__setattr__(self, "version", row_for(self.version) or self.version)
         if self.least_replicas > self.most_replicas:
             problem = f"{self.least_replicas} is above most_replicas, {self.most_replicas}: no deployment is left"
             raise self.refuse("least_replicas", problem, f"write 1 to {self.most_replicas}")
@@ -122,7 +124,12 @@ class Question(Checked):
     @property
     def load(self) -> UnitLoad:
         """The mean unit's demand."""
-        return mean_load(self.workload, self.known)
+        return mean_load(self.workload, self.known, self.traits)
+
+    @property
+    def traits(self) -> Traits:
+        """How the server and driver of the question's version act."""
+        return traits_of(self.version)
 
     @property
     def burst_rate(self) -> float:

@@ -9,9 +9,10 @@ from math import ceil, inf, isfinite
 from ojp_sizing.bounds import take_for
 from ojp_sizing.demand.workload import Lane, Workload
 from ojp_sizing.deployment.constants import Constants
-from ojp_sizing.deployment.deployment import Deployment, describe
+from ojp_sizing.deployment.deployment import DEFAULT_VERSION, Deployment, describe
 from ojp_sizing.deployment.ledger import connections_at_most
 from ojp_sizing.deployment.rules import Finding, Subject, check_version, warnings_of
+from ojp_sizing.deployment.versions import traits_of
 from ojp_sizing.errors import InputError
 from ojp_sizing.measurement.objectives import Judgement, Objectives, Situation, Verdict
 from ojp_sizing.quantities import MOST_SECONDS
@@ -192,14 +193,17 @@ class Judged:
         return self.evaluation.units
 
 
-def check_objectives(workload: Workload, objectives: Objectives, replicas: int, constants: Constants) -> None:
+def check_objectives(
+    workload: Workload, objectives: Objectives, replicas: int, constants: Constants, version: str = DEFAULT_VERSION
+) -> None:
     """Refuse limits below the time that the work itself takes. Raises InputError with the flag and the least value."""
     sides: tuple[tuple[Lane, float, str], ...] = (
         ("fast", objectives.fast_p99_s, "--fast-p99"),
         ("slow", objectives.slow_p99_s, "--slow-p99"),
     )
     for lane, limit_s, flag in sides:
-        bare = (bare_latency_s(workload, unit, lane, replicas, constants) for unit in workload.units)
+        traits = traits_of(version)
+        bare = (bare_latency_s(workload, unit, lane, replicas, constants, traits) for unit in workload.units)
         least_s = max((seconds for seconds in bare if seconds is not None), default=0.0)
         if limit_s < least_s:
             raise InputError(
@@ -366,7 +370,7 @@ def size(question: Question, execution: Execution | None = None, listener: Liste
     execution = _TAKE_EXECUTION(execution, "execution") or Execution()
     check_version(question.version, question.most_replicas)
     check_space(question)
-    check_objectives(question.workload, question.objectives, question.least_replicas, question.known)
+    check_objectives(question.workload, question.objectives, question.least_replicas, question.known, question.version)
     out_of_time = stopwatch(execution.budget_s)
     with workers_for(execution.engine, execution.workers, execution.scheduler) as pool:
         if inputs_of(question):
@@ -663,8 +667,10 @@ def check(
     execution = _TAKE_EXECUTION(execution, "execution") or Execution()
     if warnings is None:
         warnings = warnings_of(Subject(deployment))
-    question = replace(question, constants=deployment.constants)
-    check_objectives(question.workload, question.objectives, deployment.replicas, deployment.constants)
+    question = replace(question, constants=deployment.constants, version=deployment.version)
+    check_objectives(
+        question.workload, question.objectives, deployment.replicas, deployment.constants, deployment.version
+    )
     with workers_for(execution.engine, execution.workers, execution.scheduler) as pool:
         over: OverRanges | None = None
         bench = Bench(settled_question(question, {}), execution, pool, lambda what: listener(what, 1, 1))

@@ -12,6 +12,7 @@ from math import erfc, exp, expm1, inf, log, log1p, sqrt
 from ojp_sizing.demand.trace import Early
 from ojp_sizing.demand.workload import Duration, Lane, StatementClass, UnitOfWork, Workload
 from ojp_sizing.deployment.constants import Constants
+from ojp_sizing.deployment.versions import Traits
 
 #: The warm start of a run has settled after this, where no unit stays for long.
 LEAD_S = 2.0
@@ -30,7 +31,7 @@ class UnitLoad:
     which come from no pool, from the begin of their opening. ``fast_slot_s`` and ``slow_slot_s`` are slot times; statements
     of XA units have slots of their own, which are left out. ``statements`` counts a batch's additions, too; ``think_s`` is
     the client's own time. RPCs are counted like CPU: ``spread_rpcs``, ``every_pod_rpcs``; ``every_pod_visits`` are pods that the
-    unit calls at all, over all pods, but for an XA unit's one.
+    unit calls at all, over all pods, but for an XA unit's one; ``spread_visits`` those of a unit that calls one pod only.
     """
 
     spread_cpu_s: float
@@ -45,6 +46,7 @@ class UnitLoad:
     spread_rpcs: float
     every_pod_rpcs: float
     every_pod_visits: float
+    spread_visits: float = 0.0
 
 
 def statements_of(workload: Workload, unit: UnitOfWork) -> list[tuple[StatementClass, float]]:
@@ -90,8 +92,8 @@ def held_before(workload: Workload, unit: UnitOfWork) -> list[float]:
     return probabilities
 
 
-def load_of(workload: Workload, unit: UnitOfWork, constants: Constants) -> UnitLoad:
-    """One unit's mean demand (reference 1.3 to 1.5).
+def load_of(workload: Workload, unit: UnitOfWork, constants: Constants, traits: Traits | None = None) -> UnitLoad:
+    """One unit's mean demand (reference 1.3 to 1.5), by the default version where no traits are given.
 
     A small RPC on a held connection holds it on the way there, in the pod and on the way back. A call of a statement
     costs the CPU of a statement, one on the connection or for a result that of a small RPC (project assumption). CPU is that of
@@ -140,12 +142,15 @@ def load_of(workload: Workload, unit: UnitOfWork, constants: Constants) -> UnitL
         hold_s += number * (1.0 if statement.makes_session else held) * (flight_s + unit.think.mean_s)
         if statement.kind == "read":
             small += number * (1 + statement.fetches)
-    # terminate: one RPC with a session, else one to every pod. Nobody waits for its answer.
+    # terminate: one RPC with a session, else one to every pod or none. Nobody waits for its answer.
     spread_s += small * small_s + session * connect_s
+    asks_all = not (unit.xa or (traits is not None and traits.connect_cached))
+    closes_all = not unit.xa and (traits is None or traits.closes_all)
+    to_every_pod = 1.0 * asks_all + (1.0 - session) * closes_all
     hold_s += small * small_held_s + session * (flight_s + handed_s + connect_s)
     return UnitLoad(
         spread_cpu_s=spread_s,
-        every_pod_cpu_s=0.0 if unit.xa else connect_s * (2.0 - session),
+        every_pod_cpu_s=connect_s * to_every_pod,
         database_s=database_s,
         hold_s=0.0 if unit.xa else hold_s,
         fast_slot_s=fast_slot_s,
@@ -154,15 +159,16 @@ def load_of(workload: Workload, unit: UnitOfWork, constants: Constants) -> UnitL
         think_s=steps * unit.think.mean_s,
         xa_hold_s=hold_s if unit.xa else 0.0,
         spread_rpcs=small + count + session + (1.0 if unit.xa else 0.0),
-        every_pod_rpcs=0.0 if unit.xa else 2.0 - session,
-        every_pod_visits=0.0 if unit.xa else 1.0,
+        every_pod_rpcs=to_every_pod,
+        every_pod_visits=1.0 * asks_all,
+        spread_visits=0.0 if asks_all or unit.xa else 1.0,
     )
 
 
 @lru_cache(maxsize=64)
-def mean_load(workload: Workload, constants: Constants) -> UnitLoad:
+def mean_load(workload: Workload, constants: Constants, traits: Traits | None = None) -> UnitLoad:
     """The mean unit of the workload."""
-    loads = [(unit.share, load_of(workload, unit, constants)) for unit in workload.units]
+    loads = [(unit.share, load_of(workload, unit, constants, traits)) for unit in workload.units]
     total = sum(share for share, _ in loads)
     return UnitLoad(
         *(sum(share * getattr(load, field) for share, load in loads) / total for field in UnitLoad.__dataclass_fields__)
@@ -189,7 +195,7 @@ def pod_cores(load: UnitLoad, rate: float, pods: float, constants: Constants) ->
     calls_per_s = pod_rpcs_per_s(load, rate, pods)
     pauses = calls_per_s * constants.wake_after_s
     asleep = -expm1(-pauses) / pauses if pauses > 0 else 1.0
-    visits_per_s = rate * load.every_pod_visits
+    visits_per_s = rate * (load.every_pod_visits + load.spread_visits / pods)
     work = least_pod_cores(load, rate, pods) + visits_per_s * constants.wake_cpu_s * asleep
     handed, cores = calls_per_s * constants.hand_over_cpu_s, constants.node_cores
     return (work - cores + sqrt((cores - work) ** 2 + 4.0 * cores * (work + handed))) / 2.0
@@ -207,7 +213,7 @@ def opening_s(constants: Constants, free_cores: float) -> float:
 
 
 def bare_latency_s(
-    workload: Workload, unit: UnitOfWork, lane: Lane, replicas: int, constants: Constants
+    workload: Workload, unit: UnitOfWork, lane: Lane, replicas: int, constants: Constants, traits: Traits | None = None
 ) -> float | None:
     """Mean latency of such a unit on one side if it never waits; None where the unit is never judged on that side.
 
@@ -227,7 +233,8 @@ def bare_latency_s(
         return None
     if not expected:
         return None
-    connects, small, latency_s = replicas, float(unit.calls), 0.0
+    connects = 0 if traits is not None and traits.connect_cached else replicas
+    small, latency_s = float(unit.calls), 0.0
     if unit.transaction:
         small, latency_s = small + 2.0, constants.commit_database_s
     elif unit.xa:
