@@ -55,7 +55,7 @@ def of_pod(world: World, pod: int) -> dict[str, list[object]]:
         "pools": pools,
         "lanes": 2 * pools,
         "memories": pools * s.texts,
-        "breakers": s.texts,
+        "breakers": pools * s.texts,
     }
     return {name: list(getattr(world, name)[pod * size : (pod + 1) * size]) for name, size in sizes.items()}
 

@@ -108,7 +108,7 @@ def cut_slots(w: World, pool: int, connections: int, in_use: int) -> None:
     """The pool has so many connections now, and as many slots. ``in_use`` 1: some may be; 0: all are free."""
     s = w.settings[0]
     slow = 0
-    if s.segregation == 1 and s.slow_slot_percentage > 0:
+    if s.segregation == 1 and (s.slow_slot_percentage > 0 or s.admission_always_on == 0):
         slow = max(1, connections * s.slow_slot_percentage // 100)
     for side in range(2):
         lane = w.lanes[2 * pool + side]
@@ -157,6 +157,9 @@ def drop_slots(w: World, pool: int) -> None:
         lane.last_arrival_s = 0.0
         lane.timer_due = inf
         clear_queue(lane)
+    s = w.settings[0]
+    if s.remembers_view == 1 and s.segregation + s.admission_always_on > 0:
+        cut_slots(w, pool, -(-s.pool_size // s.replicas), 0)
 
 
 @transition
