@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test lint lab bench validate verification study audit stories folk readme helm notebooks clean
+.PHONY: run test lint lab bench validate verification study audit stories folk upgrade readme helm notebooks clean
 run: .venv/run.stamp
 	$(BIN)/ojp-size --peak-rps 5000
 
@@ -53,6 +53,10 @@ readme: .venv/test.stamp
 # docs/folk.csv and docs/folk.md: half an hour or more; goes on where it was ended.
 folk: .venv/test.stamp
 	$(BIN)/python -m scripts.make_folk
+
+# docs/upgrade.md, after a change that moves its numbers.
+upgrade: .venv/test.stamp
+	$(BIN)/python -m scripts.make_upgrade
 
 # The notebook's executed twin, after a change that moves its numbers.
 notebooks: .venv/test.stamp

@@ -27,6 +27,7 @@ from ojp_sizing.deployment.disruption import PodLoss
 from ojp_sizing.deployment.versions import Traits, row_for, traits_of, versions
 from ojp_sizing.errors import InputError
 from ojp_sizing.theory.offered import bare_latency_s, mean_load, pod_cores
+from scripts.make_upgrade import WORDS, sized_rows, traits_table
 from tests.real_server.artifacts import ROOT
 from tests.test_theory import ONE_QUERY, ONE_UPDATE, workload_of
 
@@ -330,3 +331,15 @@ def test_the_closed_forms_have_no_connects_where_they_are_cached(unit: object) -
         bare_latency_s(workload, unit, "fast", 3, constants, traits_of(version)) for version in (OLD, ANCHOR)
     ]
     assert np.diff(latencies_s)[0] < 0
+
+
+def test_the_page_has_every_trait_as_the_table_has_it() -> None:
+    page = (ROOT / "docs" / "upgrade.md").read_text(encoding="utf-8")
+    assert traits_table() in page
+    assert WORDS.read_text(encoding="utf-8").split("## What the model says")[0] in page
+
+
+def test_the_page_s_first_row_is_what_the_model_says() -> None:
+    page = (ROOT / "docs" / "upgrade.md").read_text(encoding="utf-8")
+    (row,) = sized_rows(("0.3.1-beta",))
+    assert f"| {' | '.join(row)} |" in page
