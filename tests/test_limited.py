@@ -17,6 +17,7 @@ from tests.real_server.end_to_end import calls, workload
 from tests.real_server.experiments import EXPERIMENTS
 from tests.real_server.findings import compare
 from tests.real_server.footprint import per_connection
+from tests.real_server.quota import WARM_QUOTAS
 from tests.real_server.recorded import read_columns
 from tests.real_server.recovery import measured_recovery, recovered, replicated
 from tests.real_server.report import within_limits
@@ -35,6 +36,9 @@ MISSED: dict[tuple[str, float], set[str]] = {
     ("end-to-end", 0.95): {"p99_s"},
     ("quota-0.5", 0.3): {"p99_s"},
     ("quota-0.5", 0.8): {"p99_s"},
+    **{
+        (name, load): {"p95_s", "p99_s"} for name in ("cpu-bound-0.5", "cpu-bound-1") for load in (0.3, 0.45, 0.6, 0.75)
+    },
 }
 
 
@@ -69,7 +73,7 @@ def test_the_cpu_of_a_call_falls_with_the_load() -> None:
     for course in measured_courses():
         each_s = [run.measured["cpu_s"] / run.measured["units"] for run in compare_course(course.name)]
         assert each_s == sorted(each_s, reverse=True)
-        assert each_s[0] > 1.3 * each_s[-1]
+        assert each_s[0] > (1.1 if course in WARM_QUOTAS else 1.3) * each_s[-1]
 
 
 def test_the_statistics_of_postgresql_are_read_as_pgbench_units() -> None:
