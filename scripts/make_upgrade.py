@@ -11,6 +11,7 @@ import ojp_sizing as ojp
 from ojp_sizing.deployment.deployment import describe
 from ojp_sizing.deployment.versions import Traits, traits_of, versions
 from ojp_sizing.measurement.objectives import Objectives, Situation
+from ojp_sizing.report.words import with_interval
 
 PAGE, WORDS = (Path(__file__).parents[1] / part for part in ("docs/upgrade.md", "scripts/upgrade_words.md"))
 #: A demand, and so many failed units over an update that every version can be sized for it.
@@ -65,8 +66,8 @@ def sized_rows(names: Sequence[str] = SIZED) -> list[list[str]]:
         failed, p99 = (update[name] for name in ("failed_share", "fast_p99_s"))
         rows.append([
             *row, describe(answer.deployment), f"{answer.cost:.2f}",
-            f"{100 * failed.value:.2g} [{100 * failed.low:.2g}, {100 * failed.high:.2g}]",
-            f"{1000 * p99.value:.0f} [{1000 * p99.low:.0f}, {1000 * p99.high:.0f}]",
+            with_interval(failed, 100.0),
+            with_interval(p99, 1e3),
         ])  # fmt: skip
     return rows
 
