@@ -39,7 +39,7 @@ def test_the_warning_has_the_three_ways_out() -> None:
     cell = STEADY["two-6-70"]
     deployment = ojp.Deployment(1, 2.0, cell.pool, cell.server)
     (finding,) = lock_warnings(Question(cell.workload, 16.4), deployment)
-    assert finding.text.startswith("a stall of 200 ms brings some 7 callers into a pod; some 11 (")
+    assert finding.text.startswith("a stall of 200 ms brings some 7 callers into a pod; from some 11 on (")
     assert [
         way in finding.fix for way in ("more connections", "no statement outside of a session", "Segregation off")
     ] == [True] * 3

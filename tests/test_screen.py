@@ -9,6 +9,7 @@ from numpy.random import default_rng
 
 from ojp_sizing import Execution, Objectives, Question, check, read_workload
 from ojp_sizing.deployment.deployment import ClientPool, Database, Deployment, ServerSettings
+from ojp_sizing.measurement.known_error import Use
 from ojp_sizing.sizing.evidence import Bench, Evaluation, Rejection, explore
 from ojp_sizing.sizing.screen import connections_per_pod, database_of, expected_use, impossible, pod_cpu_cores
 from ojp_sizing.sizing.space import LIMITS_CORES, Space, first_guess
@@ -111,6 +112,7 @@ def test_the_expected_use_is_that_of_the_busier_one() -> None:
     (shape, *_) = space.shapes(7, segregation=False, warm_pools=True)
     cramped = space.deployment(shape, LIMITS_CORES[0])
     use = pod_cpu_cores(question, 7) / cramped.limit_cores
-    assert expected_use(question, cramped) == use
+    assert expected_use(question, cramped) == Use("CPU limit", use)
     held = 500.0 * question.load.hold_s / 7 / cramped.pool_per_pod
-    assert expected_use(question, replace(cramped, limit_cores=1000.0)) == held < use
+    assert held < use
+    assert expected_use(question, replace(cramped, limit_cores=1000.0)) == Use("connections", held)

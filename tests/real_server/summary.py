@@ -9,7 +9,7 @@ from math import inf
 import numpy as np
 
 from ojp_sizing.deployment.constants import default_constants
-from tests.real_server import memory, report_cells
+from tests.real_server import locks, memory, report_cells
 from tests.real_server.call_rates import CHANNELS, Law, played
 from tests.real_server.findings import LIMIT_LOAD, Compared, compare
 from tests.real_server.recorded import read_json
@@ -62,8 +62,11 @@ def summary_rows(steady: Sequence[Compared]) -> list[Row]:
         _runs("p95, p99 over updates and losses, pools and code warm", "20 %", _back("compiled"), p95_p99),
         _runs("the same with the pools warm alone", "20 %", _back("warmed"), p95_p99),
     ]
-    locks = [(name, told["locked"] == found["locked"]) for name, told, found in _lock_cells()]
-    rows.append(_cells("slots and connections lock, or don't", locks))
+    cells = [(name, told["locked"] == found["locked"]) for name, told, found in _lock_cells()]
+    rows.append(_cells("slots and connections lock, or don't", cells))
+    told, measured = read_json(locks.PREDICTION)["stalls"], read_json(locks.RECORD)["cells"]
+    stalls = [(name, told[name]["locked"] == measured[name]["locked"]) for name in told if name in measured]
+    rows.append(_cells("the same after a server stood still, by a rule", stalls))
     many = [
         (name, all(told[of] == found[of] for of in ("collapses", "recovers"))) for name, told, found in _many_cells()
     ]
