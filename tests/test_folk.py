@@ -95,9 +95,9 @@ def _printed(answer: Recommendation) -> str:
 def test_the_answer_shows_what_formulas_would_deploy_where_it_explains(explained: Recommendation) -> None:
     assert len(explained.folk) == FORMULAS
     assert all(one.outcome is not None and one.outcome.units > 0 for one in explained.folk)
-    # Half a GiB is less than an idle server takes: killed again and again.
+    # Half a core and a divided pool of 20: what most clusters begin with.
     development = next(one for one in explained.folk if "Development" in one.change)
-    assert not development.passes
+    assert development.deployment.memory_limit_bytes == 2**29
     text = _printed(explained)
     for one in explained.folk:
         assert one.change in text

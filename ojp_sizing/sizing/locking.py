@@ -1,8 +1,8 @@
 """Slots and connections that wait for each other, with segregation on (reference 1.2): who can, and where it is near.
 
-It takes some P + F callers inside a pod at once (P connections, F fast slots): first statements hold every slot and wait for
-connections, sessions hold every connection and wait for slots. Real servers locked so in steady load and over bursts, and got over
-stalls that brought more (docs/validation-details.md): so many callers are needed, and not always enough.
+It takes some P + F callers inside a pod at once (P connections, F fast slots): first statements hold every slot and wait
+for connections, sessions hold every connection and wait for slots. Real servers locked so in steady load and over bursts,
+and got over stalls that brought more (docs/validation-details.md): so many are needed, and not always enough.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ def lock_warnings(question: Question, deployment: Deployment) -> tuple[Finding, 
     if callers < NEAR * enough:
         return ()
     text = (
-        f"a stall of {1e3 * STALL_S:.0f} ms brings some {callers:.0f} callers into a pod; from some {enough} on (its connections and"
-        " its fast slots) slots and connections can lock each other for good"
+        f"a stall of {1e3 * STALL_S:.0f} ms brings some {callers:.0f} callers into a pod; from some {enough} on (its connections"
+        " and its fast slots) slots and connections can lock each other for good"
     )
     fix = (
         "use more connections, or no statement outside of a session beside sessions (begin a transaction first), or turn"

@@ -223,7 +223,7 @@ def parts_table() -> str:
         ["heap: a connection in use, its call aside", "heap_per_connection_in_use", None],
         ["heap: a row of a number and three texts of 32 characters that nobody has read", "heap_per_row", None],
         ["direct buffers: the same row", "direct_per_row", None],
-        ["both: the same row", "row", known.heap_per_row_bytes],
+        ["both: the same row", "row", known.heap_per_row_bytes + known.native_per_row_bytes],
         ["beside the heap: without threads", "native_base", None],
         ["beside the heap: a thread", "native_per_thread", known.native_per_thread_bytes],
     ]
