@@ -57,7 +57,9 @@ def assert_against_a_real_server(out: str) -> None:
     assert "Against a real server (docs/validation.md)" in out
     words = " ".join(out.split())
     assert re.search(r"steady peak (?:busiest here: .+, \d+ % in use[;:] |nothing was simulated at steady peak)", words)
-    assert re.search(r"restarts(?:, warm pools)? +(?:never measured here, with .+: )?where servers ended and came back at ", words)
+    assert re.search(
+        r"restarts(?:, warm pools)? +(?:never measured here, with .+: )?where servers ended and came back at ", words
+    )
 
 
 def test_the_same_run_again_changes_nothing_and_gives_the_same_bytes(

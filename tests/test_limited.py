@@ -36,9 +36,6 @@ MISSED: dict[tuple[str, float], set[str]] = {
     ("end-to-end", 0.95): {"p99_s"},
     ("quota-0.5", 0.3): {"p99_s"},
     ("quota-0.5", 0.8): {"p99_s"},
-    **{
-        (name, load): {"p95_s", "p99_s"} for name in ("cpu-bound-0.5", "cpu-bound-1") for load in (0.3, 0.45, 0.6, 0.75)
-    },
 }
 
 
