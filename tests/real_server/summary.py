@@ -13,6 +13,7 @@ from tests.real_server import locks, memory, report_cells
 from tests.real_server.call_rates import CHANNELS, Law, played
 from tests.real_server.findings import LIMIT_LOAD, Compared, compare
 from tests.real_server.recorded import read_json
+from tests.real_server.recovery import NAMES, measured_recovery, replicated
 from tests.real_server.report_limited import compare_course
 from tests.real_server.tables import table
 
@@ -59,8 +60,10 @@ def summary_rows(steady: Sequence[Compared]) -> list[Row]:
         _runs("p50, p95, p99: connections, slots or threads the bottleneck", "10, 10, 20 %", others, all_three),
         _runs("p50, p95, p99: CPU the bottleneck, servers long warm", "10, 10, 20 %", bound, all_three),
         _runs("the same on servers of half a core that were still young", "10, 10, 20 %", young, all_three),
+        _runs("p50, p95, p99: slots that are lent, near their limit", "10, 10, 20 %", _lent(), all_three),
         _runs("p95, p99 over updates and losses, pools and code warm", "20 %", _back("compiled"), p95_p99),
         _runs("the same with the pools warm alone", "20 %", _back("warmed"), p95_p99),
+        _found(),
     ]
     cells = [(name, told["locked"] == found["locked"]) for name, told, found in _lock_cells()]
     rows.append(_cells("slots and connections lock, or don't", cells))
@@ -87,6 +90,22 @@ _MIXES = ("connect", "connect-terminate", "query", "transaction")
 
 def _back(how: str) -> list[Compared]:
     return [run for name in ("kill", "rolling") for run in compare(f"{name}-{how}")]
+
+
+def _lent() -> list[Compared]:
+    return [run for name in ("segregation-warm", "borrow") for run in compare(name)]
+
+
+def _found() -> Row:
+    """When a server that ended was found out: the measured instant against the range of the model's traces."""
+    missed = []
+    for name in NAMES:
+        seen, of = measured_recovery(name).found_s, replicated(name)["found_s"]
+        if not of[0] <= seen <= of[-1]:
+            missed.append(f"`{name}`: {seen:.2f} s, the model {of[0]:.2f} to {of[-1]:.2f} s")
+    return Row(
+        "a server's end is found out, s", "in the model's range", len(NAMES) - len(missed), len(NAMES), tuple(missed)
+    )
 
 
 def _lock_cells() -> list[tuple[str, dict[str, bool], dict[str, bool]]]:
