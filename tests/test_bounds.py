@@ -120,8 +120,8 @@ def test_a_number_is_neither_nan_nor_text_nor_a_flag(good: Any) -> None:
         ),
         (lambda: ojp.simulate(TRACE, TWO, engine="simpyy"), "engine: 'simpyy' is not known here; write one of 'auto'"),  # type: ignore
         (
-            lambda: ojp.Deployment(2, 1.0, version="0.3.1"),
-            "Deployment.version: no server '0.3.1' is modelled; write one of 0.3.0-beta, 0.3.1-beta, 0.3.2-snapshot",
+            lambda: ojp.Deployment(2, 1.0, version="0.5.2"),
+            "Deployment.version: no server '0.5.2' is modelled; write one of 0.3.0-beta, 0.3.1-beta, 0.3.2-snapshot",
         ),
         (lambda: ojp.Deployment(2, 1.0, version="0.1.0-beta"), "no server '0.1.0-beta' is modelled"),
         (lambda: ojp.Deployment(0, 1.0), "Deployment.replicas: 0 is below 1; write 1 to 1,000 pods"),
@@ -207,7 +207,7 @@ def test_what_a_file_could_not_say_python_does_not_take(make: Callable[[], objec
             "Question.constants.connect_cpu_s: 0.0 is below 0.000001",
         ),
         ({"scheduler": 5}, "Execution.scheduler: 5 is not text"),
-        ({"version": "0.3.1"}, "version: no server '0.3.1' is known"),
+        ({"version": "0.5.2"}, "version: no server '0.5.2' is modelled"),
         ({"workload": 5}, "Question.workload: "),
         ({"workload": "web-olpt"}, "web-olpt: no such file; did you mean 'web-oltp'?"),
         (
