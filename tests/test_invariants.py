@@ -13,6 +13,7 @@ from ojp_sizing.demand.workload import Clients, Duration, Network, Patience, Sta
 from ojp_sizing.deployment.constants import default_constants
 from ojp_sizing.deployment.deployment import SERVER_VERSIONS, ClientPool, Database, Deployment, ServerSettings
 from ojp_sizing.deployment.disruption import DatabaseTrouble, Disruption, PodLoss, RollingUpdate, Several, parts_of
+from ojp_sizing.deployment.versions import traits_of
 from ojp_sizing.simulation.compiled_clock import CompiledClock
 from ojp_sizing.simulation.simpy_clock import SimpyClock
 
@@ -90,9 +91,10 @@ def disruptions(draw: st.DrawFn, replicas: int) -> Disruption:
 @st.composite
 def runs(draw: st.DrawFn) -> tuple[Trace, Deployment, Disruption, bool]:
     deployment = draw(deployments())
-    trace = sample_trace(
-        draw(workloads()), draw(st.sampled_from([20.0, 80.0])), RUN_S, SeedSequence(draw(st.integers(0, 99)))
-    )
+    workload = draw(workloads())
+    if not traits_of(deployment.version).models_xa:
+        workload = replace(workload, units=tuple(replace(unit, xa=False) for unit in workload.units))
+    trace = sample_trace(workload, draw(st.sampled_from([20.0, 80.0])), RUN_S, SeedSequence(draw(st.integers(0, 99))))
     if draw(st.booleans()):
         trace = replace(trace, patience=Patience(draw(st.floats(0.05, 1.0)), draw(st.integers(0, 3)), 0.05, 2.0))
     return replace(trace, duration_s=2 * RUN_S), deployment, draw(disruptions(deployment.replicas)), draw(st.booleans())
