@@ -18,7 +18,7 @@ from ojp_sizing.sizing.reach import MOST_JVMS, PRECISION, Growth, Reach, largest
 from ojp_sizing.sizing.workers import Caller
 from tests.test_cli import run
 
-QUESTION = ojp.Question("web-oltp", 20.0, objectives=ojp.Objectives(risk=0.5))  # type: ignore[arg-type]
+QUESTION = ojp.Question("web-oltp", 20.0, objectives=ojp.Objectives(fast_p99_s=0.06, risk=0.5))  # type: ignore[arg-type]
 SMALL = ojp.Deployment(
     3,
     0.25,
