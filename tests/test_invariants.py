@@ -88,12 +88,17 @@ def disruptions(draw: st.DrawFn, replicas: int) -> Disruption:
     return one
 
 
+def workloads_for(deployment: Deployment) -> st.SearchStrategy[Workload]:
+    """Without XA where the version's isn't modelled."""
+    if traits_of(deployment.version).models_xa:
+        return workloads()
+    return workloads().map(lambda one: replace(one, units=tuple(replace(unit, xa=False) for unit in one.units)))
+
+
 @st.composite
 def runs(draw: st.DrawFn) -> tuple[Trace, Deployment, Disruption, bool]:
     deployment = draw(deployments())
-    workload = draw(workloads())
-    if not traits_of(deployment.version).models_xa:
-        workload = replace(workload, units=tuple(replace(unit, xa=False) for unit in workload.units))
+    workload = draw(workloads_for(deployment))
     trace = sample_trace(workload, draw(st.sampled_from([20.0, 80.0])), RUN_S, SeedSequence(draw(st.integers(0, 99))))
     if draw(st.booleans()):
         trace = replace(trace, patience=Patience(draw(st.floats(0.05, 1.0)), draw(st.integers(0, 3)), 0.05, 2.0))

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.random import SeedSequence
 from test_clocks import bits
-from test_invariants import deployments, workloads
+from test_invariants import deployments, workloads_for
 from worlds import Unit, deployment_of, lost, no_cost, trace_of, update, world_of
 
 from ojp_sizing import InputError, simulate
@@ -69,7 +69,10 @@ def troubled_runs(draw: st.DrawFn) -> tuple[Trace, Deployment, Several, bool]:
     """Many deaths of few pods, with users that try again and statements that outlive their pods."""
     deployment = replace(draw(deployments()), replicas=draw(st.integers(1, 2)))
     trace = sample_trace(
-        draw(workloads()), draw(st.sampled_from([20.0, 60.0])), 2.0, SeedSequence(draw(st.integers(0, 99)))
+        draw(workloads_for(deployment)),
+        draw(st.sampled_from([20.0, 60.0])),
+        2.0,
+        SeedSequence(draw(st.integers(0, 99))),
     )
     slower = draw(st.sampled_from([1.0, 20.0, 1000.0]))
     patience = Patience(draw(st.sampled_from([0.1, 1.0])), draw(st.integers(0, 6)), 0.05, 1.5)
@@ -226,7 +229,7 @@ from ojp_sizing.simulation.kernel_cache import CHECKS_BOUNDS
 
 assert CHECKS_BOUNDS
 CompiledClock.page_bits = 5
-for number in range(30):
+for number in (*range(30), *range(80, 92)):
     trace, deployment, disruption, warm = scenario(number)
     CompiledClock(trace, deployment, warm=warm, checked=True).run(disruption, 0.5, 1e6)
 CompiledClock(*orphans(30)[:2], checked=True).run(orphans(30)[2], 0.5, 1e6)
@@ -253,5 +256,5 @@ def test_no_access_of_a_kernel_is_outside_of_its_table() -> None:
     assert found.stdout.splitlines() == [
         "jvms Table(pools) 7 1",
         "callers Table(callers) -3 4",
-        "stations Table(jobs) 1000000 7",
+        "stations Table(jobs) 1000000 8",
     ]
