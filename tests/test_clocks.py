@@ -1,5 +1,6 @@
 """The two clocks are one model: equal bit for bit; and what a run must keep whatever happens in it."""
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cache
@@ -199,6 +200,13 @@ def run_clock(kind: type[Clock], number: int) -> tuple[Clock, Outcomes]:
 @cache
 def compiled_run(number: int) -> tuple[Clock, Outcomes]:
     return run_clock(CompiledClock, number)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _forgotten_afterwards() -> Iterator[None]:
+    """The runs of all scenarios are some gigabytes, and other modules need them no more."""
+    yield
+    compiled_run.cache_clear()
 
 
 # Equality -----------------------------------------------------------------------------------------------------------
