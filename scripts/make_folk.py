@@ -226,8 +226,7 @@ Over the {len(told)} demands for which this tool has an answer:
 
 Two things speak for the formulas. Pools are built before clients reach a pod that comes back, wherever the answer has
 that: none of the formulas knows that it is needed. And the database is as large as the answer asks, where nothing is
-stated. One thing speaks against the Development row: most of a pod's memory is predicted, and by that prediction 512Mi
-is less than an idle server takes.
+stated.
 
 ## Demand by demand
 
