@@ -216,7 +216,7 @@ def _run(options: dict[str, Any]) -> int:
     from ojp_sizing.demand.workload import Clients
     from ojp_sizing.deployment.deployment import Database
     from ojp_sizing.deployment.reading import DeploymentFile, read_deployment
-    from ojp_sizing.deployment.versions import row_for, versions
+    from ojp_sizing.deployment.versions import number_of, row_for, versions
     from ojp_sizing.measurement.objectives import Objectives
     from ojp_sizing.quantities import (
         parse_cores,
@@ -306,6 +306,10 @@ def _run(options: dict[str, Any]) -> int:
             f"{asked}, but the deployment file says {file.version}", "remove one of the two",
         )  # fmt: skip
         file = replace(file, version=asked)
+    row = row_for(file.version) if file.version is not None else None
+    if row is not None and file.version is not None and number_of(row) != number_of(file.version):
+        taken = f"{file.version[:40]} is taken for {row}, the newest before it whose source is known"
+        click.echo(f"ojp-size: {taken}", err=True)
     if file.replicas is not None:
         deployment, warnings = file.judged(question.known, database)
         deployment = replace(deployment, warm_pools=not options["cold_pools"])

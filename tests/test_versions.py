@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from dataclasses import fields, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -29,6 +30,7 @@ from ojp_sizing.errors import InputError
 from ojp_sizing.theory.offered import bare_latency_s, mean_load, pod_cores
 from scripts.make_upgrade import WORDS, sized_rows, traits_table
 from tests.real_server.artifacts import ROOT
+from tests.test_cli import run as cli
 from tests.test_theory import ONE_QUERY, ONE_UPDATE, workload_of
 
 OLD, ANCHOR, ONE, DRAINING = "0.3.1-beta", "0.4.21-beta", "1.0.0", "1.1.0"
@@ -343,3 +345,13 @@ def test_the_page_s_first_row_is_what_the_model_says() -> None:
     page = (ROOT / "docs" / "upgrade.md").read_text(encoding="utf-8")
     (row,) = sized_rows(("0.3.1-beta",))
     assert f"| {' | '.join(row)} |" in page
+
+
+def test_the_command_line_says_what_a_version_is_taken_for(tmp_path: Path) -> None:
+    small = ("--peak-rps", "20", "--max-replicas", "5", "--disruption-failed", "10%")
+    taken = cli(*small, "--ojp-version", "0.4.22", cwd=tmp_path)
+    assert taken.stderr == "ojp-size: 0.4.22 is taken for 0.4.21-beta, the newest before it whose source is known\n"
+    assert "no server of this version was measured" in " ".join(taken.stdout.split())
+    refused = cli(*small, "--ojp-version", "latest", cwd=tmp_path)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "--ojp-version: no server 'latest' is modelled" in refused.stderr

@@ -109,5 +109,5 @@ def row_for(text: str) -> str | None:
 
 
 def number_of(version: str) -> tuple[int, ...]:
-    """Its three numbers."""
-    return tuple(int(part) for part in re.findall(r"\d+", version)[:3])
+    """Its three numbers, 0 where it has fewer."""
+    return tuple(int(part) for part in [*re.findall(r"\d+", version), "0", "0", "0"][:3])
