@@ -65,27 +65,25 @@ from ojp_sizing.behaviour.world import (
 @transition
 def _mark_down(w: World, jvm: int, pod: int) -> None:
     """The JVM learns that a pod is gone; its sessions there are lost to it."""
-    link = w.links[jvm * w.settings[0].replicas + pod]
-    link.failed_s = w.state[0].now
-    if link.up == 1:
-        link.up = 0
+    if _mark_draining(w, jvm, pod):
+        link = w.links[jvm * w.settings[0].replicas + pod]
         link.epoch += 1
         link.sessions = 0
-        w.jvms[jvm].up -= 1
-        w.jvms[jvm].belief ^= w.pods[pod].key
         if w.jvms[jvm].up <= 1 and w.settings[0].replicas > 1:
             note(w, ONE_POD_LEFT)
 
 
 @transition
-def _mark_draining(w: World, jvm: int, pod: int) -> None:
-    """The JVM sends nothing new to a pod that is about to stop."""
+def _mark_draining(w: World, jvm: int, pod: int) -> bool:
+    """The JVM sends nothing new to a pod, whose sessions go on; whether it did before."""
     link = w.links[jvm * w.settings[0].replicas + pod]
     link.failed_s = w.state[0].now
-    if link.up == 1:
-        link.up = 0
-        w.jvms[jvm].up -= 1
-        w.jvms[jvm].belief ^= w.pods[pod].key
+    if link.up == 0:
+        return False
+    link.up = 0
+    w.jvms[jvm].up -= 1
+    w.jvms[jvm].belief ^= w.pods[pod].key
+    return True
 
 
 @transition
@@ -101,6 +99,14 @@ def _is_up(w: World, jvm: int, pod: int) -> bool:
     """Whether the JVM believes this pod up. Where it believes all up, no link is read: there are many in a large fleet."""
     replicas = w.settings[0].replicas
     return w.jvms[jvm].up == replicas or w.links[jvm * replicas + pod].up == 1
+
+
+@transition
+def _next_up(w: World, jvm: int, pod: int) -> int:
+    """The first pod from this one on that the JVM believes up; ``replicas`` where there is none."""
+    while pod < w.settings[0].replicas and not _is_up(w, jvm, pod):
+        pod += 1
+    return pod
 
 
 @transition
@@ -401,12 +407,11 @@ def _close(w: World, thread: int) -> None:
 @transition
 def _terminate_onward(w: World, thread: int) -> None:
     c = w.callers[thread]
-    while c.probe < w.settings[0].replicas:
-        if _is_up(w, c.jvm, c.probe):
-            _send(w, thread, TERMINATE, c.probe)
-            return
-        c.probe += 1
-    _end(w, thread)
+    c.probe = _next_up(w, c.jvm, c.probe)
+    if c.probe < w.settings[0].replicas:
+        _send(w, thread, TERMINATE, c.probe)
+    else:
+        _end(w, thread)
 
 
 @transition
@@ -651,10 +656,9 @@ def _push(w: World, thread: int) -> None:
 @transition
 def _push_onward(w: World, thread: int) -> None:
     c = w.callers[thread]
-    while c.at < w.settings[0].replicas:
-        if _is_up(w, c.jvm, c.at):
-            _send(w, thread, PUSH, c.at)
-            return
-        c.at += 1
-    c.probe += 1
-    _health_onward(w, thread)
+    c.at = _next_up(w, c.jvm, c.at)
+    if c.at < w.settings[0].replicas:
+        _send(w, thread, PUSH, c.at)
+    else:
+        c.probe += 1
+        _health_onward(w, thread)

@@ -161,7 +161,7 @@ LAYOUTS: dict[str, np.dtype[Any]] = {
             ("breaker_per_pool", _i), ("relative_baseline", _i), ("drains", _i), ("eager_close", _i),
             ("slow_slot_percentage", _i),
             ("threads", _i), ("pool_size", _i), ("pool_idle", _i), ("connection_limit", _f),
-            ("connection_timeout_s", _f), ("connection_open_s", _f),
+            ("connection_open_s", _f),
             ("connection_open_cpu_s", _f), ("connection_pause_s", _f), ("pool_build_s", _f),
             ("pool_build_cpu_s", _f), ("warm_pools", _i),
             ("breaker_threshold", _i), ("breaker_open_s", _f), ("health_interval_s", _f),
@@ -268,7 +268,7 @@ LAYOUTS: dict[str, np.dtype[Any]] = {
             ("incarnation", _s), ("generation", _s), ("belief_up", _s), ("token", _s),
             ("transaction", _b), ("xa", _b), ("outcome", _b), ("round", _b), ("connected", _b), ("begun", _b),
             ("ended", _b), ("checking", _b), ("rpc", _b), ("status", _b), ("place", _b), ("responding", _b),
-            ("lane", _b), ("holds", _b), ("timed", _b), ("permit", _b), ("pushing", _b),
+            ("lane", _b), ("holds", _b), ("timed", _b), ("permit", _b),
         ]
     ),
     # How often a trap of OJP was met, and when

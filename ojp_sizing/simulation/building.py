@@ -129,7 +129,7 @@ def build_world(
         "slow_slot_percentage": server.slow_slot_percentage,
         "threads": server.thread_pool_size, "pool_size": pool.maximum_size, "pool_idle": pool.minimum_idle,
         "connection_limit": deployment.database.max_connections,
-        "connection_timeout_s": pool.connection_timeout_s, "connection_open_s": constants.connection_open_s,
+        "connection_open_s": constants.connection_open_s,
         "connection_open_cpu_s": constants.connection_open_cpu_s,
         "connection_pause_s": constants.connection_pause_s, "pool_build_s": constants.pool_build_s,
         "pool_build_cpu_s": constants.pool_build_cpu_s, "warm_pools": deployment.warm_pools,

@@ -22,7 +22,7 @@ from ojp_sizing.deployment.deployment import Deployment
 from ojp_sizing.deployment.disruption import Disruption, PodLoss, RollingUpdate, Several, parts_of
 from ojp_sizing.measurement.measure import Part
 from ojp_sizing.simulation.outcomes import Outcomes
-from ojp_sizing.theory.offered import opening_s
+from ojp_sizing.theory.offered import LEAST_FREE, opening_s
 
 #: Pods of a rolling update that are replaced in an abridged one.
 UPDATED_PODS = 2
@@ -35,10 +35,6 @@ MARGIN_S = 0.5
 def can_be_abridged(workload: Workload) -> bool:
     """Whether one minute of the demand is like the other."""
     return isinstance(workload.arrivals, Poisson | Closed)
-
-
-#: Of a pod's CPU so much is taken to be left for opening connections.
-FREE = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +56,7 @@ def transients_of(deployment: Deployment, workload: Workload, rate: float, longe
     constants, clients = deployment.constants, workload.clients
     # Of so many clients that ask at random the last one has asked by then (twice the logarithm: in most runs).
     asked_s = 2.0 * (1.0 + log(clients.jvms)) * clients.jvms / rate
-    filled_s = deployment.pool_per_pod * opening_s(constants, FREE * deployment.limit_cores)
+    filled_s = deployment.pool_per_pod * opening_s(constants, LEAST_FREE * deployment.limit_cores)
     found_s = constants.endpoint_delay_s + constants.health_interval_s + constants.pool_build_s
     back_s = max(found_s, deployment.server.breaker_open_s)
     loud_s = asked_s + filled_s + longest_s

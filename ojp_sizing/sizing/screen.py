@@ -8,7 +8,7 @@ from ojp_sizing.deployment.constants import Constants
 from ojp_sizing.deployment.deployment import Database, Deployment, share_of_pool, split_slots
 from ojp_sizing.measurement.known_error import RESOURCES, Use, is_disputed, may_collapse
 from ojp_sizing.sizing.question import Question
-from ojp_sizing.theory.offered import least_pod_cores, opening_s, pod_cores, pod_rpcs_per_s, stay_of
+from ojp_sizing.theory.offered import LEAST_FREE, least_pod_cores, opening_s, pod_cores, pod_rpcs_per_s, stay_of
 from ojp_sizing.theory.queues import servers_for
 
 #: ``ceil(P / N)`` below this breaks OJP (reference 11: with one slot there is no fast lane).
@@ -71,10 +71,6 @@ def undivided_pool(per_pod: int, replicas: int) -> int | None:
     """
     size = per_pod * (replicas - 2)
     return size if size > 0 and share_of_pool(size, replicas) == per_pod else None
-
-
-#: Of a pod's CPU so much is taken to be left for openings, however busy it is.
-LEAST_FREE = 0.3
 
 
 def threads_of(question: Question, replicas: int, limit_cores: float, pool_size: int, warm_pools: bool) -> int:

@@ -206,6 +206,10 @@ def connect_cores(load: UnitLoad, rate: float, constants: Constants) -> float:
     return pod_cores(load, rate, inf, constants)
 
 
+#: Of a pod's CPU so much is taken to be left for opening connections, however busy it is.
+LEAST_FREE = 0.3
+
+
 def opening_s(constants: Constants, free_cores: float) -> float:
     """From one opening of a connection to the next by a pool's adder, where its pod has so many cores left for that."""
     each_s = constants.connection_open_s + constants.connection_pause_s

@@ -34,6 +34,8 @@ ASKS = "Core seconds of a call on a real server, by the rate of calls"
 # What is played --------------------------------------------------------------------------------------------------
 
 CHANNELS = 16
+#: Mixes whose units read no rows.
+WITHOUT_ROWS = ("connect", "connect-terminate", "query", "transaction")
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,8 +69,9 @@ def report() -> None:
 def summary_page() -> str:
     """The short page: what was asked, reached, and not reached."""
     text = SUMMARY_WORDS.read_text(encoding="utf-8")
-    most = max(run.rate for run in steady())
-    return text.replace("<!-- summary -->", summary_table(steady())).replace("{most_rate}", f"{most:,.0f}")
+    runs = steady()
+    most = max(run.rate for run in runs)
+    return text.replace("<!-- summary -->", summary_table(runs)).replace("{most_rate}", f"{most:,.0f}")
 
 
 def page() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ def _name(cell: Experiment) -> str:
 # Locks -----------------------------------------------------------------------------------------------------------
 
 
+@cache
 def lock_cells() -> list[tuple[Experiment, Mapping[str, Any], Mapping[str, Any], Verdict]]:
     """Of each measured cell: what was predicted, what was measured, and what the model says of the same trace now."""
     told, found = (read_json(path)["cells"] for path in (locks.PREDICTION, locks.RECORD))

@@ -15,6 +15,7 @@ from tests.real_server.call_rates import (
     CHANNELS,
     RECORD,
     SHARED_RECORD,
+    WITHOUT_ROWS,
     Law,
     Played,
     fit_law,
@@ -103,14 +104,13 @@ def _units(phases: Sequence[Played], law: Law) -> str:
 
 def _within(phases: Sequence[Played], law: Law) -> str:
     """How far the law is off, and how far a measurement is off when it is made again."""
-    errors = np.array([phase.error(law) for phase in phases if phase.channels == CHANNELS and phase.mix in _PLAYED])
+    errors = np.array(
+        [phase.error(law) for phase in phases if phase.channels == CHANNELS and phase.mix in WITHOUT_ROWS]
+    )
     return (
         f"Of {len(errors)} phases without rows {(np.abs(errors) <= 0.15).sum()} are within 15 %,"
         f" {(np.abs(errors) <= 0.3).sum()} within 30 %; the mean error is {100 * errors.mean():+.0f} %. {_again(phases)}"
     )
-
-
-_PLAYED = ("connect", "connect-terminate", "query", "transaction")
 
 
 def _again(phases: Sequence[Played]) -> str:

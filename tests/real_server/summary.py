@@ -10,7 +10,7 @@ import numpy as np
 
 from ojp_sizing.deployment.constants import default_constants
 from tests.real_server import locks, memory, report_cells
-from tests.real_server.call_rates import CHANNELS, Law, played
+from tests.real_server.call_rates import CHANNELS, WITHOUT_ROWS, Law, played
 from tests.real_server.findings import LIMIT_LOAD, Compared, compare
 from tests.real_server.recorded import read_json
 from tests.real_server.recovery import NAMES, measured_recovery, replicated
@@ -76,16 +76,13 @@ def summary_rows(steady: Sequence[Compared]) -> list[Row]:
     rows.append(_cells("many client JVMs: collapses, recovers", many))
     rows.append(_memory())
     law = Law.of(default_constants())
-    phases = [phase for phase in played() if phase.channels == CHANNELS and phase.mix in _MIXES]
+    phases = [phase for phase in played() if phase.channels == CHANNELS and phase.mix in WITHOUT_ROWS]
     off = np.abs([phase.error(law) for phase in phases])
     near = f"{(off <= 0.3).sum()} are within 30 % ([cpu.md](cpu.md)); the same phase again differs by up to 36 %"
     rows.append(
         Row("CPU of a pod, 50/s to full speed, 0.25 to 2 cores", "15 %", int((off <= CPU).sum()), len(off), (near,))
     )
     return rows
-
-
-_MIXES = ("connect", "connect-terminate", "query", "transaction")
 
 
 def _back(how: str) -> list[Compared]:
