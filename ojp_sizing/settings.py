@@ -165,8 +165,13 @@ _INTRODUCTION = """\
 
 Written by `python -m ojp_sizing.settings` from `data/ojp_settings.csv`; change the table, not this page.
 
-* **Default** is that of server and driver 0.3.1 where not said otherwise. The chart states its own value for
-  `server.prometheusPort` (9090).
+* **Default** is that of server and driver 0.3.1 where not said otherwise.
+* **The chart** is stored in two states. `Chart.yaml` of 215d365 says 0.1.5; its defaults are those of the server, all of
+  them. `values.yaml` of 17c35b7 differs in three: `server.prometheusPort` is 9090, and it has neither `server.driversPath`
+  nor `server.slowQuerySegregation.updateGlobalAvgInterval`. Which version that state is can't be verified: its
+  `Chart.yaml` isn't stored. Its README is a part of that of 215d365, so it is the earlier one (INFER). What the
+  `values.yaml` of `ojp-size` states is the same under both. Templates: `statefulset.yaml` of a94d06d, `configmap.yaml` of
+  2b673b0, the Services' of 17c35b7 and 215d365; that 0.1.5 as published has these is INFER.
 * **Since** and **until** are empty where every version looked at has the setting. *Era A* are the servers 0.1 to 0.3,
   *era B* those from about 0.4.16 on.
 * A server setting is read from its system property first, then from its environment variable: the key in capitals with

@@ -304,10 +304,14 @@ def test_writes_into_a_new_directory(tmp_path: Path) -> None:
 
 def test_identical_files_are_left_alone(tmp_path: Path) -> None:
     write_files(tmp_path, FILES, force=False)
-    before = {path.name: path.stat() for path in tmp_path.iterdir()}
+
+    def standing() -> dict[str, tuple[int, int]]:
+        return {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in tmp_path.iterdir()}
+
+    before = standing()
     again = write_files(tmp_path, FILES, force=False)
     assert [w.change for w in again] == ["unchanged"] * 3
-    assert {path.name: path.stat() for path in tmp_path.iterdir()} == before
+    assert standing() == before
 
 
 def test_differing_files_need_force_and_nothing_is_written_without(tmp_path: Path) -> None:

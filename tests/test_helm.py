@@ -5,6 +5,7 @@ import importlib.util
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -59,11 +60,11 @@ Render = Callable[..., str]
 def render(tools: Path, environment: dict[str, str], tmp_path: Path) -> Render:
     """Values (text, or nothing for the chart's own) to the manifests' text."""
 
-    def run(values: str = "", name: str = "ojp-server", namespace: str = "ojp") -> str:
+    def run(values: str = "", name: str = "ojp-server", namespace: str = "ojp", chart: Path = CHART) -> str:
         file = tmp_path / "values.yaml"
         file.write_text(values, encoding="utf-8")
         done = run_local(
-            tools / "helm", "template", name, CHART, "--namespace", namespace, "--values", file, env=environment
+            tools / "helm", "template", name, chart, "--namespace", namespace, "--values", file, env=environment
         )
         assert done.returncode == 0, done.stderr
         return done.stdout
@@ -156,6 +157,57 @@ def test_server_is_told_every_number_in_plain_digits(render: Render, sized: Rele
     assert data[f"{lanes}_SLOWSLOTTIMEOUT"] == str(round(sized.slow_slot_timeout_s * 1000))
     assert data[f"{lanes}_ENABLED"] == str(sized.segregation).lower()
     assert data[f"{lanes}_UPDATEGLOBALAVGINTERVAL"] == "300"
+
+
+@pytest.fixture
+def older_chart(tmp_path: Path) -> Path:
+    """The chart with the defaults of the other state that is stored."""
+    chart = tmp_path / "older" / "ojp-server"
+    shutil.copytree(CHART, chart)
+    values = yaml.safe_load((chart / "values.yaml").read_text(encoding="utf-8"))
+    for path, value in json.loads((CHART.parent / "17c35b7.json").read_text(encoding="utf-8")).items():
+        *parents, last = path.split(".")
+        branch = values
+        for parent in parents:
+            branch = branch[parent]
+        branch[last] = value
+    (chart / "values.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
+    return chart
+
+
+@pytest.mark.parametrize("sized", RELEASES.values(), ids=list(RELEASES))
+def test_both_states_of_the_chart_make_the_same_of_it(render: Render, older_chart: Path, sized: Release) -> None:
+    values = values_yaml(sized)
+    assert render(values, chart=older_chart) == render(values)
+    assert render(chart=older_chart) != render()
+
+
+def test_what_the_table_says_of_the_templates_is_so(render: Render) -> None:
+    """Every row that speaks of the chart beyond its defaults, against what it makes."""
+
+    def pods(values: str = "") -> Any:
+        return named(parsed(render(values)), "StatefulSet", "ojp-server")["spec"]
+
+    def container(values: str = "") -> Any:
+        return pods(values)["template"]["spec"]["containers"][0]
+
+    kinds = {manifest["kind"] for manifest in parsed(render("autoscaling: {enabled: true}"))}
+    data = named(parsed(render()), "ConfigMap", "ojp-server")["data"]
+    holds = {
+        "ojp.server.slowQuerySegregation.enabled": data["OJP_SERVER_SLOWQUERYSEGREGATION_ENABLED"] == "true",
+        "ojp.opentelemetry.enabled": container()["readinessProbe"]["httpGet"]["port"] == "prometheus",
+        "ojp.telemetry.enabled": "OJP_OPENTELEMETRY_ENABLED" in data and "OJP_TELEMETRY_ENABLED" not in data,
+        "image.tag": container()["image"] == "rrobetti/ojp:0.1.0-beta",
+        **dict.fromkeys(
+            ("autoscaling.minReplicas", "autoscaling.maxReplicas", "autoscaling.targetCPUUtilizationPercentage"),
+            "HorizontalPodAutoscaler" not in kinds,
+        ),
+    }
+    assert all(holds.values()), holds
+    speaks = {key for key, s in settings().items() if "chart" in s.capacity_effect.lower()}
+    by_default = {"ojp.prometheus.port", "ojp.server.slowQuerySegregation.updateGlobalAvgInterval", "ojp.libs.path"}
+    assert speaks == set(holds) | by_default
+    assert "replicas" not in pods("autoscaling: {enabled: true}")
 
 
 @pytest.mark.parametrize("kubernetes", KUBERNETES)

@@ -1,6 +1,7 @@
 """The table of settings: complete, consistent, and the source of its page."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -46,7 +47,7 @@ def test_row(setting: Setting) -> None:
     assert setting.side in ("server", "client", "chart")
     assert setting.capacity_effect.strip() == setting.capacity_effect != ""
     assert any(status in setting.source for status in STATUSES)
-    assert setting.source.startswith("reference ") or setting.source == "GENERAL"
+    assert setting.source.startswith(("reference ", "POMs of ", "0.3.1-beta, RUN")) or setting.source == "GENERAL"
     if setting.side == "server":
         assert setting.system_property == setting.key
         assert setting.environment == setting.key.upper().replace(".", "_")
@@ -85,15 +86,43 @@ def _leaves(node: object, path: str = "") -> dict[str, object]:
     return {path: node}
 
 
+def defaults_of_the_chart(state: str) -> dict[str, object]:
+    """What ``values.yaml`` of a stored state of the public chart says, by path; what it lacks is missing."""
+    values = _leaves(yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8")))
+    if state != "215d365":
+        values |= json.loads((CHART.parent / f"{state}.json").read_text(encoding="utf-8"))
+    return {path: value for path, value in values.items() if value is not None}
+
+
 def test_defaults_of_the_chart() -> None:
-    """Each default of the chart is in the table, with the same value, but for the one known difference."""
-    differing = set()
-    for path, value in _leaves(yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))).items():
+    """Those of 215d365 (0.1.5) are all in the table, with the same value; 17c35b7 differs in three."""
+    for path, value in defaults_of_the_chart("215d365").items():
         setting = by_helm_path(path)
         assert setting is not None, path
-        if str(setting.default) != str(value):
-            differing.add(path)
-    assert differing == {"server.prometheusPort"}
+        assert str(setting.default) == str(value), path
+    older = defaults_of_the_chart("17c35b7")
+    assert {path: value for path, value in defaults_of_the_chart("215d365").items() if older.get(path) != value} == {
+        "server.prometheusPort": 9159,
+        "server.driversPath": "./ojp-libs",
+        "server.slowQuerySegregation.updateGlobalAvgInterval": 300,
+    }
+
+
+def test_what_the_table_says_of_a_state_is_so() -> None:
+    """Every row that names a state of the chart says what that one has."""
+    said = 0
+    for setting in settings().values():
+        states = {state: defaults_of_the_chart(state).get(setting.helm_path) for state in ("215d365", "17c35b7")}
+        for value, state in re.findall(r"(?:says|and) (\S+) in (?:its state )?([0-9a-f]{7})", setting.capacity_effect):
+            assert value == str(states[state]), setting.key
+            said += 1
+        for state in re.findall(r"the values of ([0-9a-f]{7}) lack it", setting.capacity_effect):
+            assert states[state] is None, setting.key
+            said += 1
+        # Where the two states differ, the row tells of both.
+        if states["215d365"] != states["17c35b7"]:
+            assert all(state in setting.capacity_effect for state in states), setting.key
+    assert said == 6
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ def _server_entries(release: Release) -> list[_Entry]:
         _Entry(f"{lanes}.slowSlotTimeout", milliseconds(release.slow_slot_timeout_s)),
         _Entry(f"{lanes}.fastSlotTimeout", milliseconds(release.fast_slot_timeout_s)),
         _Entry(f"{lanes}.updateGlobalAvgInterval", round(release.update_global_average_s)),
-        # The folder that the image itself names (reference 7.1, CODE): an empty variable is nothing to rely on.
+        # The folder of the images after 0.3.1 (their POMs, CODE): an empty variable is nothing to rely on.
         _Entry("server.driversPath", "/opt/ojp/ojp-libs"),
     ]
 
