@@ -12,10 +12,14 @@ import sys
 import time
 from pathlib import Path
 
+import click
 import pytest
 
+from ojp_sizing import cli
+from ojp_sizing.errors import InputError
+
 ROOT = Path(__file__).parent.parent
-OJP_SIZE = [sys.executable, "-m", "ojp_sizing.cli"]
+OJP_SIZE = [sys.executable, "-m", "ojp_sizing"]
 #: A demand small enough to be sized in seconds, and large enough to need a simulation.
 SMALL = ("--peak-rps", "120")
 
@@ -353,6 +357,49 @@ def test_help_loads_nothing_heavy(tmp_path: Path) -> None:
     )
     assert "--peak-rps" in result.stdout
     assert result.stderr.strip() == "[]"
+
+
+@pytest.fixture
+def greet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a module that is a subcommand, ``greet``, of its own."""
+    module = "greets_in_a_test"
+    (tmp_path / f"{module}.py").write_text(
+        "import click\n\n@click.command()\n@click.option('--name', required=True)\ndef command(name):\n"
+        "    click.echo(f'hello {name}')\n    return 4\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(cli.SUBCOMMANDS, "greet", cli.Subcommand(module, "Say hello."))
+    monkeypatch.delitem(sys.modules, module, raising=False)
+    return module
+
+
+def test_a_subcommand_has_flags_of_its_own_and_returns_its_exit_code(
+    greet: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.command.main(["greet", "--name", "you"], standalone_mode=False)
+    assert (ended.value.code, capsys.readouterr().out) == (4, "hello you\n")
+    for arguments, line in (
+        (["greet"], "Missing option '--name'. Try 'ojp-size greet --help'."),
+        (["--seed", "3", "greet", "--name", "you"], "Missing option '--peak-rps'. Try 'ojp-size --help'."),
+    ):
+        with pytest.raises(click.MissingParameter) as missing:
+            cli.command.main(arguments, standalone_mode=False)
+        assert cli.told(missing.value) == line
+
+
+def test_help_names_the_subcommands_and_loads_none(greet: str, capsys: pytest.CaptureFixture[str]) -> None:
+    cli.command.main(["--help"], standalone_mode=False)
+    assert re.search(r"^ +greet +Say hello\.$", capsys.readouterr().out, re.MULTILINE)
+    assert greet not in sys.modules
+
+
+def test_a_misspelt_subcommand_is_told_its_nearest_name_and_a_flag_before_one_its_place(greet: str) -> None:
+    with pytest.raises(click.UsageError) as misspelt:
+        cli.command.main(["gret", "--name", "you"], standalone_mode=False)
+    assert cli.told(misspelt.value) == "No such subcommand: gret; did you mean 'greet'? Try 'ojp-size --help'."
+    with pytest.raises(InputError, match="--peak-rps: stands before the subcommand; write it behind greet"):
+        cli.command.main(["--peak-rps", "5", "greet", "--name", "you"], standalone_mode=False)
 
 
 def test_a_read_only_cache_is_no_error(tmp_path: Path) -> None:

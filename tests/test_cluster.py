@@ -33,7 +33,7 @@ from ojp_sizing.sizing.question import Execution, Question
 from ojp_sizing.sizing.workers import Workers, workers_for
 
 ROOT = Path(__file__).parent.parent
-OJP_SIZE = [sys.executable, "-m", "ojp_sizing.cli"]
+OJP_SIZE = [sys.executable, "-m", "ojp_sizing"]
 WEB = read_workload("web-oltp")
 SMALL = Deployment(2, 1.0, server=ServerSettings(thread_pool_size=50), pool=ClientPool(16, 4), database=Database(8.0))
 PATIENCE_S = 60.0

@@ -140,7 +140,7 @@ def test_a_database_without_room_for_the_smallest_pools_is_named() -> None:
 def test_on_the_command_line_it_is_one_line_and_nothing_is_written(
     arguments: tuple[str, ...], place: str, tmp_path: Path
 ) -> None:
-    command = [sys.executable, "-m", "ojp_sizing.cli", "--peak-rps", "20", *arguments]
+    command = [sys.executable, "-m", "ojp_sizing", "--peak-rps", "20", *arguments]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
     assert result.returncode == 2, result.stdout
     assert result.stdout == ""

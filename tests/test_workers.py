@@ -28,7 +28,7 @@ from ojp_sizing.sizing.evidence import Bench, Evaluation, verdicts
 from ojp_sizing.sizing.question import Execution, Question
 from ojp_sizing.sizing.workers import Caller, Cores, R, Workers, workers_for
 
-OJP_SIZE = [sys.executable, "-m", "ojp_sizing.cli"]
+OJP_SIZE = [sys.executable, "-m", "ojp_sizing"]
 WEB = read_workload("web-oltp")
 SMALL = Deployment(2, 1.0, server=ServerSettings(thread_pool_size=50), pool=ClientPool(16, 4), database=Database(8.0))
 #: Half of the disruptions may break something: few runs say so.

@@ -78,7 +78,7 @@ def watch(*command: str) -> Seen:
 
 def size(*arguments: str) -> Seen:
     """``ojp-size`` with these arguments."""
-    return watch(sys.executable, "-m", "ojp_sizing.cli", *arguments)
+    return watch(sys.executable, "-m", "ojp_sizing", *arguments)
 
 
 def rows() -> Iterator[Row]:

@@ -339,7 +339,7 @@ def real_process(rng: Generator, directory: Path) -> str:
     before = _files(place)
     root = str(Path(__file__).parents[2])
     result = subprocess.run(
-        [sys.executable, "-m", "ojp_sizing.cli", *arguments],
+        [sys.executable, "-m", "ojp_sizing", *arguments],
         cwd=place, env={**os.environ, "PYTHONPATH": root}, capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
     changed = {name for name, content in _files(place).items() if before.get(name) != content} | set(before) - set(
