@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Generator
 from heapq import heappush
-from math import inf
+from math import inf, nextafter
 from typing import Any, ClassVar
 
 import numpy as np
@@ -32,6 +32,7 @@ from ojp_sizing.demand.trace import Stream, Trace
 from ojp_sizing.deployment.deployment import Deployment
 from ojp_sizing.deployment.disruption import Disruption, PodLoss, RollingUpdate, container_restart, parts_of
 from ojp_sizing.simulation.building import Records, Storage, build_world
+from ojp_sizing.simulation.following import Follower, Step
 from ojp_sizing.simulation.invariants import InvariantError, audit
 from ojp_sizing.simulation.outcomes import Outcomes, PodChange, hazards_of
 from ojp_sizing.simulation.paging import Paging
@@ -99,6 +100,10 @@ class Clock(ABC):
     @abstractmethod
     def _advance(self, until_s: float) -> bool:
         """Run some of what is due before ``until_s``, the control plane's events one at a time. False: nothing was left."""
+
+    @abstractmethod
+    def _next_s(self) -> float:
+        """When something is due next (inf: never)."""
 
     @abstractmethod
     def _records(self, name: str) -> Records:
@@ -269,6 +274,7 @@ class Clock(ABC):
         recovery_s: float,
         tail_s: float = 0.0,
         well_within_s: tuple[float, float] = (0.0, 0.0),
+        follow: int | None = None,
     ) -> Outcomes:
         """Run to the end of the trace, or to ``recovery_s`` and ``tail_s`` after all may be well again if that is earlier.
 
@@ -296,15 +302,29 @@ class Clock(ABC):
         if not parts and tail_s > 0.0:
             env.process(self._await_units(self.trace.duration_s - tail_s))
         self._prepare(self._first_posts())
+        followed = () if follow is None else self._follow(follow)
         while self._advance(self._end_s):
             pass
         if self.audits:
             audit(self._records)
         # Events on the agenda refer to this clock; without them its memory is free as soon as the caller drops it.
         env._queue.clear()
-        return self._outcomes(self._end_s)
+        return self._outcomes(self._end_s, followed)
 
-    def _outcomes(self, end_s: float) -> Outcomes:
+    def _follow(self, unit: int) -> tuple[Step, ...]:
+        """Go on until all attempts at this unit have ended, one instant at a time from when it is due."""
+        follower = Follower(self, self.trace, unit, self.page_bits)
+        due_s = 0.0 if self.trace.closed else float(self.trace.arrival_s[unit])
+        while self._advance(min(due_s, self._end_s)):
+            pass
+        while (now_s := self._next_s()) < self._end_s:
+            while self._advance(min(nextafter(now_s, inf), self._end_s)):
+                pass
+            if follower.look(now_s):
+                break
+        return tuple(follower.steps)
+
+    def _outcomes(self, end_s: float, followed: tuple[Step, ...]) -> Outcomes:
         kept, arrived = self._paging.outcomes(self._records("callers")), int(self._records("state")["arrived"][0])
         if self.trace.closed:
             # Units were taken in another order than they are due, and the last ones may be due after the end.
@@ -327,4 +347,5 @@ class Clock(ABC):
             well_s=self._well_s,
             hazards=hazards_of(self._records("hazards")),
             events=self.events,
+            followed=followed,
         )

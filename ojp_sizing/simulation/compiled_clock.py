@@ -223,6 +223,9 @@ class CompiledClock(Clock):
     def _now_s(self) -> float:
         return float(self.world.state["now"][0])  # type: ignore[call-overload]
 
+    def _next_s(self) -> float:
+        return min(self.env.peek(), self._compiled.next_s)
+
     def _records(self, name: str) -> Records:
         records: Records = getattr(self.world, name)
         return records

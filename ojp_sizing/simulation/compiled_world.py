@@ -67,6 +67,11 @@ class CompiledWorld:
         """Entries of the agenda."""
         return len(self._tables["entries"])
 
+    @property
+    def next_s(self) -> float:
+        """The time of the first entry of the agenda."""
+        return float(self._tables["entries"]["time_bits"][:1].view(np.float64)[0])
+
     def make_room(self, entries: int) -> None:
         """Room for so many more entries of the agenda."""
         grown = np.zeros(entries, ENTRY)

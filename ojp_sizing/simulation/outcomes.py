@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ojp_sizing.simulation.following import Step
+
 
 @dataclass(frozen=True, slots=True)
 class PodChange:
@@ -87,7 +89,7 @@ class Outcomes:
     ``samples`` holds, for the tables pods, pools, lanes, stations, jvms and state,
     record arrays of shape (K, rows) at the instants ``sample_s`` (K).
     ``window_s`` is the disruption's begin and end (to the last pod's Ready), or None; ``well_s`` when all may be well after it
-    (inf: never).
+    (inf: never). ``followed``: the steps of the unit that was followed, if one was.
     """
 
     engine: str
@@ -108,6 +110,7 @@ class Outcomes:
     attempts: NDArray[np.int32]
     hazards: tuple[Hazard, ...]
     events: int
+    followed: tuple[Step, ...] = ()
 
     @property
     def counts_s(self) -> NDArray[np.float64]:

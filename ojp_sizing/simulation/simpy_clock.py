@@ -95,6 +95,9 @@ class SimpyClock(Clock):
     def _now_s(self) -> float:
         return float(self.world.state[0].now)
 
+    def _next_s(self) -> float:
+        return self.env.peek()
+
     def _records(self, name: str) -> Records:
         return self.read(name, 0, len(getattr(self.world, name)))
 

@@ -6,7 +6,7 @@ import sys
 from dataclasses import replace
 from functools import cache
 from multiprocessing import parent_process
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from ojp_sizing.behaviour.transition import COMPILER
 from ojp_sizing.bounds import INSTANT, Number, Take, said, take_for, taken
@@ -44,6 +44,7 @@ _ARGUMENTS: dict[str, Take] = {
     "well_within_s": _take_pair,
     "warm": take_for(bool),
     "checked": take_for(bool | None),
+    "follow": take_for(Annotated[int, Number(0, 2**31, whole=True)] | None),
 }
 
 
@@ -98,6 +99,7 @@ def simulate(
     well_within_s: tuple[float, float] = (0.0, 0.0),
     warm: bool = True,
     checked: bool | None = None,
+    follow: int | None = None,
 ) -> Outcomes:
     """Run the trace, or a stream that is sampled meanwhile, against the deployment.
 
@@ -107,18 +109,31 @@ def simulate(
     the end of its demand until all units have ended, for a minute at most; with one, and with clients that take their units
     in turn, it is 0. ``warm`` starts with pools open and classifiers that have learned (see ``build_world``). ``checked``
     holds the model's own laws against the run as it goes (``invariants``), and raises InvariantError where one is broken.
+    ``follow``: the number of a unit in the trace, from 0; what happens to it is in ``Outcomes.followed``, step by step.
     """
-    trace, deployment, sample_every_s, recovery_s, well_within_s, warm, checked = taken(
+    trace, deployment, sample_every_s, recovery_s, well_within_s, warm, checked, follow = taken(
         _ARGUMENTS, trace=trace, deployment=deployment, sample_every_s=sample_every_s, recovery_s=recovery_s,
-        well_within_s=well_within_s, warm=warm, checked=checked,
+        well_within_s=well_within_s, warm=warm, checked=checked, follow=follow,
     )  # fmt: skip
+    _check_followed(trace, follow)
     check_disruption(disruption, deployment.replicas)
     if tail_s is None:
         tail_s = 0.0 if trace.head.closed or disruption is not None else MOST_TAIL_S
         trace = _longer(trace, tail_s)
     return clock_class(engine)(trace, deployment, warm=warm, checked=checked).run(
-        disruption, sample_every_s, recovery_s, INSTANT.take(tail_s, "tail_s"), well_within_s
+        disruption, sample_every_s, recovery_s, INSTANT.take(tail_s, "tail_s"), well_within_s, follow
     )
+
+
+def _check_followed(demand: Trace | Stream, unit: int | None) -> None:
+    if unit is None:
+        return
+    if not isinstance(demand, Trace):
+        raise InputError(
+            "follow", "the units of a stream have no numbers before they come", "give a Trace (sample_trace)"
+        )
+    if unit >= len(demand.arrival_s):
+        raise InputError("follow", f"there is no unit {unit}", f"write 0 to {len(demand.arrival_s) - 1}")
 
 
 def _longer(demand: Trace | Stream, seconds: float) -> Trace | Stream:
