@@ -52,10 +52,10 @@ MOST_PATH = 500
 # --- files -> text ---------------------------------------------------------------------------------------------------
 
 
-def read_text(
-    path: Path, mend_missing: str = "check the path", most_bytes: int = MOST_FILE_BYTES, encoding: str = "utf-8-sig"
-) -> tuple[str, str]:
-    """The text of a regular UTF-8 file, and how to name it in messages; a file above the limit is refused unread."""
+def read_bytes(
+    path: Path, mend_missing: str = "check the path", most_bytes: int = MOST_FILE_BYTES
+) -> tuple[bytes, str]:
+    """What a regular file holds, and how to name it in messages; a file above the limit is refused unread."""
     place = str(path) if str(path).isprintable() and len(str(path)) <= MOST_PATH else shown(str(path))
     try:
         if path.is_dir():
@@ -69,11 +69,20 @@ def read_text(
         if size > most_bytes:
             raise InputError(place, f"{size:,} bytes", f"the limit is {format_bytes(most_bytes)}B")
         with path.open("rb") as file:
-            return file.read(most_bytes + 1).decode(encoding), place
-    except UnicodeDecodeError as error:
-        raise InputError(place, f"not UTF-8 at byte {error.start}", "save the file as UTF-8") from error
+            return file.read(most_bytes + 1), place
     except OSError as error:
         raise InputError(place, f"cannot be read: {error.strerror}", mend_missing) from error
+
+
+def read_text(
+    path: Path, mend_missing: str = "check the path", most_bytes: int = MOST_FILE_BYTES, encoding: str = "utf-8-sig"
+) -> tuple[str, str]:
+    """The same, decoded."""
+    raw, place = read_bytes(path, mend_missing, most_bytes)
+    try:
+        return raw.decode(encoding), place
+    except UnicodeDecodeError as error:
+        raise InputError(place, f"not UTF-8 at byte {error.start}", "save the file as UTF-8") from error
 
 
 # --- text -> mappings, lists and text -------------------------------------------------------------------------------

@@ -37,7 +37,9 @@ from ojp_sizing.simulation.simulate import simulate
 from ojp_sizing.sizing import recommendation
 from ojp_sizing.sizing.question import Question
 from ojp_sizing.sizing.space import first_guess
-from ojp_sizing.telemetry import pg_stat_statements
+from ojp_sizing.telemetry.records import read_records
+from ojp_sizing.telemetry.statements import fit_statements
+from ojp_sizing.telemetry.words import statement_lines, with_head
 
 from .mutation import mutated, pick, word
 from .seeds import DEPLOYMENTS, EXPORTS, PRESETS, PROPERTIES, RECORDINGS, UNITS, WORKLOADS
@@ -253,18 +255,18 @@ def deployment_file(rng: Generator, directory: Path) -> str:
 def export_file(rng: Generator, directory: Path) -> str:
     """A damaged export of pg_stat_statements, with and without the units."""
     (directory / "export.csv").write_bytes(mutated(rng, pick(rng, EXPORTS)))
-    arguments = ["export.csv"]
+    units = None
     if rng.random() < 0.4:
-        units = pick(rng, UNITS)
-        (directory / "units.yaml").write_bytes(mutated(rng, units) if rng.random() < 0.5 else units)
-        arguments.append("units.yaml")
-    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
-        code = pg_stat_statements.main(arguments)
-    if code == 2 and not out.getvalue():
-        return one_line(err.getvalue().removesuffix("\n"))
-    if code or err.getvalue():
-        raise Fault(f"exit {code}: {err.getvalue()}")
-    workload = parse_workload(out.getvalue())
+        content = pick(rng, UNITS)
+        units = directory / "units.yaml"
+        units.write_bytes(mutated(rng, content) if rng.random() < 0.5 else content)
+    try:
+        fit = fit_statements(read_records("export.csv"), units)
+    except InputError as error:
+        return one_line(str(error))
+    workload = parse_workload(with_head(fit, "export.csv", statement_lines(fit)))
+    if workload != fit.workload:
+        raise Fault("reads back as another workload")
     if _is_simulated(rng):
         first_guess(Question(workload, 20.0, most_replicas=12, constants=default_constants()))
         _try_out(workload, Deployment(2, 1.0))

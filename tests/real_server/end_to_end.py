@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.random import SeedSequence, default_rng
 
+from ojp_sizing.demand.ranges import settled_workload
 from ojp_sizing.demand.workload import Clients, Network, Workload
 from ojp_sizing.deployment.constants import Constants, default_constants
 from ojp_sizing.deployment.deployment import ClientPool, ServerSettings
-from ojp_sizing.telemetry.pg_stat_statements import read_pg_stat_statements
+from ojp_sizing.telemetry.records import read_records
+from ojp_sizing.telemetry.statements import fit_statements
 from tests.real_server import pgbench
 from tests.real_server.course import REST_S, Course
 from tests.real_server.cpu import FIRST_AND_LAST, STATEMENTS, Fitted, interval
@@ -204,7 +206,8 @@ def per_unit_calls(counted: dict[str, int], units: int) -> list[float]:
 @cache
 def workload() -> Workload:
     """What a user of ``ojp_sizing.telemetry`` gets from those statistics; one JVM, and the network as measured apart."""
-    read = read_pg_stat_statements(FOLDER / "pg_stat_statements.csv", FOLDER / "units.yaml")
+    fit = fit_statements(read_records(FOLDER / "pg_stat_statements.csv"), FOLDER / "units.yaml")
+    read = settled_workload(fit.workload, {})
     return replace(read, clients=Clients(1, POOL.maximum_size), network=Network(one_way_s(), 0.0))
 
 
