@@ -9,11 +9,11 @@ from worlds import Unit, deployment_of, lost, run, select, take_posts, trace_of,
 
 from ojp_sizing.behaviour.breaker import breaker_fails, breaker_is_open, breaker_succeeds
 from ojp_sizing.behaviour.classifier import is_slow, record_time, wall_clock_ms
+from ojp_sizing.behaviour.pod import pod_dies, pod_listens
 from ojp_sizing.behaviour.pool import (
     adder_due,
     borrow_connection,
     build_pool,
-    drop_pool,
     learn_view,
     resize_pool,
     return_connection,
@@ -482,7 +482,8 @@ def test_a_view_before_the_pool_is_remembered_and_not_applied() -> None:
 def test_the_first_view_after_a_restart_counts_as_a_change() -> None:
     world = world_of(deployment_of(3, 20))
     assert tell(world, 110, 2) == 10
-    drop_pool(world, 0, noticed=True)
+    pod_dies(world, 0)
+    pod_listens(world, 0)
     build_pool(world, 0)
     assert tell(world, 110, 2) == 10
 

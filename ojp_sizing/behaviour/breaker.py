@@ -27,16 +27,6 @@ def breaker_is_open(w: World, breaker: int) -> bool:
 
 
 @transition
-def forget_failures(w: World, pod: int) -> None:
-    """The process is gone."""
-    s = w.settings[0]
-    of_pod = s.sources * s.texts
-    for text in range(pod * of_pod, (pod + 1) * of_pod):
-        w.breakers[text].failures = 0
-        w.breakers[text].open_until_s = 0.0
-
-
-@transition
 def breaker_succeeds(w: World, breaker: int) -> None:
     """A success erases the record."""
     w.breakers[breaker].failures = 0

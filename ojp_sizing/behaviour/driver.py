@@ -10,6 +10,8 @@ from math import inf
 
 from ojp_sizing.behaviour.channel import make_channel
 from ojp_sizing.behaviour.queues import dequeue, enqueue
+from ojp_sizing.behaviour.record import Reset, renewing
+from ojp_sizing.behaviour.records import Caller
 from ojp_sizing.behaviour.slots import abandon_session
 from ojp_sizing.behaviour.transition import transition
 from ojp_sizing.behaviour.world import (
@@ -148,7 +150,7 @@ def _choose_pod(w: World, jvm: int) -> int:
                         fewest = pod
     if not even:
         return fewest
-    turn: int = j.turn % j.up
+    turn = j.turn % j.up
     j.turn += 1
     if j.up == s.replicas:
         return turn
@@ -213,6 +215,9 @@ def attempt_due(w: World, attempt: int) -> None:
         unit_begins(w, thread)
 
 
+_begins_anew = renewing(Caller, Reset.UNIT)
+
+
 @transition
 def unit_begins(w: World, thread: int) -> None:
     """The worker thread asks for a connection: a ``connect`` to every pod in turn (reference 1.1, CODE)."""
@@ -224,18 +229,7 @@ def unit_begins(w: World, thread: int) -> None:
     c.transaction = unit.transaction
     c.xa = unit.xa
     c.calls = unit.calls
-    c.begun = 0
-    c.ended = 0
-    c.thought_s = 0.0
-    c.outcome = OK
-    c.at = 0
-    c.connected = 0
-    c.sends = 0
-    c.pinned = NOBODY
-    c.lane = NOBODY
-    c.permit = NOBODY
-    c.holds = 0
-    c.probe = 0
+    _begins_anew(w, c)
     jvm = w.jvms[c.jvm]
     if w.settings[0].checks_in_connect == 1 and w.state[0].now - jvm.checked_s >= w.settings[0].health_interval_s:
         # 0.3.1 has no thread for it: the first getConnection() after 5 s checks the health of all (CODE).

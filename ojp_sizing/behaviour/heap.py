@@ -79,12 +79,3 @@ def result_goes(w: World, pod: int, rows: int) -> None:
     """The last row is handed over."""
     if w.settings[0].watches_memory == 1:
         w.pods[pod].buffered_rows -= rows
-
-
-@transition
-def drop_heap(w: World, pod: int) -> None:
-    """The process is gone."""
-    p = w.pods[pod]
-    p.buffered_rows = 0
-    p.allocated_bytes = 0.0
-    p.doomed = 0

@@ -8,37 +8,39 @@ from __future__ import annotations
 
 from math import inf
 
-from ojp_sizing.behaviour.breaker import breaker_fails, breaker_is_open, breaker_succeeds, forget_failures
+from ojp_sizing.behaviour.breaker import breaker_fails, breaker_is_open, breaker_succeeds
 from ojp_sizing.behaviour.channel import goes_through, is_refused
-from ojp_sizing.behaviour.classifier import forget_times, is_slow, record_time, wall_clock_ms
-from ojp_sizing.behaviour.heap import drop_heap, request_comes, result_comes, result_goes
+from ojp_sizing.behaviour.classifier import is_slow, record_time, wall_clock_ms
+from ojp_sizing.behaviour.heap import request_comes, result_comes, result_goes
 from ojp_sizing.behaviour.pool import (
     borrow_connection,
     build_pool,
     connection_computed,
     count_connections,
     database_refuses,
-    drop_pool,
+    disconnect_pool,
     has_run_out,
     leak_connection,
     learn_view,
     orphan_pool,
     return_connection,
 )
-from ojp_sizing.behaviour.queues import clear_queue, dequeue, enqueue, take_overdue, wait_timer_fired
-from ojp_sizing.behaviour.sharing import clear_station, join, take_finished, timer_fired
+from ojp_sizing.behaviour.queues import dequeue, enqueue, take_overdue, wait_timer_fired
+from ojp_sizing.behaviour.record import Reset, renewing
+from ojp_sizing.behaviour.records import Breaker, Caller, Lane, Memory, Pod, Pool, Station
+from ojp_sizing.behaviour.sharing import join, settle_station, take_finished, timer_fired
 from ojp_sizing.behaviour.slots import (
     GRANTED,
     REFUSED,
     acquire_slot,
-    drop_slots,
+    divide_slots,
     give_permit_back,
     keep_permit,
     leak_slot,
     release_slot,
 )
 from ojp_sizing.behaviour.transition import transition
-from ojp_sizing.behaviour.warming import begin_young, compile_on, youth_s
+from ojp_sizing.behaviour.warming import compile_on, youth_s
 from ojp_sizing.behaviour.world import (
     ADDER,
     BREAKER_OPEN,
@@ -432,15 +434,13 @@ def xa_opened(w: World, caller: int) -> None:
 @transition
 def _text(w: World, caller: int) -> int:
     c = w.callers[caller]
-    text: int = w.statements[c.first + c.at].text
-    return text
+    return w.statements[c.first + c.at].text
 
 
 @transition
 def _rows(w: World, caller: int) -> int:
     c = w.callers[caller]
-    rows: int = w.statements[c.first + c.at].rows
-    return rows
+    return w.statements[c.first + c.at].rows
 
 
 @transition
@@ -448,8 +448,7 @@ def _breaker(w: World, caller: int) -> int:
     c = w.callers[caller]
     s = w.settings[0]
     pool = c.pool if s.breaker_per_pool == 1 else c.pod * s.sources
-    breaker: int = pool * s.texts + _text(w, caller)
-    return breaker
+    return pool * s.texts + _text(w, caller)
 
 
 @transition
@@ -766,27 +765,40 @@ def _end_process(w: World, pod: int, state: int) -> None:
     for caller in range(len(w.callers)):
         c = w.callers[caller]
         if c.pod == pod and c.place >= QUEUED and c.place < RETURNING:
-            c.lane = NOBODY
-            c.permit = NOBODY
-            c.holds = 0
+            _has_nothing(w, c)
             if state == LOST:
                 _hang(w, caller, w.settings[0].call_hang_s)
             else:
                 reply(w, caller, UNAVAILABLE)
-    clear_station(w, pod)
-    p.inside = 0
-    p.sessions = 0
-    clear_queue(p)
-    p.threads_free = w.settings[0].threads
-    p.loaded_s = inf
-    p.called_s = -inf
-    begin_young(w, pod, 0.0)
     for index in range(pod * sources, (pod + 1) * sources):
-        drop_slots(w, index)
-        drop_pool(w, index, state == DOWN)
-        forget_times(w, index)
-    forget_failures(w, pod)
-    drop_heap(w, pod)
+        disconnect_pool(w, index, state == DOWN)
+    settle_station(w, w.stations[pod])
+    _forget_process(w, pod)
+
+
+_has_nothing = renewing(Caller, Reset.PROCESS)
+_renew_pod = renewing(Pod, Reset.PROCESS)
+_renew_station = renewing(Station, Reset.PROCESS)
+_renew_pool = renewing(Pool, Reset.PROCESS)
+_renew_lane = renewing(Lane, Reset.PROCESS)
+_renew_memory = renewing(Memory, Reset.PROCESS)
+_renew_breaker = renewing(Breaker, Reset.PROCESS)
+
+
+@transition
+def _forget_process(w: World, pod: int) -> None:
+    """All that was in the process's memory is as before the first one (docs/records.md)."""
+    s = w.settings[0]
+    _renew_pod(w, w.pods[pod])
+    _renew_station(w, w.stations[pod])
+    for index in range(pod * s.sources, (pod + 1) * s.sources):
+        _renew_pool(w, w.pools[index])
+        _renew_lane(w, w.lanes[2 * index])
+        _renew_lane(w, w.lanes[2 * index + 1])
+        divide_slots(w, index)
+        for text in range(index * s.texts, (index + 1) * s.texts):
+            _renew_memory(w, w.memories[text])
+            _renew_breaker(w, w.breakers[text])
 
 
 @transition
@@ -803,7 +815,7 @@ def pod_listens(w: World, pod: int) -> None:
     p.incarnation += 1
     s = w.settings[0]
     if s.warm_pools == 1:
-        begin_young(w, pod, s.warm_up_calls)
+        p.answered = s.warm_up_calls
         p.loaded_s = w.state[0].now
         for index in range(pod * s.sources, (pod + 1) * s.sources):
             if index % s.sources != s.xa_source and not database_refuses(w, 1):

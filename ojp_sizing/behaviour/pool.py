@@ -7,10 +7,10 @@ size; functions that take ``index`` mean ``w.pools[index]``.
 from __future__ import annotations
 
 from math import inf
-from typing import Any
 
 from ojp_sizing.behaviour.heap import connections_come
-from ojp_sizing.behaviour.queues import clear_queue, dequeue, wait
+from ojp_sizing.behaviour.queues import dequeue, wait
+from ojp_sizing.behaviour.records import Pool
 from ojp_sizing.behaviour.sharing import join
 from ojp_sizing.behaviour.slots import cut_slots
 from ojp_sizing.behaviour.transition import transition
@@ -58,7 +58,7 @@ def count_connections(w: World, pod: int, change: int) -> None:
 
 
 @transition
-def _count_open(w: World, pool: Any, change: int) -> None:
+def _count_open(w: World, pool: Pool, change: int) -> None:
     pool.open += change
     count_connections(w, pool.pod, change)
 
@@ -316,32 +316,11 @@ def adder_due(w: World, index: int) -> None:
 
 
 @transition
-def drop_pool(w: World, index: int, noticed: bool) -> None:
-    """The process is gone. Where its sockets closed (``noticed``), the database ends the sessions behind them."""
+def disconnect_pool(w: World, index: int, noticed: bool) -> None:
+    """Its process ends. Where its sockets closed (``noticed``), the database ends the sessions behind them."""
     pool = w.pools[index]
     connections = pool.open + pool.direct + pool.orphaned
     if noticed:
         count_connections(w, pool.pod, -connections)
     else:
         w.state[0].unnoticed += connections
-    pool.created = 0
-    pool.open = 0
-    pool.direct = 0
-    pool.orphaned = 0
-    pool.leaked = 0
-    pool.in_use = 0
-    pool.idle = 0
-    clear_queue(pool)
-    pool.maximum = 0
-    pool.minimum = 0
-    pool.generation = 0
-    pool.opening_due = inf
-    pool.tasks = 0
-    pool.adder = 0
-    pool.back_off_s = 0.0
-    pool.timer_due = inf
-    pool.belief = 0
-    pool.belief_known = 0
-    pool.healthy = w.settings[0].replicas
-    pool.building = 0
-    pool.resized_s = -inf

@@ -7,10 +7,8 @@ stage of the server is never entered (reference 2). A released permit goes to th
 
 from __future__ import annotations
 
-from math import inf
-from typing import Any
-
-from ojp_sizing.behaviour.queues import clear_queue, dequeue, wait
+from ojp_sizing.behaviour.queues import dequeue, wait
+from ojp_sizing.behaviour.records import Lane
 from ojp_sizing.behaviour.transition import transition
 from ojp_sizing.behaviour.world import (
     ADMISSION_FULL,
@@ -138,7 +136,7 @@ def release_slot(w: World, caller: int) -> None:
 
 
 @transition
-def _grant(w: World, lane: Any) -> None:
+def _grant(w: World, lane: Lane) -> None:
     lane.free -= 1
     heir = dequeue(w.callers, lane)
     w.callers[heir].place = HAS_SLOT
@@ -146,17 +144,8 @@ def _grant(w: World, lane: Any) -> None:
 
 
 @transition
-def drop_slots(w: World, pool: int) -> None:
-    """The process is gone."""
-    for index in range(2 * pool, 2 * pool + 2):
-        lane = w.lanes[index]
-        lane.free = lane.total
-        lane.borrowed = 0
-        lane.leaked = 0
-        lane.used = 0
-        lane.last_arrival_s = 0.0
-        lane.timer_due = inf
-        clear_queue(lane)
+def divide_slots(w: World, pool: int) -> None:
+    """A new process has the slots of the pool's share with all pods up, whatever the one before it had at its end."""
     s = w.settings[0]
     if s.remembers_view == 1 and s.segregation + s.admission_always_on > 0:
         cut_slots(w, pool, -(-s.pool_size // s.replicas), 0)

@@ -27,8 +27,7 @@ def youth_s(w: World, pod: int) -> float:
     share = 1.0 / sqrt(p.answered)
     p.compile_s += share * w.settings[0].compile_cpu_s
     compile_on(w, pod)
-    young_s: float = share * w.settings[0].young_cpu_s
-    return young_s
+    return share * w.settings[0].young_cpu_s
 
 
 @transition
@@ -39,12 +38,3 @@ def compile_on(w: World, pod: int) -> None:
         p.compiles = 1
         join(w, pod, CPU_TIMER, COMPILER, 0, p.compile_s)
         p.compile_s = 0.0
-
-
-@transition
-def begin_young(w: World, pod: int, answered: float) -> None:
-    """A new process that has answered so many calls, and whose compiler has kept up."""
-    p = w.pods[pod]
-    p.answered = answered
-    p.compile_s = 0.0
-    p.compiles = 0
