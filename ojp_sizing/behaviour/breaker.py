@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from ojp_sizing.behaviour.kinds import Trap
 from ojp_sizing.behaviour.transition import transition
-from ojp_sizing.behaviour.world import BREAKER_OPENED, World, note
+from ojp_sizing.behaviour.world import World, note
 
 
 @transition
@@ -41,4 +42,4 @@ def breaker_fails(w: World, breaker: int) -> None:
     b.failures += 1
     if b.failures >= w.settings[0].breaker_threshold:
         b.open_until_s = w.state[0].now + w.settings[0].breaker_open_s
-        note(w, BREAKER_OPENED)
+        note(w, Trap.BREAKER_OPENED)

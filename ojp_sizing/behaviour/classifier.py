@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from math import floor
 
+from ojp_sizing.behaviour.kinds import Trap
 from ojp_sizing.behaviour.records import BASELINE_S, Memory
 from ojp_sizing.behaviour.transition import transition
-from ojp_sizing.behaviour.world import EVERYTHING_SLOW, World, note
+from ojp_sizing.behaviour.world import World, note
 
 #: Below this overall average nothing is slow (reference 3.1).
 LEAST_OVERALL_MS = 1.0
@@ -58,7 +59,7 @@ def record_time(w: World, pool: int, text: int, elapsed_ms: float) -> None:
         refresh_overall(w, pool)
     elif w.settings[0].segregation == 1 and not slow_before and is_slow(w, pool, text) and _everything_is_slow(w, pool):
         # Without segregation a class has no effect: XA statements alone take slots then, and refresh the overall average.
-        note(w, EVERYTHING_SLOW)
+        note(w, Trap.EVERYTHING_SLOW)
 
 
 @transition

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from math import floor
 
+from ojp_sizing.behaviour.kinds import EventKind
 from ojp_sizing.behaviour.sharing import halt
 from ojp_sizing.behaviour.transition import transition
-from ojp_sizing.behaviour.world import CPU_TIMER, MEMORY_PASSED, World, post
+from ojp_sizing.behaviour.world import World, post
 
 
 @transition
@@ -46,10 +47,10 @@ def _allocate(w: World, pod: int, size_bytes: float) -> None:
         collections = floor(p.allocated_bytes / s.young_bytes)
         p.allocated_bytes -= collections * s.young_bytes
         p.collections += collections
-        halt(w, pod, CPU_TIMER, collections * s.collection_cpu_s)
+        halt(w, pod, EventKind.CPU_TIMER, collections * s.collection_cpu_s)
     if p.doomed == 0 and alive_bytes(w, pod) > s.memory_limit_bytes:
         p.doomed = 1
-        post(w, w.state[0].now, MEMORY_PASSED, pod)
+        post(w, w.state[0].now, EventKind.MEMORY_PASSED, pod)
 
 
 @transition

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import inf
 
-from ojp_sizing.behaviour.records import Member, Queue, TimedQueue
+from ojp_sizing.behaviour.kinds import EventKind
+from ojp_sizing.behaviour.records import NOBODY, Member, Queue, TimedQueue
 from ojp_sizing.behaviour.transition import transition
-from ojp_sizing.behaviour.world import NOBODY, World, post
+from ojp_sizing.behaviour.world import World, post
 
 
 @transition
@@ -38,7 +39,7 @@ def dequeue(members: Sequence[Member], queue: Queue) -> int:
 
 
 @transition
-def wait(w: World, queue: TimedQueue, caller: int, limit_s: float, timer: int, subject: int) -> None:
+def wait(w: World, queue: TimedQueue, caller: int, limit_s: float, timer: EventKind, subject: int) -> None:
     """Queue with a limit; ``timer`` events about ``subject`` will tell when somebody's is over."""
     c = w.callers[caller]
     c.deadline_s = w.state[0].now + limit_s
@@ -58,7 +59,7 @@ def wait_timer_fired(w: World, queue: TimedQueue) -> bool:
 
 
 @transition
-def take_overdue(w: World, queue: TimedQueue, timer: int, subject: int) -> int:
+def take_overdue(w: World, queue: TimedQueue, timer: EventKind, subject: int) -> int:
     """Remove the next caller whose limit is over, or return NOBODY with the timer set for the one at the head."""
     if queue.waiting == 0:
         return NOBODY

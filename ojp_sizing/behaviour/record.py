@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from enum import Flag, auto
+from enum import Flag, IntEnum, auto
 from math import inf
 from typing import Annotated, Any, ClassVar, TypeVar, get_args, get_type_hints
 
@@ -121,4 +121,6 @@ def renewing(of: type[R], reset: Reset) -> Callable[[Any, R], None]:
 def _code(found: Field) -> str:
     if isinstance(found.fresh, Setting):
         return f"w.settings[0].{found.fresh.name}"
-    return f"r.{found.fresh.name}" if isinstance(found.fresh, Own) else repr(found.fresh)
+    if isinstance(found.fresh, Own):
+        return f"r.{found.fresh.name}"
+    return repr(found.fresh.value if isinstance(found.fresh, IntEnum) else found.fresh)

@@ -6,11 +6,17 @@ Times are s, CPU is core seconds. A row is as it is written here: the compiled c
 from __future__ import annotations
 
 from math import inf
-from typing import Protocol
+from typing import Annotated, Protocol
 
+import numpy as np
+
+from ojp_sizing.behaviour.kinds import Ending, EventKind, News, Place, PodState, Rpc
 from ojp_sizing.behaviour.record import Narrow, Own, Real, Record, Reset, Setting, Small, Whole, field, record
 
 NOBODY = -1
+#: Whose a job on a pod's CPU is that no caller waits for: the compiler's; a pool's adder's, with the pool as its token.
+COMPILER = -2
+ADDER = -3
 #: How often the later classifier makes its baseline anew, s (later versions 3, CODE+RUN).
 BASELINE_S = 10.0
 
@@ -138,7 +144,7 @@ class State(Record):
     unnoticed: Whole = field("of them, those of pods that vanished", 0)
     database_full: Whole = field("1: others have all connections", 0)
     database_slowdown: Real = field("statements that begin now take so many times as long", 1.0)
-    news: Whole = field("what the control plane must hear", 0)
+    news: Annotated[News, np.int64] = field("what the control plane must hear", News.DRAINED)
 
 
 @record
@@ -146,7 +152,7 @@ class Post(Record):
     """An event that a transition has asked the clock for."""
 
     time: Real = field("when")
-    kind: Whole = field("which event")
+    kind: Annotated[EventKind, np.int64] = field("which event")
     subject: Whole = field("of which caller, pod, pool, lane or unit")
 
 
@@ -154,7 +160,7 @@ class Post(Record):
 class Pod(Record):
     """One server process: its executor, and integrals over time of what is busy in it. The sums are of all its processes."""
 
-    state: Whole = field("UP, STOPPING, DOWN or LOST", 0)
+    state: Annotated[PodState, np.int64] = field("where it is in its life", PodState.UP)
     incarnation: Whole = field("how many processes came before this one", 0)
     threads_free: Whole = field("threads of the executor that wait for an RPC", Setting("threads"), PROCESS)
     inside: Whole = field("RPCs inside, on a thread or queued", 0, PROCESS)
@@ -232,7 +238,7 @@ class Pool(Record):
 
 @record
 class Lane(Record):
-    """A lane of a pool's slots. Row `2 * pool + (FAST or SLOW)`."""
+    """A lane of a pool's slots. Row `2 * pool + side`."""
 
     total: Whole = field("its slots")
     free: Whole = field("slots to be had; below 0 where a cut took some that are in use", Own("total"), PROCESS)
@@ -356,7 +362,7 @@ class Unit(Record):
     calls: Narrow = field("calls on the connection before its statements")
     transaction: Small = field("1: a transaction")
     xa: Small = field("1: an XA transaction")
-    outcome: Small = field("how it ended", -1)
+    outcome: Annotated[Ending, np.int8] = field("how it ended", Ending.UNFINISHED)
 
 
 @record
@@ -408,17 +414,17 @@ class Caller(Record):
     token: Narrow = field("number of its present work in the database; older work has no taker", 0)
     transaction: Small = field("1: the unit is a transaction", 0)
     xa: Small = field("1: the unit is an XA transaction", 0)
-    outcome: Small = field("how the unit will end", 0, UNIT)
+    outcome: Annotated[Ending, np.int8] = field("how the unit will end", Ending.OK, UNIT)
     round: Small = field("of a health check: 0 the pods believed up, 1 those down", 0)
     connected: Small = field("1: a connect of this unit was answered", 0, UNIT)
     begun: Small = field("1: the transaction has begun", 0, UNIT)
     ended: Small = field("how many of the RPCs that end it were sent", 0, UNIT)
     checking: Small = field("1: it checks health inside getConnection()", 0)
-    rpc: Small = field("which RPC", 0)
-    status: Small = field("how that ended", 0)
-    place: Small = field("where that is", 0)
+    rpc: Annotated[Rpc, np.int8] = field("which RPC", Rpc.CONNECT)
+    status: Annotated[Ending, np.int8] = field("how that ended", Ending.OK)
+    place: Annotated[Place, np.int8] = field("where that is", Place.AT_CLIENT)
     responding: Small = field("what its CPU is for: 0 the request, 1 the answer, 2 building a pool", 0)
-    lane: Small = field("whose slot it has or waits for, FAST, SLOW or NOBODY", NOBODY, UNIT | PROCESS)
+    lane: Small = field("whose slot it has or waits for, its side, or NOBODY", NOBODY, UNIT | PROCESS)
     holds: Small = field("1: it has a connection, or its session has", 0, UNIT | PROCESS)
     timed: Small = field("1: the classifier's clock runs", 0)
     permit: Small = field("the lane whose slot its session keeps, or NOBODY", NOBODY, UNIT | PROCESS)

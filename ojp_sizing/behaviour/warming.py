@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from math import inf, sqrt
 
+from ojp_sizing.behaviour.kinds import EventKind
+from ojp_sizing.behaviour.records import COMPILER
 from ojp_sizing.behaviour.sharing import join
 from ojp_sizing.behaviour.transition import transition
-from ojp_sizing.behaviour.world import COMPILER, CPU_TIMER, World
+from ojp_sizing.behaviour.world import World
 
 #: The compiler's work is handed to the pod's CPU in pieces of at least this.
 PIECE_S = 0.001
@@ -36,5 +38,5 @@ def compile_on(w: World, pod: int) -> None:
     p = w.pods[pod]
     if p.compiles == 0 and p.compile_s >= PIECE_S:
         p.compiles = 1
-        join(w, pod, CPU_TIMER, COMPILER, 0, p.compile_s)
+        join(w, pod, EventKind.CPU_TIMER, COMPILER, 0, p.compile_s)
         p.compile_s = 0.0

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple, get_args, get_type_hints
 
 import numpy as np
 
+from ojp_sizing.behaviour.kinds import EventKind, News, Trap
 from ojp_sizing.behaviour.record import Record
-from ojp_sizing.behaviour.records import NOBODY as NOBODY  # noqa: PLC0414 - all names of a world are found here
 from ojp_sizing.behaviour.records import (
     Breaker,
     Caller,
@@ -33,131 +33,6 @@ from ojp_sizing.behaviour.records import (
     Unit,
 )
 from ojp_sizing.behaviour.transition import transition
-
-# Kinds of events ----------------------------------------------------------------------------------------------
-UNIT_ARRIVES = 0
-UNIT_BEGINS = 1
-RPC_REACHES_POD = 2
-RPC_RETURNS = 3
-CPU_TIMER = 4
-DATABASE_TIMER = 5
-SLOT_GRANTED = 6
-SLOT_TIMER = 7
-CONNECTION_GRANTED = 8
-CONNECTION_TIMER = 9
-ADDER_DUE = 10
-POOL_BUILT = 11
-THOUGHT = 12
-HEALTH_TICK = 13
-ATTEMPT_DUE = 14
-PATIENCE_ENDS = 15
-SLOT_HANDED = 16
-XA_OPENED = 17
-MEMORY_PASSED = 18
-CODE_LOADED = 19
-
-# Kinds of RPCs ------------------------------------------------------------------------------------------------
-CONNECT = 0
-HEARTBEAT = 1
-QUERY = 2
-UPDATE = 3
-START_TRANSACTION = 4
-COMMIT = 5
-CLOSE_RESULT = 6
-TERMINATE = 7
-ROLLBACK = 8
-CALL = 9
-CALL_STATEMENT = 10
-FETCH = 11
-XA_START = 12
-XA_END = 13
-XA_PREPARE = 14
-XA_COMMIT = 15
-# A client tells a pod how it sees the others
-PUSH = 16
-
-# Where a caller's RPC is. Places from QUEUED to BUILDING are inside a pod ------------------------------------------
-AT_CLIENT = 0
-FLYING = 1
-QUEUED = 2
-ON_CPU = 3
-WAITS_FOR_SLOT = 4
-HAS_SLOT = 5
-WAITS_FOR_CONNECTION = 6
-HAS_CONNECTION = 7
-IN_DATABASE = 8
-BUILDING = 9
-RETURNING = 10
-
-# How an RPC, and so a unit of work, ends ----------------------------------------------------------------------------
-UNFINISHED = -1
-OK = 0
-UNAVAILABLE = 1
-SESSION_LOST = 2
-NO_POD = 3
-NO_DATASOURCE = 4
-BREAKER_OPEN = 5
-SLOT_TIMEOUT = 6
-CONNECTION_TIMEOUT = 7
-DATABASE_ERROR = 8
-DATABASE_FULL = 9
-GIVEN_UP = 10
-OVERLOADED = 11
-#: Of an RPC only: a pod that is about to stop takes nothing new
-DRAINS = 12
-ENDINGS = (
-    "ok",
-    "pod unavailable",
-    "session lost",
-    "no pod answers",
-    "no datasource on the pod",
-    "circuit breaker open",
-    "slot timeout",
-    "connection timeout",
-    "database error",
-    "database refuses connections",
-    "given up by its user",
-    "refused, too many wait",
-)
-
-# States of a pod ------------------------------------------------------------------------------------------------
-UP = 0
-STOPPING = 1
-DOWN = 2
-LOST = 3
-
-# What the control plane must hear of a pod --------------------------------------------------------------------------
-DRAINED = 0
-OUT_OF_MEMORY = 1
-# or that the trace's next units must be loaded, which is of no pod
-UNITS_WANTED = 2
-
-FAST = 0
-SLOW = 1
-#: Whose a job on a pod's CPU is that no caller waits for: the compiler's; a pool's adder's, with the pool as its token
-COMPILER = -2
-ADDER = -3
-
-# Traps of OJP (reference section 11) that a run can meet; ``data/hazards.csv`` says what each is and its fix ------------
-BREAKER_OPENED = 0
-EVERYTHING_SLOW = 1
-LANE_WITHOUT_SLOT = 2
-POOL_OF_ONE = 3
-POOL_EMPTIED = 4
-POOL_FLAPS = 5
-SLOTS_BELOW_POOL = 6
-CONVOY = 7
-LOCKED = 8
-MISSING_DATASOURCE = 9
-CONNECTIONS_OVERSHOOT = 10
-ONE_POD_LEFT = 11
-DATABASE_MARKS_POD_DOWN = 12
-CONNECTION_LEAKED = 13
-CALL_HANGS = 14
-POOL_ORPHANED = 15
-MEMORY_KILL = 16
-ADMISSION_FULL = 17
-HAZARDS = 18
 
 
 class World(NamedTuple):
@@ -192,7 +67,7 @@ LAYOUTS: Mapping[str, np.dtype[Any]] = {name: of.layout for name, of in TABLES.i
 
 
 @transition
-def post(w: World, time_s: float, kind: int, subject: int) -> None:
+def post(w: World, time_s: float, kind: EventKind, subject: int) -> None:
     """Tell the clock that an event of this kind is due."""
     number = w.state[0].posted
     if number >= len(w.posts):
@@ -219,9 +94,9 @@ def row_of(w: World, attempt: int) -> int:
 
 
 @transition
-def note(w: World, hazard: int) -> None:
+def note(w: World, trap: Trap) -> None:
     """A trap of OJP was met now."""
-    met = w.hazards[hazard]
+    met = w.hazards[trap]
     met.count += 1
     met.first_s = min(met.first_s, w.state[0].now)
     met.last_s = w.state[0].now
@@ -247,7 +122,7 @@ def latency_s(w: World, caller: int) -> float:
 
 
 @transition
-def tell(w: World, pod: int, news: int) -> None:
+def tell(w: World, pod: int, news: News) -> None:
     """Tell the control plane; at most one thing of one pod in an event."""
     w.state[0].told = pod
     w.state[0].news = news

@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ojp_sizing.behaviour.classifier import LEAST_SAMPLES
+from ojp_sizing.behaviour.kinds import Trap
 from ojp_sizing.behaviour.record import new_rows
-from ojp_sizing.behaviour.world import HAZARDS, NOBODY, TABLES, World
+from ojp_sizing.behaviour.records import NOBODY
+from ojp_sizing.behaviour.world import TABLES, World
 from ojp_sizing.demand.trace import Trace
 from ojp_sizing.deployment.deployment import Deployment, share_of_pool, split_slots
 from ojp_sizing.deployment.versions import traits_of
@@ -235,7 +237,7 @@ def build_world(
         # Every client begins with a unit of its own.
         callers["unit"][:threads_in_all] = numbers * (1 + trace.patience.retries)
         jvms["idle"], jvms["free"] = NOBODY, 0
-    hazards = new("hazards", HAZARDS)
+    hazards = new("hazards", len(Trap))
 
     # What one event posts: of each caller it may touch its answer, the jobs and the permits that its end lets others have;
     # of each pool its adder, its queue's timers, and a halt of its pod.

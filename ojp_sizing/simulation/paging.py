@@ -16,9 +16,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ojp_sizing.behaviour.kinds import Ending
 from ojp_sizing.behaviour.record import new_rows
 from ojp_sizing.behaviour.records import Page, Statement, Unit
-from ojp_sizing.behaviour.world import OK
 from ojp_sizing.demand.trace import Trace
 from ojp_sizing.errors import InputError
 from ojp_sizing.simulation.building import Records
@@ -175,11 +175,11 @@ class Paging:
         # Without retries, a view.
         units = attempts[:, 0] if self._attempts == 1 else attempts[np.arange(page.units), begun]
         due_s = attempts["arrival_s"][:, 0]
-        finished = units["outcome"] >= OK
+        finished = units["outcome"] >= Ending.OK
         # Of all attempts at a unit; of one that was given up none is known.
         thought_s = attempts["thought_s"].sum(axis=1)
         if thoughts_s:
-            for unit in np.flatnonzero((units["outcome"] < OK) & (units["began_s"] < inf)).tolist():
+            for unit in np.flatnonzero((units["outcome"] < Ending.OK) & (units["began_s"] < inf)).tolist():
                 thought_s[unit] += thoughts_s.get(int(units["number"][unit]), 0.0)
         latency_s = np.full(page.units, inf)
         latency_s[finished] = units["finished_s"][finished] - due_s[finished] - thought_s[finished]
@@ -200,7 +200,7 @@ class Paging:
         thoughts_s = _long_thoughts(callers)
         for page in self._live:
             found = self._outcomes_of(page, thoughts_s)
-            waits = (found["outcome"] < OK) & (counts_at(found["arrival_s"], found["thought_s"]) < before_s)
+            waits = (found["outcome"] < Ending.OK) & (counts_at(found["arrival_s"], found["thought_s"]) < before_s)
             if waits[: max(0, units - page.begin)].any():
                 return False
         return True
