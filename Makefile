@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test lint lab bench validate verification study audit stories folk upgrade readme helm notebooks clean
+.PHONY: run test lint lab bench validate verification study audit stories folk upgrade records readme helm notebooks clean
 run: .venv/run.stamp
 	$(BIN)/ojp-size --peak-rps 5000
 
@@ -57,6 +57,10 @@ folk: .venv/test.stamp
 # docs/upgrade.md, after a change that moves its numbers.
 upgrade: .venv/test.stamp
 	$(BIN)/python -m scripts.make_upgrade
+
+# docs/records.md, after a change of a record.
+records: .venv/test.stamp
+	$(BIN)/python -m scripts.make_records
 
 # The notebook's executed twin, after a change that moves its numbers.
 notebooks: .venv/test.stamp

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import ojp_sizing as ojp
-from ojp_sizing.behaviour.world import ENDINGS, OK
+from ojp_sizing.behaviour.kinds import ENDINGS, Ending
 from ojp_sizing.deployment.disruption import DatabaseTrouble
 from tests.verification.page import COLOURS, Drawing, table
 
@@ -37,7 +37,7 @@ class Run:
     def good(self) -> NDArray[np.float64]:
         """Units that ended well, in each whole second (per s)."""
         o = self.outcomes
-        ended_s = (o.arrival_s + o.latency_s)[o.outcome == OK]
+        ended_s = (o.arrival_s + o.latency_s)[o.outcome == Ending.OK]
         return np.histogram(ended_s, np.arange(int(o.end_s) + 1))[0].astype(np.float64)
 
     def column(self, table_name: str, field: str) -> NDArray[np.float64]:
@@ -148,7 +148,7 @@ def rows_of(runs: Sequence[Run]) -> str:
         outcome = o.outcome[: o.arrived]
         failed = [f"{ENDINGS[i]} {n:,}" for i in range(1, len(ENDINGS)) if (n := int((outcome == i).sum()))]
         traps = ", ".join(f"`{name}` {count:,}" for name, count in run.hazards.items())
-        good = f"{int((outcome == OK).sum()):,} of {o.arrived:,}"
+        good = f"{int((outcome == Ending.OK).sum()):,} of {o.arrived:,}"
         rows.append([run.name, good, "; ".join(failed) or "none", f"{int((outcome < 0).sum()):,}", traps or "none"])
     return table(["run", "units that ended well", "failed", "unfinished at the end", "traps met"], rows)
 

@@ -9,7 +9,7 @@ import pytest
 from numpy.random import SeedSequence, default_rng
 
 from ojp_sizing import read_workload, sample_trace, simulate
-from ojp_sizing.behaviour.world import OK
+from ojp_sizing.behaviour.kinds import Ending
 from ojp_sizing.demand.arrivals import Bursts
 from ojp_sizing.deployment.deployment import ClientPool, Database, Deployment, ServerSettings
 from ojp_sizing.deployment.disruption import PodLoss, RollingUpdate
@@ -140,7 +140,7 @@ def test_a_run_ends_when_all_that_is_measured_has_and_changes_nothing_of_it() ->
     assert long.end_s == 18.0
     assert last_s <= short.end_s < 18.0
     due = int(np.searchsorted(trace.arrival_s, last_s))
-    assert (short.outcome[:due] >= OK).all()
+    assert (short.outcome[:due] >= Ending.OK).all()
     assert (short.latency_s[:due] == long.latency_s[:due]).all()
     assert (short.outcome[:due] == long.outcome[:due]).all()
 

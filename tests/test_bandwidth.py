@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from worlds import Statement, Unit, deployment_of, run, take_posts, trace_of, world_of
 
 from ojp_sizing.behaviour.agenda import settle_all
+from ojp_sizing.behaviour.kinds import EventKind
+from ojp_sizing.behaviour.records import NOBODY
 from ojp_sizing.behaviour.sharing import halt, join, take_finished, timer_fired
-from ojp_sizing.behaviour.world import CPU_TIMER, NOBODY, World
+from ojp_sizing.behaviour.world import World
 from ojp_sizing.deployment.deployment import Deployment
 from ojp_sizing.simulation.building import GOLDEN
 
@@ -54,12 +56,12 @@ def finishes(
         now_s, _, kind, subject = heappop(agenda)
         world.state[0].now = now_s
         if kind == -1:
-            join(world, 0, CPU_TIMER, subject, 0, float(jobs[subject][1]))
+            join(world, 0, EventKind.CPU_TIMER, subject, 0, float(jobs[subject][1]))
         elif kind == -2:
-            halt(world, 0, CPU_TIMER, float(halts[subject][1]))
-        elif timer_fired(world, 0, CPU_TIMER):
+            halt(world, 0, EventKind.CPU_TIMER, float(halts[subject][1]))
+        elif timer_fired(world, 0, EventKind.CPU_TIMER):
             while True:
-                job, _ = take_finished(world, 0, CPU_TIMER)
+                job, _ = take_finished(world, 0, EventKind.CPU_TIMER)
                 if job == NOBODY:
                     break
                 done[job] = now_s
@@ -235,8 +237,8 @@ def test_no_event_belongs_to_a_period() -> None:
 
 def test_settling_a_station_at_any_time_changes_nothing() -> None:
     world = station_of(Fraction(1, 2), 2, Fraction(1, 100))
-    join(world, 0, CPU_TIMER, 0, 0, 0.4)
-    join(world, 0, CPU_TIMER, 1, 0, 0.2)
+    join(world, 0, EventKind.CPU_TIMER, 0, 0, 0.4)
+    join(world, 0, EventKind.CPU_TIMER, 1, 0, 0.2)
     for step in range(1, 31):
         world.state[0].now = step * 0.017
         settle_all(world)

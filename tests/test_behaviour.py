@@ -9,33 +9,18 @@ from worlds import Unit, deployment_of, lost, run, select, take_posts, trace_of,
 
 from ojp_sizing.behaviour.breaker import breaker_fails, breaker_is_open, breaker_succeeds
 from ojp_sizing.behaviour.classifier import is_slow, record_time, wall_clock_ms
+from ojp_sizing.behaviour.kinds import Ending, EventKind, Side
+from ojp_sizing.behaviour.pod import pod_dies, pod_listens
 from ojp_sizing.behaviour.pool import (
     adder_due,
     borrow_connection,
     build_pool,
-    drop_pool,
     learn_view,
     resize_pool,
     return_connection,
 )
 from ojp_sizing.behaviour.slots import GRANTED, acquire_slot, release_slot
-from ojp_sizing.behaviour.world import (
-    ADDER_DUE,
-    BREAKER_OPEN,
-    CONNECTION_GRANTED,
-    CONNECTION_TIMEOUT,
-    DATABASE_ERROR,
-    FAST,
-    NO_DATASOURCE,
-    NO_POD,
-    OK,
-    SESSION_LOST,
-    SLOT_GRANTED,
-    SLOT_TIMEOUT,
-    SLOW,
-    UNAVAILABLE,
-    World,
-)
+from ojp_sizing.behaviour.world import World
 from ojp_sizing.deployment.deployment import ServerSettings, share_of_pool, split_slots
 from ojp_sizing.deployment.disruption import PodLoss, RollingUpdate
 
@@ -86,14 +71,14 @@ def lanes_world(fast: int, slow: int, idle_timeout_s: float = 10.0) -> World:
 
 
 def free(world: World) -> tuple[int, int]:
-    return world.lanes[FAST].free, world.lanes[SLOW].free
+    return world.lanes[Side.FAST].free, world.lanes[Side.SLOW].free
 
 
 def test_slots_of_a_class_that_never_had_an_arrival_are_not_lent() -> None:
     world = lanes_world(1, 1)
-    assert acquire_slot(world, 0, FAST)
+    assert acquire_slot(world, 0, Side.FAST)
     world.state[0].now = 1e6
-    assert not acquire_slot(world, 1, FAST)
+    assert not acquire_slot(world, 1, Side.FAST)
     assert free(world) == (0, 1)
 
 
@@ -101,85 +86,85 @@ def test_slots_of_a_class_that_never_had_an_arrival_are_not_lent() -> None:
 def test_slots_are_lent_from_the_idle_time_after_the_last_arrival_on(idle_s: float, lent: bool) -> None:
     world = lanes_world(1, 1)
     world.state[0].now = 3.0
-    acquire_slot(world, 0, SLOW)
+    acquire_slot(world, 0, Side.SLOW)
     release_slot(world, 0)
     world.state[0].now += idle_s
-    assert acquire_slot(world, 1, FAST)
-    assert (acquire_slot(world, 2, FAST) == GRANTED) == lent
-    assert world.lanes[FAST].borrowed == lent
+    assert acquire_slot(world, 1, Side.FAST)
+    assert (acquire_slot(world, 2, Side.FAST) == GRANTED) == lent
+    assert world.lanes[Side.FAST].borrowed == lent
 
 
 def test_idle_time_zero_lends_always_after_the_first_arrival() -> None:
     world = lanes_world(1, 1, idle_timeout_s=0.0)
-    acquire_slot(world, 0, SLOW)
+    acquire_slot(world, 0, Side.SLOW)
     release_slot(world, 0)
-    assert acquire_slot(world, 1, FAST)
-    assert acquire_slot(world, 2, FAST)
+    assert acquire_slot(world, 1, Side.FAST)
+    assert acquire_slot(world, 2, Side.FAST)
 
 
 def test_an_arrival_that_only_waits_restarts_the_idle_time() -> None:
     world = lanes_world(2, 1)
-    acquire_slot(world, 0, SLOW)
+    acquire_slot(world, 0, Side.SLOW)
     world.state[0].now = 8.0
-    assert not acquire_slot(world, 1, SLOW)
+    assert not acquire_slot(world, 1, Side.SLOW)
     world.state[0].now = 12.0
     release_slot(world, 0)
     release_slot(world, 1)
     assert free(world) == (2, 1)
-    assert acquire_slot(world, 2, FAST)
-    assert acquire_slot(world, 3, FAST)
-    assert not acquire_slot(world, 4, FAST)
+    assert acquire_slot(world, 2, Side.FAST)
+    assert acquire_slot(world, 3, Side.FAST)
+    assert not acquire_slot(world, 4, Side.FAST)
 
 
 def test_a_class_without_slots_of_its_own_can_borrow() -> None:
     world = lanes_world(0, 1)
-    acquire_slot(world, 0, SLOW)
+    acquire_slot(world, 0, Side.SLOW)
     release_slot(world, 0)
     world.state[0].now = 10.0
-    assert acquire_slot(world, 1, FAST)
+    assert acquire_slot(world, 1, Side.FAST)
 
 
 def test_release_pays_the_lender_first_whoever_borrowed() -> None:
     world = lanes_world(1, 1)
-    acquire_slot(world, 0, SLOW)
+    acquire_slot(world, 0, Side.SLOW)
     release_slot(world, 0)
     world.state[0].now = 10.0
-    acquire_slot(world, 1, FAST)
-    acquire_slot(world, 2, FAST)  # the borrower
-    assert not acquire_slot(world, 3, FAST)
+    acquire_slot(world, 1, Side.FAST)
+    acquire_slot(world, 2, Side.FAST)  # the borrower
+    assert not acquire_slot(world, 3, Side.FAST)
     take_posts(world)
     # Caller 1 had an own slot; the lender gets it, though it has no demand and caller 3 waits.
     release_slot(world, 1)
     assert free(world) == (0, 1)
     assert take_posts(world) == []
     release_slot(world, 2)
-    assert take_posts(world) == [(10.0, SLOT_GRANTED, 3)]
-    assert world.lanes[FAST].borrowed == 0
+    assert take_posts(world) == [(10.0, EventKind.SLOT_GRANTED, 3)]
+    assert world.lanes[Side.FAST].borrowed == 0
 
 
 def test_a_lenders_waiter_gets_the_repaid_slot() -> None:
     world = lanes_world(1, 1)
-    acquire_slot(world, 0, SLOW)
+    acquire_slot(world, 0, Side.SLOW)
     release_slot(world, 0)
     world.state[0].now = 10.0
-    acquire_slot(world, 1, FAST)
-    acquire_slot(world, 2, FAST)
-    assert not acquire_slot(world, 3, SLOW)
+    acquire_slot(world, 1, Side.FAST)
+    acquire_slot(world, 2, Side.FAST)
+    assert not acquire_slot(world, 3, Side.SLOW)
     take_posts(world)
     release_slot(world, 1)
-    assert take_posts(world) == [(10.0, SLOT_GRANTED, 3)]
+    assert take_posts(world) == [(10.0, EventKind.SLOT_GRANTED, 3)]
 
 
 def test_waiters_do_not_ask_again_for_a_loan_so_that_a_newcomer_passes_them() -> None:
     world = lanes_world(1, 1)
-    acquire_slot(world, 0, SLOW)
+    acquire_slot(world, 0, Side.SLOW)
     release_slot(world, 0)
     world.state[0].now = 5.0
-    acquire_slot(world, 1, FAST)
-    assert not acquire_slot(world, 2, FAST)
+    acquire_slot(world, 1, Side.FAST)
+    assert not acquire_slot(world, 2, Side.FAST)
     world.state[0].now = 11.0
-    assert acquire_slot(world, 3, FAST)
-    assert world.lanes[FAST].waiting == 1
+    assert acquire_slot(world, 3, Side.FAST)
+    assert world.lanes[Side.FAST].waiting == 1
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -197,13 +182,13 @@ def test_slots_are_conserved_and_end_where_they_began(seed: int) -> None:
             caller = holding.pop(int(rng.integers(len(holding))))
             release_slot(world, caller)
             idle.append(caller)
-        holding += [heir for _, kind, heir in take_posts(world) if kind == SLOT_GRANTED]
+        holding += [heir for _, kind, heir in take_posts(world) if kind == EventKind.SLOT_GRANTED]
         assert sum(free(world)) + len(holding) == 5
         assert min(free(world)) >= 0
     assert world.pods[0].borrowed > 0
     while holding:
         release_slot(world, holding.pop())
-        holding += [heir for _, kind, heir in take_posts(world) if kind == SLOT_GRANTED]
+        holding += [heir for _, kind, heir in take_posts(world) if kind == EventKind.SLOT_GRANTED]
     assert free(world) == (3, 2)
 
 
@@ -213,7 +198,7 @@ def test_slot_wait_is_60_s_for_fast_and_120_s_for_slow(text: int, limit_s: float
         Unit(0.0, (update(500.0, text=text),)), Unit(1.0, (update(text=text),)), typical_ms=(10.0, 10.0, 100.0)
     )
     world, outcomes = run(trace, deployment_of(1, 2, server=SEGREGATED))
-    assert outcomes.outcome.tolist() == [OK, SLOT_TIMEOUT]
+    assert outcomes.outcome.tolist() == [Ending.OK, Ending.SLOT_TIMEOUT]
     assert outcomes.latency_s[1] == limit_s
     # It counts for the breaker; the classifier learns nothing of it.
     memory = world.memories[text]
@@ -224,7 +209,7 @@ def test_slot_wait_is_60_s_for_fast_and_120_s_for_slow(text: int, limit_s: float
 def test_without_a_fast_slot_every_statement_times_out(size: int, percentage: int) -> None:
     server = ServerSettings(slow_slot_percentage=percentage)
     world, outcomes = run(trace_of(Unit(0.0, (update(0.25),))), deployment_of(3, size, server=server))
-    assert outcomes.outcome.tolist() == [SLOT_TIMEOUT]
+    assert outcomes.outcome.tolist() == [Ending.SLOT_TIMEOUT]
     assert outcomes.latency_s.tolist() == [60.0]
     assert world.breakers[0].failures == 1
 
@@ -234,7 +219,7 @@ def test_a_slot_timeout_counts_for_the_breaker_but_is_not_learned() -> None:
         Unit(0.0, (update(500.0),)), Unit(1.0, (update(text=1),)), duration_s=200.0, typical_ms=(20.0, 20.0)
     )
     world, outcomes = run(trace, deployment_of(1, 2, server=SEGREGATED))
-    assert outcomes.outcome[1] == SLOT_TIMEOUT
+    assert outcomes.outcome[1] == Ending.SLOT_TIMEOUT
     assert (world.breakers[1].failures, world.memories[1].average_ms) == (1, 20.0)
 
 
@@ -431,14 +416,14 @@ def test_each_pod_has_its_own_breaker_for_each_text() -> None:
     trace = trace_of(*bad, Unit(9.0, (update(text=1),)), duration_s=30.0, typical_ms=(20.0, 20.0))
     world, outcomes = run(trace, deployment_of(2))
     # Round robin: pods 0, 1, 0, 1, 0, 1; the third failure on each opens that pod's.
-    assert outcomes.outcome.tolist() == [DATABASE_ERROR] * 6 + [BREAKER_OPEN] * 2 + [OK]
+    assert outcomes.outcome.tolist() == [Ending.DATABASE_ERROR] * 6 + [Ending.BREAKER_OPEN] * 2 + [Ending.OK]
     assert [breaker.failures for breaker in world.breakers] == [3, 0, 3, 0]
 
 
 def test_an_open_breaker_takes_no_slot_and_no_connection() -> None:
     bad = [Unit(float(second), (select(1.0, fails=True),)) for second in range(4)]
     world, outcomes = run(trace_of(*bad, duration_s=30.0), deployment_of(1, server=SEGREGATED))
-    assert outcomes.outcome.tolist() == [DATABASE_ERROR] * 3 + [BREAKER_OPEN]
+    assert outcomes.outcome.tolist() == [Ending.DATABASE_ERROR] * 3 + [Ending.BREAKER_OPEN]
     pod = world.pods[0]
     assert (pod.fast_slot_s + pod.slow_slot_s, pod.connection_s) == (3.0, 3.0)
     assert outcomes.latency_s[3] == 0.0
@@ -482,7 +467,8 @@ def test_a_view_before_the_pool_is_remembered_and_not_applied() -> None:
 def test_the_first_view_after_a_restart_counts_as_a_change() -> None:
     world = world_of(deployment_of(3, 20))
     assert tell(world, 110, 2) == 10
-    drop_pool(world, 0, noticed=True)
+    pod_dies(world, 0)
+    pod_listens(world, 0)
     build_pool(world, 0)
     assert tell(world, 110, 2) == 10
 
@@ -533,10 +519,10 @@ def test_growth_by_k_for_waiters_takes_k_opening_times_and_serves_them_in_order(
     build_pool(world, 0)
     assert [borrow_connection(world, caller) for caller in range(3)] == [True, False, False]
     for opening, heir in ((1, 1), (2, 2)):
-        assert (float(opening), ADDER_DUE, 0) in take_posts(world)
+        assert (float(opening), EventKind.ADDER_DUE, 0) in take_posts(world)
         world.state[0].now = float(opening)
         adder_due(world, 0)
-        assert (float(opening), CONNECTION_GRANTED, heir) in world_posts(world)
+        assert (float(opening), EventKind.CONNECTION_GRANTED, heir) in world_posts(world)
     assert (world.pools[0].open, world.pools[0].in_use) == (3, 3)
 
 
@@ -590,7 +576,7 @@ def world_posts(world: World) -> list[tuple[float, int, int]]:
 def test_the_wait_for_a_connection_ends_after_10_s(transaction: bool, failures: int) -> None:
     units = Unit(0.0, (select(think_s=30.0),)), Unit(1.0, (update(text=1),), transaction)
     world, outcomes = run(trace_of(*units, typical_ms=(20.0, 20.0)), deployment_of(1, 1))
-    assert outcomes.outcome.tolist() == [OK, CONNECTION_TIMEOUT]
+    assert outcomes.outcome.tolist() == [Ending.OK, Ending.CONNECTION_TIMEOUT]
     assert outcomes.latency_s[1] == 10.0
     # A statement's counts for the breaker, startTransaction's doesn't.
     assert world.breakers[1].failures == failures
@@ -600,7 +586,7 @@ def test_each_waiter_has_its_own_10_s() -> None:
     waiters = [Unit(float(n), (update(text=n),)) for n in (1, 2, 3)]
     trace = trace_of(Unit(0.0, (select(think_s=30.0),)), *waiters, typical_ms=(20.0,) * 4)
     _, outcomes = run(trace, deployment_of(1, 1))
-    assert outcomes.outcome.tolist() == [OK] + [CONNECTION_TIMEOUT] * 3
+    assert outcomes.outcome.tolist() == [Ending.OK] + [Ending.CONNECTION_TIMEOUT] * 3
     assert outcomes.latency_s.tolist()[1:] == [10.0] * 3
 
 
@@ -612,7 +598,7 @@ def test_how_long_a_connection_is_held(statement: type, transaction: bool, held_
     # through think time and commit, to the terminate (11.5). An update without a session: only while it runs.
     trace = trace_of(Unit(0.0, (statement(0.5, 2.0),), transaction), duration_s=40.0, one_way_s=1.0)
     world, outcomes = run(trace, deployment_of())
-    assert outcomes.outcome.tolist() == [OK]
+    assert outcomes.outcome.tolist() == [Ending.OK]
     assert world.pods[0].connection_s == held_s
     assert world.pools[0].in_use == 0
 
@@ -649,7 +635,7 @@ def test_a_statement_of_a_session_waits_for_its_slot_with_the_connection_in_hand
 )
 def test_number_of_rpcs(statements: tuple, transaction: bool, beside: int, per_pod: int, pods: int) -> None:
     world, outcomes = run(trace_of(Unit(0.0, statements, transaction), duration_s=4.0), deployment_of(pods))
-    assert outcomes.outcome.tolist() == [OK]
+    assert outcomes.outcome.tolist() == [Ending.OK]
     assert sum(pod.rpcs for pod in world.pods) == per_pod * pods + beside
 
 
@@ -662,15 +648,15 @@ def test_get_connection_calls_every_pod_one_after_another() -> None:
 def test_start_transaction_and_commit_take_a_connection_but_no_slot() -> None:
     trace = trace_of(Unit(0.0, (), True), duration_s=40.0, one_way_s=0.25)
     world, outcomes = run(trace, deployment_of(1, server=SEGREGATED))
-    assert outcomes.outcome.tolist() == [OK]
-    assert (world.lanes[FAST].used, world.lanes[SLOW].used, world.pods[0].fast_slot_s) == (0, 0, 0.0)
+    assert outcomes.outcome.tolist() == [Ending.OK]
+    assert (world.lanes[Side.FAST].used, world.lanes[Side.SLOW].used, world.pods[0].fast_slot_s) == (0, 0, 0.0)
     assert world.pods[0].connection_s == 1.0
 
 
 def test_start_transaction_works_where_no_statement_would_get_a_slot() -> None:
     trace = trace_of(Unit(0.0, (), True), Unit(1.0, (update(),)))
     _, outcomes = run(trace, deployment_of(1, 1, server=SEGREGATED))
-    assert outcomes.outcome.tolist() == [OK, SLOT_TIMEOUT]
+    assert outcomes.outcome.tolist() == [Ending.OK, Ending.SLOT_TIMEOUT]
 
 
 def test_the_executor_is_fifo_for_all_kinds_of_rpcs() -> None:
@@ -694,7 +680,7 @@ def test_closes_wait_behind_those_who_wait_for_what_they_would_free() -> None:
         typical_ms=(2, 2),
     )
     _, outcomes = run(trace, deployment_of(1, 1, server=server))
-    assert outcomes.outcome.tolist() == [OK, CONNECTION_TIMEOUT, OK]
+    assert outcomes.outcome.tolist() == [Ending.OK, Ending.CONNECTION_TIMEOUT, Ending.OK]
     assert outcomes.latency_s.tolist() == [9.25, 10.0, 9.75]
 
 
@@ -759,7 +745,7 @@ def ups(world: World) -> list[int]:
 def test_a_failing_statement_does_not_mark_its_pod_and_is_not_retried() -> None:
     trace = trace_of(Unit(0.5, (update(10.0),)), duration_s=4.0)
     world, outcomes = run(trace, deployment_of(2), lost(0, 1.0, 100.0))
-    assert outcomes.outcome.tolist() == [UNAVAILABLE]
+    assert outcomes.outcome.tolist() == [Ending.UNAVAILABLE]
     assert ups(world) == [1, 1]
     # Pod 1 saw the connect and the terminate only.
     assert (world.pods[1].rpcs, world.pods[1].thread_s) == (2, 0.0)
@@ -770,14 +756,14 @@ def test_a_statement_sent_to_a_dead_pod_fails_without_marking_it(statement: type
     # The connection was opened before the death; its second statement's turn is the dead pod.
     trace = trace_of(Unit(0.0, (update(0.0, 2.0), statement())), duration_s=4.0)
     world, outcomes = run(trace, deployment_of(2), lost(1, 1.0, 100.0))
-    assert outcomes.outcome.tolist() == [UNAVAILABLE]
+    assert outcomes.outcome.tolist() == [Ending.UNAVAILABLE]
     assert ups(world) == [1, 1]
 
 
 def test_a_failing_connect_marks_the_pod_and_the_unit_goes_elsewhere() -> None:
     trace = trace_of(Unit(2.0, (update(),)), Unit(3.0, (update(),)), duration_s=4.0)
     world, outcomes = run(trace, deployment_of(2), lost(0, 1.0, 100.0))
-    assert outcomes.outcome.tolist() == [OK, OK]
+    assert outcomes.outcome.tolist() == [Ending.OK, Ending.OK]
     assert ups(world) == [0, 1]
     assert world.jvms[0].up == 1
 
@@ -791,7 +777,7 @@ def test_only_the_jvm_that_asked_learns_of_the_death() -> None:
 def test_with_no_pod_left_a_unit_fails() -> None:
     trace = trace_of(Unit(2.0, (update(),)), Unit(3.0, (update(),)), duration_s=4.0)
     _, outcomes = run(trace, deployment_of(1), lost(0, 1.0, 100.0))
-    assert outcomes.outcome.tolist() == [NO_POD, NO_POD]
+    assert outcomes.outcome.tolist() == [Ending.NO_POD, Ending.NO_POD]
 
 
 def test_survivors_grow_when_a_client_that_knows_sends_them_a_statement() -> None:
@@ -831,7 +817,7 @@ def test_a_session_on_a_dead_pod_is_lost(phase: float) -> None:
     # Phase 0.4: the health check at 2 s noticed, and the driver says so; else the close of the result fails and marks.
     trace = trace_of(Unit(0.0, (select(think_s=3.0),)), duration_s=4.0, health_phase=phase)
     world, outcomes = run(trace, deployment_of(2, version=THREADED), lost(0, 1.0, 100.0))
-    assert outcomes.outcome.tolist() == [SESSION_LOST if phase == 0.4 else UNAVAILABLE]
+    assert outcomes.outcome.tolist() == [Ending.SESSION_LOST if phase == 0.4 else Ending.UNAVAILABLE]
     assert ups(world) == [0, 1]
 
 
@@ -839,7 +825,7 @@ def test_a_lost_session_stays_lost_when_its_pod_is_back() -> None:
     trace = trace_of(Unit(0.0, (select(think_s=20.0),)), duration_s=30.0, health_phase=0.4, one_way_s=0.25)
     world, outcomes = run(trace, deployment_of(2, version=THREADED), lost(0, 1.75, 2.0))
     assert ups(world) == [1, 1]
-    assert outcomes.outcome.tolist() == [SESSION_LOST]
+    assert outcomes.outcome.tolist() == [Ending.SESSION_LOST]
     # Two connects and the query; the driver asks nobody.
     assert outcomes.latency_s.tolist() == [1.5]
 
@@ -848,7 +834,7 @@ def test_a_lost_session_stays_lost_when_its_pod_is_back() -> None:
 def test_a_session_does_not_survive_a_restart_that_nobody_noticed(transaction: bool) -> None:
     trace = trace_of(Unit(0.0, (select(think_s=3.0), update()), transaction), duration_s=4.0)
     world, outcomes = run(trace, deployment_of(1), lost(0, 1.0, 0.5))
-    assert outcomes.outcome.tolist() == [SESSION_LOST]
+    assert outcomes.outcome.tolist() == [Ending.SESSION_LOST]
     assert world.pools[0].in_use == 0
 
 
@@ -856,7 +842,7 @@ def test_work_in_the_database_for_a_dead_pod_has_no_taker() -> None:
     # The second comes when the channel that the first one's close was refused on has tried again.
     trace = trace_of(Unit(0.0, (update(2.0),)), Unit(2.1, (update(2.0),)), duration_s=5.0)
     world, outcomes = run(trace, deployment_of(1), lost(0, 1.0, 0.25))
-    assert outcomes.outcome.tolist() == [UNAVAILABLE, -1]
+    assert outcomes.outcome.tolist() == [Ending.UNAVAILABLE, -1]
     assert outcomes.latency_s.tolist() == [1.0, inf]
     # The database worked on for the first: 2 s, and from 3.1 s (after the pool was built) on for the second.
     assert world.stations[1].busy_s == pytest.approx(2.0 + 4.0 - 3.1, abs=0.6)
@@ -869,7 +855,7 @@ def test_a_restarted_pod_has_no_pool_until_a_connect() -> None:
     # The connection opened at 0 sends its second update to pod 1, which has come back meanwhile.
     trace = trace_of(Unit(0.0, (update(0.0, 20.0), update())), Unit(25.0, (update(),)), duration_s=30.0)
     world, outcomes = run(trace, deployment_of(2), lost(1, 1.0, 2.0), sample_every_s=0.5)
-    assert outcomes.outcome.tolist() == [NO_DATASOURCE, OK]
+    assert outcomes.outcome.tolist() == [Ending.NO_DATASOURCE, Ending.OK]
     created = dict(zip(outcomes.sample_s, outcomes.samples["pools"]["created"][:, 1], strict=True))
     assert [created[t] for t in (0.5, 2.5, 24.5, 27.0)] == [1, 0, 0, 1]
     # It counts for the breaker there.
@@ -880,7 +866,7 @@ def test_a_restarted_pod_has_closed_breakers_and_has_learned_nothing() -> None:
     bad = [Unit(0.1 * n, (update(0.25, fails=True),)) for n in range(4)]
     trace = trace_of(*bad, Unit(3.0, (update(0.25, text=1),)), duration_s=4.5, typical_ms=(20.0, 50.0))
     world, outcomes = run(trace, deployment_of(1, connection_open_s=0.25), lost(0, 1.0, 0.5))
-    assert outcomes.outcome.tolist() == [DATABASE_ERROR] * 3 + [DATABASE_ERROR, OK]
+    assert outcomes.outcome.tolist() == [Ending.DATABASE_ERROR] * 3 + [Ending.DATABASE_ERROR, Ending.OK]
     assert [breaker.failures for breaker in world.breakers] == [0, 0]
     assert [memory.seen for memory in world.memories] == [0, 1]
     assert world.memories[1].average_ms == 250.0
@@ -890,8 +876,8 @@ def test_clients_reach_a_new_process_only_after_it_is_ready() -> None:
     trace = trace_of(*(Unit(1.5 + n, (update(),)) for n in range(12)), duration_s=20.0, health_phase=0.4)
     _, outcomes = run(trace, deployment_of(1), PodLoss(0, 1.0, 2.0, 3.0, 1.5))
     assert [(c.time_s, c.state) for c in outcomes.changes] == [(1.0, "down"), (3.0, "listening"), (6.0, "ready")]
-    first_ok_s = outcomes.arrival_s[outcomes.outcome == OK][0]
-    assert (outcomes.outcome[outcomes.arrival_s < 7.5] == NO_POD).all()
+    first_ok_s = outcomes.arrival_s[outcomes.outcome == Ending.OK][0]
+    assert (outcomes.outcome[outcomes.arrival_s < 7.5] == Ending.NO_POD).all()
     assert 7.5 <= first_ok_s <= 13.0
 
 
@@ -904,7 +890,7 @@ def test_after_sigterm_running_rpcs_finish_and_new_ones_are_refused() -> None:
     )
     update_of_1 = RollingUpdate(1.0, (1.0, 1.0), (1.0, 1.0), 30.0, 1)
     _, outcomes = run(trace, deployment_of(2), update_of_1)
-    assert outcomes.outcome.tolist() == [UNAVAILABLE, OK, OK]
+    assert outcomes.outcome.tolist() == [Ending.UNAVAILABLE, Ending.OK, Ending.OK]
     # The process ends with its last RPC.
     assert [(c.time_s, c.pod, c.state) for c in outcomes.changes] == [
         (1.0, 1, "stopping"),
@@ -918,14 +904,14 @@ def test_after_sigterm_running_rpcs_finish_and_new_ones_are_refused() -> None:
 def test_an_idle_session_is_lost_at_sigterm() -> None:
     trace = trace_of(Unit(0.0, (select(think_s=2.0),)), duration_s=4.0)
     _, outcomes = run(trace, deployment_of(1), RollingUpdate(1.0, (20.0,), (1.0,), 30.0, 1))
-    assert outcomes.outcome.tolist() == [UNAVAILABLE]
+    assert outcomes.outcome.tolist() == [Ending.UNAVAILABLE]
     assert [c.time_s for c in outcomes.changes[:2]] == [1.0, 1.0]
 
 
 def test_the_grace_ends_a_long_rpc() -> None:
     trace = trace_of(Unit(0.0, (update(100.0),)), duration_s=60.0)
     _, outcomes = run(trace, deployment_of(1), RollingUpdate(1.0, (20.0,), (1.0,), 30.0, 1))
-    assert outcomes.outcome.tolist() == [UNAVAILABLE]
+    assert outcomes.outcome.tolist() == [Ending.UNAVAILABLE]
     assert outcomes.latency_s.tolist() == [31.0]
 
 

@@ -14,7 +14,9 @@ from numpy.random import Generator, SeedSequence, default_rng
 from simpy import Event
 from worlds import Unit, deployment_of, run, trace_of, update
 
-from ojp_sizing.behaviour.world import AT_CLIENT, ENDINGS, FAST, LAYOUTS, NOBODY, OK, SLOW, TERMINATE, UNFINISHED, World
+from ojp_sizing.behaviour.kinds import ENDINGS, Ending, Place, Rpc, Side
+from ojp_sizing.behaviour.records import NOBODY
+from ojp_sizing.behaviour.world import LAYOUTS, World
 from ojp_sizing.demand.trace import Trace, sample_trace
 from ojp_sizing.demand.workload import Clients, Duration, Network, Patience, StatementClass, UnitOfWork, Workload
 from ojp_sizing.deployment.constants import default_constants
@@ -238,7 +240,7 @@ def test_simpy_and_compiled_clock_agree_bit_for_bit(number: int) -> None:
 
 def test_the_scenarios_reach_every_ending_and_every_kind_of_disruption() -> None:
     endings = set().union(*(set(compiled_run(number)[1].outcome.tolist()) for number in SCENARIOS))
-    assert endings - {UNFINISHED} == set(range(len(ENDINGS)))
+    assert endings - {Ending.UNFINISHED} == set(range(len(ENDINGS)))
     kinds = {(type(scenario(number)[2]), scenario(number)[1].server.segregation) for number in SCENARIOS}
     disruptions = (type(None), PodLoss, RollingUpdate, DatabaseTrouble, Several)
     assert kinds == {(kind, on) for kind in disruptions for on in (True, False)}
@@ -264,14 +266,14 @@ def test_units_are_conserved_wherever_a_run_is_cut(number: int, end_s: float) ->
     trace, deployment, disruption, warm = scenario(number)
     clock = CompiledClock(replace(trace, duration_s=end_s), deployment, warm=warm)
     outcomes = clock.run(disruption, 0.5, 1e6)
-    assert ((outcomes.latency_s < inf) == (outcomes.outcome != UNFINISHED)).all()
-    ended = (outcomes.outcome != UNFINISHED).sum()
+    assert ((outcomes.latency_s < inf) == (outcomes.outcome != Ending.UNFINISHED)).all()
+    ended = (outcomes.outcome != Ending.UNFINISHED).sum()
     if trace.patience == Patience() and not trace.closed:
         jvms = clock._records("jvms")
         inside = (trace.threads - jvms["free"] + jvms["waiting"]).sum()
         # A thread is kept until terminate's answer, after its unit has ended for the user.
-        terminating = (clock._records("callers")["rpc"] == TERMINATE) & (
-            clock._records("callers")["place"] != AT_CLIENT
+        terminating = (clock._records("callers")["rpc"] == Rpc.TERMINATE) & (
+            clock._records("callers")["place"] != Place.AT_CLIENT
         )
         assert outcomes.arrived == np.searchsorted(trace.arrival_s, end_s)
         assert outcomes.arrived <= ended + inside <= outcomes.arrived + terminating.sum()
@@ -281,7 +283,7 @@ def test_units_are_conserved_wherever_a_run_is_cut(number: int, end_s: float) ->
 @pytest.mark.parametrize("number", SCENARIOS)
 def test_every_unit_ends_once_a_run_has_drained(number: int) -> None:
     _, outcomes = compiled_run(number)
-    assert outcomes.arrived == len(outcomes.outcome) == (outcomes.outcome >= OK).sum()
+    assert outcomes.arrived == len(outcomes.outcome) == (outcomes.outcome >= Ending.OK).sum()
     assert (outcomes.latency_s > -1e-9).all()
     assert (outcomes.attempts <= 1 + scenario(number)[0].patience.retries).all()
 
@@ -479,5 +481,5 @@ def test_fast_and_slow_are_the_two_lanes_of_a_pod() -> None:
     clock, _ = compiled_run(0)
     deployment = scenario(0)[1]
     totals = clock._records("lanes")["total"]
-    assert (totals[FAST], totals[SLOW]) == deployment.slots_per_pod
+    assert (totals[Side.FAST], totals[Side.SLOW]) == deployment.slots_per_pod
     assert clock._records("state")["told"][0] == NOBODY

@@ -13,7 +13,7 @@ from rich.console import Console
 from scipy import integrate, stats
 from worlds import Unit, deployment_of, lost, no_cost, select, trace_of, update
 
-from ojp_sizing.behaviour.world import OK, SESSION_LOST, UNFINISHED
+from ojp_sizing.behaviour.kinds import Ending
 from ojp_sizing.demand.arrivals import Arrivals, Bursts, Closed, DailyProfile, Poisson, Replay
 from ojp_sizing.demand.reading import read_workload
 from ojp_sizing.demand.trace import Early, Stream, Trace, stream_of
@@ -187,7 +187,7 @@ def test_a_unit_whose_client_thinks_at_the_end_does_not_hang(engine: Engine) -> 
     thinks = [Unit(at_s, (update(0.125, 30.0),), transaction=True) for at_s in np.arange(1.0, 30.0)]
     trace = trace_of(*thinks, duration_s=40.0)
     outcomes = simulate(trace, deployment_of(pool=50), engine=engine, tail_s=2.0)
-    assert (outcomes.outcome == UNFINISHED).sum() > 15
+    assert (outcomes.outcome == Ending.UNFINISHED).sum() > 15
     # Each counts when its client has thought, and none of those that count by then is still under way.
     assert outcomes.counts_s.tolist() == [unit.at_s + 30.0 for unit in thinks]
     values = measure_steady(outcomes, deployment_of(pool=50), 38.0, 31.0).values
@@ -202,7 +202,7 @@ def test_a_unit_that_waits_for_one_whose_client_thinks_hangs(engine: Engine) -> 
     server = ServerSettings(segregation=False)
     small = replace(deployment_of(pool=1, server=server), pool=ClientPool(1, 1, connection_timeout_s=60.0))
     outcomes = simulate(trace_of(holds, *waits, duration_s=20.0), small, engine=engine, tail_s=2.0)
-    assert (outcomes.outcome == UNFINISHED).all()
+    assert (outcomes.outcome == Ending.UNFINISHED).all()
     values = measure_steady(outcomes, small, 18.0).values
     # Its holder doesn't count, they do.
     assert (values["fast_p50_s"], outcomes.counts_s[0]) == (inf, 100.0)
@@ -238,7 +238,7 @@ def test_a_lost_session_counts_when_its_client_finds_out(engine: Engine) -> None
         engine=engine,
         recovery_s=10.0,
     )
-    assert outcomes.outcome[:2].tolist() == [SESSION_LOST, OK]
+    assert outcomes.outcome[:2].tolist() == [Ending.SESSION_LOST, Ending.OK]
     replication = measure_disruption(outcomes, deployment_of(2), (Part(10.0, 30.0),), None)
     assert replication.failures["session lost"] == 1
     assert replication.counts["failed_share"].total == ((outcomes.counts_s >= 10.0) & (outcomes.counts_s < 30.0)).sum()

@@ -8,18 +8,9 @@ import pytest
 from worlds import Statement, Unit, deployment_of, lost, run, select, trace_of, update, world_of
 
 from ojp_sizing.behaviour.classifier import is_slow, record_time
+from ojp_sizing.behaviour.kinds import Ending
 from ojp_sizing.behaviour.pool import build_pool, learn_view
-from ojp_sizing.behaviour.world import (
-    BREAKER_OPEN,
-    CONNECTION_TIMEOUT,
-    DATABASE_ERROR,
-    OK,
-    OVERLOADED,
-    SESSION_LOST,
-    SLOT_TIMEOUT,
-    UNAVAILABLE,
-    World,
-)
+from ojp_sizing.behaviour.world import World
 from ojp_sizing.deployment.deployment import Deployment, ServerSettings
 from ojp_sizing.deployment.disruption import PodLoss, Several
 
@@ -48,7 +39,7 @@ def anchored(replicas: int = 1, pool: int = 20, *, idle: int = 0, server: Server
 )
 def test_a_unit_sends_as_many_rpcs_as_the_reference_counts(unit: Unit, calls: int) -> None:
     world, outcomes = run(trace_of(unit, duration_s=4.0), anchored(3, 30))
-    assert outcomes.outcome.tolist() == [OK]
+    assert outcomes.outcome.tolist() == [Ending.OK]
     assert sum(pod.rpcs for pod in world.pods) == calls
 
 
@@ -81,7 +72,7 @@ def test_later_statements_commits_and_closes_need_no_permit() -> None:
     """The pod's one permit is the transaction's, and everything that follows in it goes through."""
     unit = Unit(0.0, (select(0.1), update(0.1), select(0.1)), transaction=True)
     _, outcomes = run(trace_of(unit, duration_s=9.0), anchored(1, 1))
-    assert outcomes.outcome.tolist() == [OK]
+    assert outcomes.outcome.tolist() == [Ending.OK]
     assert outcomes.latency_s[0] == pytest.approx(0.3)
 
 
@@ -90,7 +81,7 @@ def test_start_transaction_stands_in_the_same_queue_as_statements() -> None:
     holds = Unit(0.0, (select(think_s=30.0),))
     begins = [Unit(1.0 + n / 10, (update(),), transaction=True) for n in range(3)]
     _, outcomes = run(trace_of(holds, *begins, duration_s=60.0), anchored(1, 1))
-    assert outcomes.outcome.tolist() == [OK, SLOT_TIMEOUT, SLOT_TIMEOUT, OVERLOADED]
+    assert outcomes.outcome.tolist() == [Ending.OK, Ending.SLOT_TIMEOUT, Ending.SLOT_TIMEOUT, Ending.OVERLOADED]
     assert outcomes.latency_s[1:].tolist() == pytest.approx([10.0, 10.0, 0.0])
 
 
@@ -119,7 +110,7 @@ def test_the_queue_of_each_lane_takes_twice_all_permits() -> None:
     units = [Unit(0.0, (select(think_s=30.0),)), *(Unit(1.0 + n / 100, (update(),)) for n in range(6))]
     _, outcomes = run(trace_of(*units, duration_s=9.0), anchored(1, 2, server=SEGREGATED))
     # One fast permit of two: one runs, four wait, two are refused.
-    assert (outcomes.outcome == OVERLOADED).sum() == 2
+    assert (outcomes.outcome == Ending.OVERLOADED).sum() == 2
 
 
 def test_no_percentage_is_admission_alone_with_the_fast_lane_s_wait() -> None:
@@ -134,7 +125,7 @@ def test_the_wait_for_a_slot_is_60_s_in_0_4_14_and_10_s_from_0_4_15_on() -> None
     units = (Unit(0.0, (update(90.0),)), Unit(1.0, (update(),)))
     for version, wait_s in ((BEFORE_PERMITS, 60.0), (FIRST_WAIT, 10.0), (ANCHOR, 10.0)):
         _, outcomes = run(trace_of(*units, duration_s=120.0), deployment_of(1, 1, version=version))
-        assert outcomes.outcome[1] == SLOT_TIMEOUT
+        assert outcomes.outcome[1] == Ending.SLOT_TIMEOUT
         assert outcomes.latency_s[1] == pytest.approx(wait_s)
 
 
@@ -240,9 +231,9 @@ def test_a_burst_on_a_small_pool_fails_those_who_would_wait_longer_than_250_ms()
     assert world.pools[0].created == 0
     first = Unit(0.0, (update(),))
     _, outcomes = run(trace_of(first, *units, duration_s=9.0), deployment, warm=False)
-    served = (outcomes.outcome[1:] == OK).sum()
+    served = (outcomes.outcome[1:] == Ending.OK).sum()
     assert served == 2 + 2
-    late = outcomes.outcome[1:] == CONNECTION_TIMEOUT
+    late = outcomes.outcome[1:] == Ending.CONNECTION_TIMEOUT
     assert late.sum() == 4
     assert outcomes.latency_s[1:][late].tolist() == pytest.approx([0.25] * 4)
 
@@ -264,7 +255,7 @@ def test_plain_updates_take_turns() -> None:
 def test_with_every_pod_down_a_connection_is_had_and_its_first_statement_fails() -> None:
     """getConnection() calls nobody (later versions 1.1)."""
     _, outcomes = run(trace_of(Unit(2.0, (update(),)), duration_s=4.0), anchored(1, 5), lost(0, 1.0, 100.0))
-    assert outcomes.outcome.tolist() == [UNAVAILABLE]
+    assert outcomes.outcome.tolist() == [Ending.UNAVAILABLE]
 
 
 @pytest.mark.parametrize(
@@ -274,21 +265,21 @@ def test_statements_transactions_and_calls_don_t_mark_a_dead_pod(unit: Unit) -> 
     """Each fails anew until the tick at second 4.95 (later versions 6.2)."""
     again = replace(unit, at_s=3.0)
     _, outcomes = run(trace_of(unit, again, duration_s=4.5), anchored(1, 5), lost(0, 1.0, 100.0))
-    assert outcomes.outcome.tolist() == [UNAVAILABLE, UNAVAILABLE]
+    assert outcomes.outcome.tolist() == [Ending.UNAVAILABLE, Ending.UNAVAILABLE]
 
 
 def test_a_fetch_marks_a_dead_pod() -> None:
     reads = Unit(0.0, (Statement(think_s=2.0, fetches=3),))
     after = Unit(3.0, (update(),))
     _, outcomes = run(trace_of(reads, after, duration_s=4.5), anchored(2, 10), PodLoss(0, 1.0, 100.0, 0.0, 0.0))
-    assert outcomes.outcome.tolist()[1] == OK
-    assert outcomes.outcome.tolist()[0] in (UNAVAILABLE, SESSION_LOST)
+    assert outcomes.outcome.tolist()[1] == Ending.OK
+    assert outcomes.outcome.tolist()[0] in (Ending.UNAVAILABLE, Ending.SESSION_LOST)
 
 
 def test_no_statement_is_tried_elsewhere() -> None:
     units = [Unit(2.0 + n / 10, (update(),)) for n in range(4)]
     _, outcomes = run(trace_of(*units, duration_s=4.5), anchored(2, 10), lost(0, 1.0, 100.0))
-    assert outcomes.outcome.tolist().count(UNAVAILABLE) == 2
+    assert outcomes.outcome.tolist().count(Ending.UNAVAILABLE) == 2
 
 
 def test_failed_parameterised_updates_empty_a_pool_one_by_one() -> None:
@@ -299,6 +290,6 @@ def test_failed_parameterised_updates_empty_a_pool_one_by_one() -> None:
     ]
     world, outcomes = run(trace_of(*units, duration_s=20.0), leaky)
     # Two more find no connection: with the error before them that is three failures of one text in a row.
-    emptied = [DATABASE_ERROR, CONNECTION_TIMEOUT, CONNECTION_TIMEOUT, BREAKER_OPEN]
-    assert outcomes.outcome.tolist() == [DATABASE_ERROR, OK, DATABASE_ERROR, OK, *emptied]
+    emptied = [Ending.DATABASE_ERROR, Ending.CONNECTION_TIMEOUT, Ending.CONNECTION_TIMEOUT, Ending.BREAKER_OPEN]
+    assert outcomes.outcome.tolist() == [Ending.DATABASE_ERROR, Ending.OK, Ending.DATABASE_ERROR, Ending.OK, *emptied]
     assert world.pools[0].leaked == 3

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from numpy.random import SeedSequence
 
-from ojp_sizing.behaviour.world import OK
+from ojp_sizing.behaviour.kinds import Ending
 from ojp_sizing.demand.trace import sample_trace
 from ojp_sizing.demand.workload import Clients, Duration, Network, StatementClass, UnitOfWork, Workload
 from ojp_sizing.deployment.constants import default_constants
@@ -36,5 +36,5 @@ def test_64_jvms_collapse_as_real_servers_did_and_two_do_not(jvms: int, least: i
     workload = Workload("many", (READ,), (UNIT,), clients=Clients(jvms, 800 // jvms), network=Network(0.0002, 0.5))
     for seed in range(2):
         outcomes = simulate(sample_trace(workload, 100.0, 75.0, SeedSequence(seed)), DEPLOYMENT, UPDATE, recovery_s=1e6)
-        failed = int(((outcomes.outcome != OK) & (outcomes.arrival_s < 70.0)).sum())
+        failed = int(((outcomes.outcome != Ending.OK) & (outcomes.arrival_s < 70.0)).sum())
         assert least <= failed <= most

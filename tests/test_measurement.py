@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ojp_sizing.behaviour.world import CONNECTION_TIMEOUT, LAYOUTS, OK, UNFINISHED
+from ojp_sizing.behaviour.kinds import Ending
+from ojp_sizing.behaviour.world import LAYOUTS
 from ojp_sizing.deployment.deployment import Database, Deployment
 from ojp_sizing.measurement.intervals import Count, Estimate, mean_estimate, share_estimate
 from ojp_sizing.measurement.measure import (
@@ -285,7 +286,7 @@ def test_limits_of_a_disruption() -> None:
 def outcomes_of(
     arrival_s: np.ndarray,
     latency_s: Any = 0.125,
-    outcome: Any = OK,
+    outcome: Any = Ending.OK,
     slow: Any = False,
     *,
     thought_s: Any = 0.0,
@@ -359,16 +360,16 @@ def test_without_slow_units_there_is_nothing_to_measure() -> None:
 
 
 def test_unfinished_units_count_as_infinite_latency_and_failed_ones_not_at_all() -> None:
-    outcome = np.full(100, OK)
-    outcome[4::20] = CONNECTION_TIMEOUT
-    latency_s = np.where(outcome == OK, 0.5, 10.0)
+    outcome = np.full(100, Ending.OK)
+    outcome[4::20] = Ending.CONNECTION_TIMEOUT
+    latency_s = np.where(outcome == Ending.OK, 0.5, 10.0)
     replication = steady(outcomes_of(each_second(), latency_s, outcome))
     kept = (each_second() >= replication.values["warm_up_s"]) & (each_second() < 100.0 - TAIL_S)
-    counts = int((outcome[kept] == CONNECTION_TIMEOUT).sum()), int(kept.sum())
+    counts = int((outcome[kept] == Ending.CONNECTION_TIMEOUT).sum()), int(kept.sum())
     assert counts[0] >= 3
     assert replication.values["fast_p99_s"] == 0.5
     assert replication.counts["failed_share"] == count(*counts)
-    outcome[90:84] = UNFINISHED
+    outcome[90:84] = Ending.UNFINISHED
     latency_s[90:94] = inf
     replication = steady(outcomes_of(each_second(), latency_s, outcome))
     assert (replication.values["fast_p99_s"], replication.values["fast_p50_s"]) == (inf, 0.5)
@@ -379,7 +380,7 @@ def test_a_steady_run_is_measured_from_the_end_of_its_start_to_before_its_tail()
     arrival_s = np.arange(0.0, 100.0, 0.01) + 0.005
     in_warm_up, in_tail = arrival_s < 19.6, arrival_s > 100.0 - TAIL_S
     latency_s = np.where(in_warm_up, 5.0, np.where(in_tail, 7.0, 1.0))
-    outcome = np.where(in_warm_up | in_tail, CONNECTION_TIMEOUT, OK)
+    outcome = np.where(in_warm_up | in_tail, Ending.CONNECTION_TIMEOUT, Ending.OK)
     replication = measure_steady(outcomes_of(arrival_s, latency_s, outcome), DEPLOYMENT, 100.0 - TAIL_S, 19.6)
     assert replication.values["warm_up_s"] == 19.6
     assert replication.values["stationary"] == 1.0
@@ -398,8 +399,8 @@ def test_where_no_steady_state_is_found_the_whole_is_measured_all_the_same_and_s
 def test_drift_is_1_in_a_steady_run_and_infinite_where_units_hang() -> None:
     arrival_s = each_second()
     assert steady(outcomes_of(arrival_s)).values["drift"] == pytest.approx(1.0)
-    hung = np.where((arrival_s > 60.0) & (arrival_s < 63.0), UNFINISHED, OK)
-    assert steady(outcomes_of(arrival_s, np.where(hung == OK, 0.125, inf), hung)).values["drift"] == inf
+    hung = np.where((arrival_s > 60.0) & (arrival_s < 63.0), Ending.UNFINISHED, Ending.OK)
+    assert steady(outcomes_of(arrival_s, np.where(hung == Ending.OK, 0.125, inf), hung)).values["drift"] == inf
 
 
 def test_the_tail_lets_a_unit_within_its_limit_end() -> None:
@@ -409,7 +410,9 @@ def test_the_tail_lets_a_unit_within_its_limit_end() -> None:
 
 
 def test_units_that_have_not_arrived_are_not_measured() -> None:
-    outcomes = outcomes_of(each_second(), outcome=np.where(np.arange(100) < 60, OK, UNFINISHED), arrived=60)
+    outcomes = outcomes_of(
+        each_second(), outcome=np.where(np.arange(100) < 60, Ending.OK, Ending.UNFINISHED), arrived=60
+    )
     assert steady(outcomes).counts["failed_share"] == count(0, 60)
 
 
@@ -419,7 +422,7 @@ def test_a_disruption_is_measured_over_its_window_and_after_it() -> None:
     during = (arrival_s >= begin_s) & (arrival_s < ready_s)
     recovered = (arrival_s >= back_s) & (arrival_s < back_s + 10.0)
     latency_s = np.select([during, recovered], [1.0, 2.0], 9.0)
-    outcome = np.where(during & (arrival_s < begin_s + 3), CONNECTION_TIMEOUT, OK)
+    outcome = np.where(during & (arrival_s < begin_s + 3), Ending.CONNECTION_TIMEOUT, Ending.OK)
     outcomes = outcomes_of(arrival_s, latency_s, outcome, window_s=(begin_s, ready_s))
     replication = measure_disruption(outcomes, DEPLOYMENT, (Part(begin_s, ready_s),), Part(back_s, back_s + 10.0))
     values = replication.values
@@ -433,7 +436,7 @@ def test_a_disruption_is_measured_over_its_window_and_after_it() -> None:
 def test_each_part_of_a_window_weighs_what_it_stands_for() -> None:
     arrival_s = each_second()
     latency_s = np.where(arrival_s < 20.0, 8.0, 1.0)
-    outcome = np.where((arrival_s > 40.0) & (arrival_s < 45.0), CONNECTION_TIMEOUT, OK)
+    outcome = np.where((arrival_s > 40.0) & (arrival_s < 45.0), Ending.CONNECTION_TIMEOUT, Ending.OK)
     outcomes = outcomes_of(arrival_s, latency_s, outcome, window_s=(10.0, 50.0))
     parts = (Part(10.0, 20.0), Part(20.0, 40.0, 30.0), Part(40.0, 50.0, 2.0))
     replication = measure_disruption(outcomes, DEPLOYMENT, parts, None)

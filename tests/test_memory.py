@@ -6,7 +6,7 @@ from math import inf
 import pytest
 from worlds import Statement, Unit, deployment_of, lost, no_cost, run, trace_of, update
 
-from ojp_sizing.behaviour.world import NO_POD, OK, UNAVAILABLE
+from ojp_sizing.behaviour.kinds import Ending
 from ojp_sizing.deployment.deployment import Deployment, GarbageCollection, collections_of
 from ojp_sizing.deployment.disruption import Disruption, RollingUpdate
 from ojp_sizing.simulation.outcomes import Outcomes
@@ -49,7 +49,7 @@ def test_the_rpc_too_many_ends_the_process_and_everybody_inside() -> None:
     world, outcomes = run(trace_of(*units, duration_s=30.0), limited(requests=3.5))
     # The fourth was still connecting; the fifth is refused; the sixth comes just before the endpoint, the last
     # when the driver tries again.
-    assert outcomes.outcome.tolist() == [UNAVAILABLE] * 3 + [NO_POD] * 3 + [OK]
+    assert outcomes.outcome.tolist() == [Ending.UNAVAILABLE] * 3 + [Ending.NO_POD] * 3 + [Ending.OK]
     assert outcomes.latency_s[:3] == pytest.approx([0.3, 0.2, 0.1])
     killed_s = 0.3
     assert [
@@ -65,7 +65,7 @@ def test_the_rpc_too_many_ends_the_process_and_everybody_inside() -> None:
 def test_room_for_all_rpcs_kills_nobody() -> None:
     units = [Unit(at_s, (update(1.0),)) for at_s in (0.0, 0.1, 0.2, 0.3)]
     world, outcomes = run(trace_of(*units, duration_s=4.0), limited(requests=4.5))
-    assert outcomes.outcome.tolist() == [OK] * 4
+    assert outcomes.outcome.tolist() == [Ending.OK] * 4
     assert world.pods[0].kills == 0
 
 
@@ -76,10 +76,10 @@ def test_a_result_is_in_memory_from_the_databases_answer_to_its_last_row(rows: i
     units = [Unit(at_s, (result(rows, 0.25),)) for at_s in (1.0, 2.0, 3.0)]
     world, outcomes = run(trace_of(*units, duration_s=5.0), deployment)
     if survives:
-        assert outcomes.outcome.tolist() == [OK] * 3
+        assert outcomes.outcome.tolist() == [Ending.OK] * 3
         assert world.pods[0].buffered_rows == 0
     else:
-        assert outcomes.outcome[0] == UNAVAILABLE
+        assert outcomes.outcome[0] == Ending.UNAVAILABLE
         assert changes(outcomes)[0] == (1.25, "out of memory")
 
 
@@ -100,7 +100,7 @@ def test_connections_that_a_pod_opens_for_others_can_be_too_many() -> None:
 def test_without_a_limit_nothing_is_counted() -> None:
     units = [Unit(0.1 * n, (result(10**6),)) for n in range(20)]
     world, outcomes = run(trace_of(*units, duration_s=4.0), deployment_of())
-    assert (outcomes.outcome == OK).all()
+    assert (outcomes.outcome == Ending.OK).all()
     pod = world.pods[0]
     assert (pod.buffered_rows, pod.allocated_bytes, pod.kills, pod.collections) == (0, 0.0, 0, 0)
 
@@ -143,7 +143,7 @@ def test_a_stopping_pod_that_is_killed_has_stopped() -> None:
     deployment = limited(requests=2.5, rows=1000)
     _, outcomes = run(trace_of(*units, duration_s=60.0), deployment, RollingUpdate(1.0, (8.0,), (0.0,), 30.0, 1))
     assert changes(outcomes)[:3] == [(1.0, "stopping"), (5.0, "down"), (13.0, "listening")]
-    assert outcomes.outcome.tolist() == [UNAVAILABLE] * 2
+    assert outcomes.outcome.tolist() == [Ending.UNAVAILABLE] * 2
 
 
 # Collections --------------------------------------------------------------------------------------------------------
@@ -184,7 +184,7 @@ def test_collections_are_as_many_as_young_generations_allocated() -> None:
     units = [Unit(0.01 * n, (result(40 * (n % 7)),)) for n in range(500)]
     deployment = collecting(10.0, 0.001)
     world, outcomes = run(trace_of(*units, duration_s=8.0), deployment)
-    assert (outcomes.outcome == OK).all()
+    assert (outcomes.outcome == Ending.OK).all()
     pod = world.pods[0]
     rows = sum(unit.statements[0].rows for unit in units)
     allocated = pod.rpcs * REQUEST_BYTES + rows * ROW_BYTES

@@ -8,7 +8,7 @@ import pytest
 from numpy.random import SeedSequence, default_rng
 from worlds import Unit, deployment_of, lost, run, select, trace_of, update
 
-from ojp_sizing.behaviour.world import OK
+from ojp_sizing.behaviour.kinds import Ending
 from ojp_sizing.demand.trace import Trace, sample_trace
 from ojp_sizing.demand.workload import Clients, Duration, Patience, StatementClass, UnitOfWork, Workload
 from ojp_sizing.deployment.deployment import ServerSettings
@@ -49,7 +49,7 @@ def test_twice_the_speed_of_everything_halves_every_latency_exactly(seed: int, p
     expected = run(trace, slow)[1]
     found = run(replace(trace, **times_halved(trace)), fast)[1]
     assert found.outcome.tolist() == expected.outcome.tolist()
-    assert (np.unique(expected.latency_s).size > 20) and (expected.outcome >= OK).all()
+    assert (np.unique(expected.latency_s).size > 20) and (expected.outcome >= Ending.OK).all()
     assert found.latency_s.tolist() == (expected.latency_s / 2).tolist()
 
 
@@ -81,5 +81,5 @@ def test_without_a_disruption_there_are_no_more_errors(seed: int) -> None:
     trace = replace(demand(seed), patience=Patience(timeout_s=1.0))
     deployment = deployment_of(2, 6, segregation=bool(seed % 2))
     calm, hit = (run(trace, deployment, what)[1] for what in (None, lost(seed % 2, 1.5, 10.0)))
-    assert (calm.outcome != OK).sum() <= (hit.outcome != OK).sum()
-    assert (hit.outcome != OK).any()
+    assert (calm.outcome != Ending.OK).sum() <= (hit.outcome != Ending.OK).sum()
+    assert (hit.outcome != Ending.OK).any()

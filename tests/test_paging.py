@@ -9,7 +9,7 @@ import pytest
 from numpy.random import SeedSequence, default_rng
 from worlds import Unit, deployment_of, select, trace_of, update
 
-from ojp_sizing.behaviour.world import GIVEN_UP, OK
+from ojp_sizing.behaviour.kinds import Ending
 from ojp_sizing.demand.arrivals import Arrivals, Bursts, Closed, DailyProfile, Poisson, Replay
 from ojp_sizing.demand.reading import read_workload
 from ojp_sizing.demand.trace import OF_STATEMENTS, OF_UNITS, Stream, Trace, sample_trace, stream_of
@@ -138,7 +138,7 @@ def test_a_unit_that_stays_keeps_its_page_alone(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(Clock, "page_bits", 2)
     units = [Unit(0.0, (update(900.0),)), *(Unit(1.0 + k, (select(0.1),)) for k in range(200))]
     clock, outcomes = run(trace_of(*units), SimpyClock, None, deployment_of())
-    assert outcomes.outcome.tolist() == [OK] * 201
+    assert outcomes.outcome.tolist() == [Ending.OK] * 201
     assert outcomes.latency_s[0] == 900.0
     assert len(clock._records("units")) <= 5 * 4
 
@@ -147,7 +147,7 @@ def test_patience_that_ends_after_the_page_has_gone_finds_nobody(monkeypatch: py
     monkeypatch.setattr(Clock, "page_bits", 0)
     units = [Unit(float(k), (select(5.0 if k == 7 else 0.1),)) for k in range(20)]
     _, outcomes = run(trace_of(*units, patience=Patience(3.0)), SimpyClock, None, deployment_of())
-    assert outcomes.outcome.tolist() == [OK] * 7 + [GIVEN_UP] + [OK] * 12
+    assert outcomes.outcome.tolist() == [Ending.OK] * 7 + [Ending.GIVEN_UP] + [Ending.OK] * 12
 
 
 def test_no_attempt_is_left_when_all_have_ended() -> None:

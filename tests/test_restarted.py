@@ -11,22 +11,12 @@ from worlds import Unit, deployment_of, lost, select, trace_of, update, world_of
 
 from ojp_sizing import simulate
 from ojp_sizing.behaviour.agenda import happen
+from ojp_sizing.behaviour.kinds import Ending, Place, Rpc, Side
 from ojp_sizing.behaviour.pod import pod_dies, pod_listens, pod_stops, pod_vanishes
 from ojp_sizing.behaviour.pool import borrow_connection, return_connection
 from ojp_sizing.behaviour.sharing import settle_station
 from ojp_sizing.behaviour.slots import acquire_slot, release_slot
-from ojp_sizing.behaviour.world import (
-    BREAKER_OPEN,
-    DATABASE_ERROR,
-    FAST,
-    HAS_CONNECTION,
-    HAS_SLOT,
-    LAYOUTS,
-    OK,
-    QUERY,
-    RETURNING,
-    World,
-)
+from ojp_sizing.behaviour.world import LAYOUTS, World
 from ojp_sizing.deployment.deployment import Deployment, ServerSettings
 from ojp_sizing.deployment.disruption import DatabaseTrouble, PodLoss, Several
 from ojp_sizing.simulation.clock import Clock
@@ -115,7 +105,7 @@ def test_a_breaker_of_a_process_that_is_gone_does_not_put_off_the_recovery(engin
     outcomes = simulate(
         trace, deployment_of(server=BREAKERS), lost(0, 1.0, 2.0), engine=engine, recovery_s=5.0, well_within_s=(2.0, 20.0)
     )  # fmt: skip
-    assert outcomes.outcome.tolist() == [DATABASE_ERROR, DATABASE_ERROR, BREAKER_OPEN, OK]
+    assert outcomes.outcome.tolist() == [Ending.DATABASE_ERROR, Ending.DATABASE_ERROR, Ending.BREAKER_OPEN, Ending.OK]
     assert outcomes.well_s == 5.0
 
 
@@ -132,7 +122,7 @@ def test_a_breaker_that_a_success_has_shut_does_not_put_off_the_recovery(
         trace, deployment_of(server=BREAKERS), DatabaseTrouble(1.0, 2.0), engine=engine, recovery_s=5.0,
         well_within_s=(2.0, 3.5),
     )  # fmt: skip
-    assert outcomes.outcome.tolist() == [OK, DATABASE_ERROR, DATABASE_ERROR]
+    assert outcomes.outcome.tolist() == [Ending.OK, Ending.DATABASE_ERROR, Ending.DATABASE_ERROR]
     assert outcomes.well_s == pytest.approx(well_s, abs=0.11)
 
 
@@ -145,21 +135,21 @@ def test_what_is_granted_at_the_instant_of_the_death_is_granted_to_nobody(what: 
     deployment = deployment_of(pool=2, segregation=True)
     world = world_of(deployment)
     for caller in range(3):
-        world.callers[caller].rpc = QUERY
-        world.callers[caller].place = HAS_CONNECTION
+        world.callers[caller].rpc = Rpc.QUERY
+        world.callers[caller].place = Place.HAS_CONNECTION
         if what == "slot":
-            acquire_slot(world, caller, FAST)
+            acquire_slot(world, caller, Side.FAST)
         else:
             borrow_connection(world, caller)
     world.state[0].posted = 0
     (release_slot if what == "slot" else return_connection)(world, 0)
     (grant,) = world.posts[: world.state[0].posted]
     heir, kind = grant.subject, grant.kind
-    assert world.callers[heir].place == (HAS_SLOT if what == "slot" else HAS_CONNECTION)
+    assert world.callers[heir].place == (Place.HAS_SLOT if what == "slot" else Place.HAS_CONNECTION)
     pod_dies(world, 0)
-    assert world.callers[heir].place == RETURNING
+    assert world.callers[heir].place == Place.RETURNING
     happen(world, kind, heir)
-    assert world.callers[heir].place == RETURNING
+    assert world.callers[heir].place == Place.RETURNING
     assert world.stations[1].count == 0
 
 
@@ -185,4 +175,4 @@ def test_a_pod_that_is_lost_again_before_it_is_back_comes_back_once(
     back = [change.time_s for change in outcomes.changes if change.state == "listening"]
     assert len(back) == 2
     assert run._records("pods")["incarnation"].tolist() == [1, 0]
-    assert outcomes.outcome[-1] == OK
+    assert outcomes.outcome[-1] == Ending.OK

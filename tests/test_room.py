@@ -19,9 +19,10 @@ from ojp_sizing import InputError, simulate
 from ojp_sizing.behaviour import agenda
 from ojp_sizing.behaviour import world as kinds
 from ojp_sizing.behaviour.database import most_joins
+from ojp_sizing.behaviour.kinds import Ending, EventKind
 from ojp_sizing.behaviour.pod import pod_dies
 from ojp_sizing.behaviour.sharing import join
-from ojp_sizing.behaviour.world import DATABASE_TIMER, LAYOUTS, OK, UNAVAILABLE, post
+from ojp_sizing.behaviour.world import LAYOUTS, post
 from ojp_sizing.demand.trace import Trace, sample_trace
 from ojp_sizing.demand.workload import Patience
 from ojp_sizing.deployment.deployment import Deployment, ServerSettings
@@ -50,7 +51,7 @@ def orphans(losses: int, segregation: bool = False) -> tuple[Trace, Deployment, 
 def test_statements_of_pods_that_died_go_on_however_many_they_are(engine: Engine) -> None:
     trace, deployment, losses = orphans(30)
     outcomes = simulate(trace, deployment, losses, engine=engine, recovery_s=1e6)
-    assert outcomes.outcome.tolist() == [UNAVAILABLE] * 60
+    assert outcomes.outcome.tolist() == [Ending.UNAVAILABLE] * 60
     database = outcomes.samples["stations"][-1][-1]
     assert database["count"] == 60
     assert 60 <= database["capacity"] <= 120
@@ -116,7 +117,7 @@ def test_all_that_end_at_one_instant_can_tell_of_it(kind: type[Clock]) -> None:
     units = [Unit(0.0, (update(1.0),)) for _ in range(301)]
     run = kind(trace_of(*units, duration_s=10.0, threads=301), deployment, checked=True)
     outcomes = run.run(None, 1.0, 1e6)
-    assert outcomes.outcome.tolist() == [OK] * 301
+    assert outcomes.outcome.tolist() == [Ending.OK] * 301
     assert outcomes.latency_s.max() == pytest.approx(2.0, abs=0.01)
 
 
@@ -150,10 +151,10 @@ def test_a_station_that_is_full_takes_nobody() -> None:
     world = world_of(orphans(1)[1])
     station = world.stations[1]
     for _ in range(station.capacity):
-        join(world, 1, DATABASE_TIMER, 0, 0, 1.0)
+        join(world, 1, EventKind.DATABASE_TIMER, 0, 0, 1.0)
         assert world.state[0].overrun == 0
     before = [(job.finish_s, job.number) for job in world.jobs]
-    join(world, 1, DATABASE_TIMER, 0, 0, 1.0)
+    join(world, 1, EventKind.DATABASE_TIMER, 0, 0, 1.0)
     assert world.state[0].overrun == 1
     assert [(job.finish_s, job.number) for job in world.jobs] == before
     assert station.count == station.capacity

@@ -3,7 +3,8 @@
 import pytest
 from worlds import Statement, Unit, deployment_of, lost, run, select, trace_of, update, world_of
 
-from ojp_sizing.behaviour.world import BREAKER_OPEN, DATABASE_ERROR, FAST, OK, SLOT_TIMEOUT, SLOW, World
+from ojp_sizing.behaviour.kinds import Ending, Side
+from ojp_sizing.behaviour.world import World
 from ojp_sizing.deployment.deployment import ServerSettings
 
 SEGREGATED = ServerSettings(segregation=True)
@@ -29,14 +30,18 @@ def test_a_call_passes_an_open_breaker_and_changes_nothing_about_it() -> None:
     bad = [Unit(0.5 * n, (update(fails=True),)) for n in range(3)]
     trace = trace_of(*bad, Unit(2.0, (update(),)), Unit(2.5, (call(),)), Unit(3.0, (update(),)), duration_s=4.0)
     world, outcomes = run(trace, deployment_of(server=SEGREGATED))
-    assert outcomes.outcome.tolist() == [DATABASE_ERROR] * 3 + [BREAKER_OPEN, OK, BREAKER_OPEN]
+    assert outcomes.outcome.tolist() == [Ending.DATABASE_ERROR] * 3 + [
+        Ending.BREAKER_OPEN,
+        Ending.OK,
+        Ending.BREAKER_OPEN,
+    ]
     assert world.breakers[0].failures == 3
 
 
 def test_failing_calls_count_for_no_breaker() -> None:
     bad = [Unit(0.5 * n, (call(fails=True),)) for n in range(4)]
     world, outcomes = run(trace_of(*bad, Unit(3.0, (update(),)), duration_s=4.0), deployment_of())
-    assert outcomes.outcome.tolist() == [DATABASE_ERROR] * 4 + [OK]
+    assert outcomes.outcome.tolist() == [Ending.DATABASE_ERROR] * 4 + [Ending.OK]
     assert world.breakers[0].failures == 0
     assert world.pools[0].in_use == 0
 
@@ -49,7 +54,7 @@ def test_a_call_passes_a_full_lane_and_the_classifier() -> None:
     assert outcomes.latency_s.tolist() == [3.0, 2.75, 0.25]
     assert world.memories[1].average_ms == 20.0
     assert world.pods[0].fast_slot_s == 3.25
-    assert world.lanes[SLOW].used == 0
+    assert world.lanes[Side.SLOW].used == 0
 
 
 def test_a_call_waits_for_a_connection() -> None:
@@ -74,7 +79,7 @@ def test_a_call_waits_for_a_connection() -> None:
 )
 def test_a_session_holds_its_connection_to_the_close(statements: tuple, calls: int, held_s: float) -> None:
     world, outcomes = run(trace_of(Unit(0.0, statements, calls=calls), duration_s=4.0), deployment_of())
-    assert outcomes.outcome.tolist() == [OK]
+    assert outcomes.outcome.tolist() == [Ending.OK]
     assert world.pods[0].connection_s == held_s
     assert world.pools[0].in_use == 0
 
@@ -130,7 +135,7 @@ def test_a_failed_transaction_rolls_back_on_its_sessions_pod(xa: bool) -> None:
     first = Unit(0.0, (select(),), xa=xa)
     trace = trace_of(first, failing, duration_s=6.0, one_way_s=0.0625)
     world, outcomes = run(trace, deployment_of(2, connection_open_s=0.0))
-    assert outcomes.outcome.tolist() == [OK, DATABASE_ERROR]
+    assert outcomes.outcome.tolist() == [Ending.OK, Ending.DATABASE_ERROR]
     assert outcomes.pod.tolist() == [0, 1]
     # Start, update and rollback behind the connects; the application waits for the rollback's answer.
     assert outcomes.latency_s[1] == (4 if xa else 5) * 0.125 + 0.25
@@ -161,7 +166,11 @@ def test_xa_slots_are_divided_from_50_also_with_segregation_off(
 
 @pytest.mark.parametrize(
     ("segregation", "lent", "outcome"),
-    [(False, False, [OK, SLOT_TIMEOUT]), (False, True, [OK, OK]), (True, False, [OK, OK])],
+    [
+        (False, False, [Ending.OK, Ending.SLOT_TIMEOUT]),
+        (False, True, [Ending.OK, Ending.OK]),
+        (True, False, [Ending.OK, Ending.OK]),
+    ],
 )
 def test_a_slow_xa_statement_finds_a_lane_of_one_without_patience(
     segregation: bool, lent: bool, outcome: list[int]
@@ -262,11 +271,11 @@ def test_kinds_of_clients_share_a_breaker() -> None:
     bad = [Unit(0.5 * n, (update(fails=True),), jvm=n % 2) for n in range(3)]
     trace = trace_of(*bad, Unit(2.0, (update(),)), Unit(3.0, (update(),), jvm=1), jvms=2, pools=2, duration_s=4.0)
     _, outcomes = run(trace, deployment_of())
-    assert outcomes.outcome.tolist() == [DATABASE_ERROR] * 3 + [BREAKER_OPEN] * 2
+    assert outcomes.outcome.tolist() == [Ending.DATABASE_ERROR] * 3 + [Ending.BREAKER_OPEN] * 2
 
 
 def test_a_view_of_one_kind_resizes_its_pool_only() -> None:
     trace = trace_of(Unit(2.0, (select(),), jvm=1), duration_s=4.5, jvms=2, pools=2)
     world, _ = run(trace, deployment_of(2, 20), lost(0, 1.0, 100.0))
     assert [pool.maximum for pool in world.pools] == [0, 0, 10, 20]
-    assert world.lanes[FAST].total == 16 // 2
+    assert world.lanes[Side.FAST].total == 16 // 2

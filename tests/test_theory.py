@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from worlds import no_cost
 
-from ojp_sizing.behaviour.world import OK
+from ojp_sizing.behaviour.kinds import Ending
 from ojp_sizing.demand.trace import sample_trace
 from ojp_sizing.demand.workload import Clients, Duration, Network, StatementClass, UnitOfWork, Workload
 from ojp_sizing.deployment.constants import default_constants
@@ -245,7 +245,7 @@ def test_bare_latency_is_the_mean_latency_without_waits(unit: UnitOfWork) -> Non
     deployment = Deployment(3, 64.0, ClientPool(300, 300), ServerSettings(segregation=False), constants=constants)
     # So many that the health checks of 0.3.1, in one getConnection() per JVM and 5 s, don't show.
     outcomes = simulate(sample_trace(workload, 400.0, 50.0, np.random.SeedSequence(4)), deployment)
-    latency_s = outcomes.latency_s[outcomes.outcome == OK].mean()
+    latency_s = outcomes.latency_s[outcomes.outcome == Ending.OK].mean()
     assert latency_s == pytest.approx(bare_latency_s(workload, workload.units[0], "fast", 3, constants), rel=0.01)
 
 

@@ -6,17 +6,9 @@ import numpy as np
 import pytest
 from worlds import Statement, Unit, deployment_of, lost, run, select, take_posts, trace_of, update, world_of
 
+from ojp_sizing.behaviour.kinds import Ending, EventKind
 from ojp_sizing.behaviour.pool import adder_due, borrow_connection, build_pool
-from ojp_sizing.behaviour.world import (
-    CONNECTION_GRANTED,
-    CONNECTION_TIMEOUT,
-    DATABASE_ERROR,
-    DATABASE_FULL,
-    NO_POD,
-    OK,
-    UNAVAILABLE,
-    World,
-)
+from ojp_sizing.behaviour.world import World
 from ojp_sizing.deployment.deployment import Database, Deployment
 from ojp_sizing.deployment.disruption import DatabaseTrouble, PodLoss
 from ojp_sizing.simulation.outcomes import Outcomes
@@ -47,7 +39,7 @@ def test_calls_on_a_lost_node_hang_and_a_new_channel_fails_sooner() -> None:
     )
     deployment = with_constants(deployment_of(2), call_hang_s=30.0, connect_hang_s=20.0)
     world, outcomes = run(trace, deployment, vanished(0, 1.0))
-    assert outcomes.outcome.tolist() == [UNAVAILABLE, OK, OK, OK]
+    assert outcomes.outcome.tolist() == [Ending.UNAVAILABLE, Ending.OK, Ending.OK, Ending.OK]
     assert outcomes.latency_s.tolist() == [31.0, 30.0, 0.0, 20.0]
     assert [link.up for link in world.links] == [0, 1]
     # The fourth hang is the first unit's terminate, which goes to every pod believed up.
@@ -75,7 +67,7 @@ def test_connections_that_the_database_keeps_are_missing_to_the_pod_that_comes_b
     trace = trace_of(Unit(4.0, (update(),)), duration_s=30.0)
     _, outcomes = run(trace, deployment, replace(lost(0, 1.0, 2.0), how=how))
     # Its first connect tries for 10 s; the unit goes to the other pod.
-    assert outcomes.outcome.tolist() == [OK]
+    assert outcomes.outcome.tolist() == [Ending.OK]
     assert outcomes.latency_s.tolist() == [latency_s]
 
 
@@ -83,7 +75,7 @@ def test_a_stopped_pod_ends_what_it_has_and_refuses_the_rest() -> None:
     trace = trace_of(Unit(0.5, (update(2.0),)), Unit(1.5, (update(0.25),)), duration_s=4.0)
     stop = PodLoss(0, 1.0, 100.0, 0.0, 0.0, "stopped", 30.0)
     world, outcomes = run(trace, deployment_of(2), stop)
-    assert outcomes.outcome.tolist() == [OK, OK]
+    assert outcomes.outcome.tolist() == [Ending.OK, Ending.OK]
     assert outcomes.latency_s.tolist() == [2.0, 0.25]
     assert [(c.time_s, c.state) for c in outcomes.changes] == [(1.0, "stopping"), (2.5, "down")]
     # The second unit's connect was refused, and it went elsewhere.
@@ -94,7 +86,7 @@ def test_a_stopped_pod_ends_what_it_has_and_refuses_the_rest() -> None:
 def test_the_grace_of_a_stopped_pod_ends_a_long_statement() -> None:
     stop = PodLoss(0, 1.0, 100.0, 0.0, 0.0, "stopped", 8.0)
     _, outcomes = run(trace_of(Unit(0.5, (update(50.0),)), duration_s=20.0), deployment_of(2), stop)
-    assert outcomes.outcome.tolist() == [UNAVAILABLE]
+    assert outcomes.outcome.tolist() == [Ending.UNAVAILABLE]
     assert outcomes.latency_s.tolist() == [8.5]
     assert [(c.time_s, c.state) for c in outcomes.changes] == [(1.0, "stopping"), (9.0, "down")]
 
@@ -137,22 +129,24 @@ def test_a_refused_pool_tries_again_after_10_ms_doubling_to_5_s() -> None:
     state.now = pool.opening_due
     adder_due(world, 0)
     assert pool.back_off_s == 0.0
-    assert (state.now, CONNECTION_GRANTED, 1) in take_posts(world)
+    assert (state.now, EventKind.CONNECTION_GRANTED, 1) in take_posts(world)
 
 
-@pytest.mark.parametrize(("for_s", "outcome"), [(4.0, OK), (60.0, CONNECTION_TIMEOUT)])
+@pytest.mark.parametrize(("for_s", "outcome"), [(4.0, Ending.OK), (60.0, Ending.CONNECTION_TIMEOUT)])
 def test_a_pool_that_must_grow_waits_for_a_full_database(for_s: float, outcome: int) -> None:
     trace = trace_of(Unit(0.0, (select(think_s=100.0),)), Unit(3.0, (update(text=1),)), typical_ms=(20.0, 20.0))
     world, outcomes = run(trace, deployment_of(1, 2), DatabaseTrouble(2.0, for_s, full=True), warm=False)
-    assert outcomes.outcome.tolist() == [OK, outcome]
-    if outcome == OK:
+    assert outcomes.outcome.tolist() == [Ending.OK, outcome]
+    if outcome == Ending.OK:
         assert 6.0 - 3.0 < outcomes.latency_s[1] < 6.0 - 3.0 + 2.1
     else:
         assert outcomes.latency_s[1] == 10.0
     assert world.links[0].up == 1  # a pool's waiter marks nobody
 
 
-@pytest.mark.parametrize(("for_s", "outcome", "latency_s", "up"), [(5.0, OK, 5.0, 1), (100.0, NO_POD, 10.0, 0)])
+@pytest.mark.parametrize(
+    ("for_s", "outcome", "latency_s", "up"), [(5.0, Ending.OK, 5.0, 1), (100.0, Ending.NO_POD, 10.0, 0)]
+)
 def test_a_first_connect_fails_after_10_s_and_marks_the_pod(
     for_s: float, outcome: int, latency_s: float, up: int
 ) -> None:
@@ -167,13 +161,13 @@ def test_a_first_connect_fails_after_10_s_and_marks_the_pod(
 def test_an_open_pool_does_not_notice_a_full_database() -> None:
     trace = trace_of(Unit(1.0, (select(),)), duration_s=4.0)
     _, outcomes = run(trace, deployment_of(), DatabaseTrouble(0.25, 100.0, full=True))
-    assert (outcomes.outcome.tolist(), outcomes.latency_s.tolist()) == ([OK], [0.0])
+    assert (outcomes.outcome.tolist(), outcomes.latency_s.tolist()) == ([Ending.OK], [0.0])
 
 
 def test_a_full_database_refuses_xa_at_once() -> None:
     trace = trace_of(Unit(1.0, (select(),), xa=True), duration_s=4.0)
     world, outcomes = run(trace, deployment_of(), DatabaseTrouble(0.25, 100.0, full=True))
-    assert (outcomes.outcome.tolist(), outcomes.latency_s.tolist()) == ([DATABASE_FULL], [1.0])
+    assert (outcomes.outcome.tolist(), outcomes.latency_s.tolist()) == ([Ending.DATABASE_FULL], [1.0])
     assert world.pools[1].direct == 0
     assert world.links[0].up == 0
     assert met(outcomes)["database_marks_pod_down"] == 1
@@ -253,7 +247,7 @@ def test_orphans_live_as_long_as_the_process() -> None:
 def failed(statement: Statement, *, leaks: float, transaction: bool = False, calls: int = 0) -> World:
     trace = trace_of(Unit(0.0, (statement,), transaction, calls=calls), duration_s=4.0)
     world, outcomes = run(trace, with_constants(deployment_of(), error_leak_probability=leaks))
-    assert outcomes.outcome.tolist() == [DATABASE_ERROR]
+    assert outcomes.outcome.tolist() == [Ending.DATABASE_ERROR]
     assert met(outcomes).get("connection_leaked", 0) == world.pools[0].leaked
     return world
 
@@ -279,5 +273,10 @@ def test_leaks_empty_a_pool_until_its_process_ends() -> None:
     trace = trace_of(*bad, Unit(1.0, (update(text=2),)), Unit(14.0, (update(text=2),)), typical_ms=(20.0, 20.0, 20.0))
     deployment = with_constants(deployment_of(1, 2), error_leak_probability=1.0)
     world, outcomes = run(trace, deployment, lost(0, 12.0, 1.0))
-    assert outcomes.outcome.tolist() == [DATABASE_ERROR, DATABASE_ERROR, CONNECTION_TIMEOUT, OK]
+    assert outcomes.outcome.tolist() == [
+        Ending.DATABASE_ERROR,
+        Ending.DATABASE_ERROR,
+        Ending.CONNECTION_TIMEOUT,
+        Ending.OK,
+    ]
     assert (world.pools[0].leaked, world.pools[0].in_use) == (0, 0)

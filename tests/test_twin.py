@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ojp_sizing.behaviour.kinds import Ending
 from ojp_sizing.behaviour.transition import COMPILER
-from ojp_sizing.behaviour.world import BREAKER_OPEN, CONNECTION_TIMEOUT, OK, UNFINISHED
 from ojp_sizing.simulation.simulate import Engine, simulate
 from tests.benchmarks.ckernel import compile_kernel
 from tests.benchmarks.scenarios import ORDINARY, OVERLOADED, SCENARIOS, TIMING_OUT, Scenario
@@ -47,17 +47,20 @@ def test_c_kernel_agrees_with_idiomatic_simpy(told: tuple[Scenario, Cluster], tm
 
 def test_scenarios_are_what_they_are_called(told: tuple[Scenario, Cluster]) -> None:
     scenario, twin = told
-    endings = {ending: int((twin.outcome == ending).sum()) for ending in (OK, BREAKER_OPEN, CONNECTION_TIMEOUT)}
-    latency_s = twin.latency_s[twin.outcome == OK]
+    endings = {
+        ending: int((twin.outcome == ending).sum())
+        for ending in (Ending.OK, Ending.BREAKER_OPEN, Ending.CONNECTION_TIMEOUT)
+    }
+    latency_s = twin.latency_s[twin.outcome == Ending.OK]
     if scenario is ORDINARY:
-        assert set(twin.outcome) == {OK, UNFINISHED}
+        assert set(twin.outcome) == {Ending.OK, Ending.UNFINISHED}
         assert np.median(latency_s) < 0.01
     elif scenario is OVERLOADED:
-        assert set(twin.outcome) == {OK, UNFINISHED}
+        assert set(twin.outcome) == {Ending.OK, Ending.UNFINISHED}
         quarter = len(latency_s) // 4
         assert np.median(latency_s[-quarter:]) > 5 * np.median(latency_s[:quarter])
     else:
         assert scenario is TIMING_OUT
-        assert endings[CONNECTION_TIMEOUT] > 50
-        assert endings[BREAKER_OPEN] > 10
-        assert endings[OK] > 1000
+        assert endings[Ending.CONNECTION_TIMEOUT] > 50
+        assert endings[Ending.BREAKER_OPEN] > 10
+        assert endings[Ending.OK] > 1000

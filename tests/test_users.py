@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from worlds import Unit, deployment_of, run, select, trace_of, update
 
-from ojp_sizing.behaviour.world import DATABASE_ERROR, GIVEN_UP, OK
+from ojp_sizing.behaviour.kinds import Ending
 from ojp_sizing.demand.workload import Patience
 from ojp_sizing.deployment.deployment import ServerSettings
 from ojp_sizing.deployment.disruption import DatabaseTrouble
@@ -18,7 +18,7 @@ def test_a_unit_is_given_up_and_tried_again_and_its_attempts_hold_what_they_have
     trace = trace_of(Unit(0.25, (update(10.0),)), duration_s=20.0, patience=PATIENCE)
     _, outcomes = run(trace, deployment_of())
     # Given up after 1 s; due again after 0.375 s, and after 0.75 s.
-    assert outcomes.outcome.tolist() == [GIVEN_UP]
+    assert outcomes.outcome.tolist() == [Ending.GIVEN_UP]
     assert outcomes.attempts.tolist() == [3]
     assert outcomes.latency_s.tolist() == [1.0 + 0.375 + 1.0 + 0.75 + 1.0]
     in_use = outcomes.samples["pools"]["in_use"][:, 0].tolist()
@@ -28,7 +28,7 @@ def test_a_unit_is_given_up_and_tried_again_and_its_attempts_hold_what_they_have
 def test_an_error_is_tried_again_and_latency_runs_from_the_first_due_time() -> None:
     trace = trace_of(Unit(0.5, (update(0.25, fails=True),)), patience=PATIENCE)
     _, outcomes = run(trace, deployment_of())
-    assert (outcomes.outcome.tolist(), outcomes.attempts.tolist()) == ([DATABASE_ERROR], [3])
+    assert (outcomes.outcome.tolist(), outcomes.attempts.tolist()) == ([Ending.DATABASE_ERROR], [3])
     assert outcomes.latency_s.tolist() == [0.25 + 0.375 + 0.25 + 0.75 + 0.25]
 
 
@@ -36,7 +36,7 @@ def test_a_later_attempt_can_succeed() -> None:
     # The first attempt meets a database 64 times as slow, and would take 8 s; the second comes after that.
     trace = trace_of(Unit(0.5, (update(0.125),)), duration_s=20.0, patience=PATIENCE)
     _, outcomes = run(trace, deployment_of(), DatabaseTrouble(0.25, 1.0, 64.0))
-    assert (outcomes.outcome.tolist(), outcomes.attempts.tolist()) == ([OK], [2])
+    assert (outcomes.outcome.tolist(), outcomes.attempts.tolist()) == ([Ending.OK], [2])
     assert outcomes.latency_s.tolist() == [1.0 + 0.375 + 0.125]
 
 

@@ -11,16 +11,7 @@ import pytest
 from worlds import Unit, deployment_of, lost, run, select, trace_of, update, world_of
 
 from ojp_sizing.behaviour.classifier import is_slow, record_time
-from ojp_sizing.behaviour.world import (
-    BREAKER_OPEN,
-    CONNECTION_TIMEOUT,
-    DATABASE_ERROR,
-    NO_DATASOURCE,
-    OK,
-    OVERLOADED,
-    SLOT_TIMEOUT,
-    UNAVAILABLE,
-)
+from ojp_sizing.behaviour.kinds import Ending
 from ojp_sizing.demand.workload import Workload
 from ojp_sizing.deployment.constants import default_constants
 from ojp_sizing.deployment.deployment import Deployment, ServerSettings
@@ -43,7 +34,7 @@ LEAKY = replace(default_constants(), error_leak_probability=1.0)
 def rpcs(deployment: Deployment, *units: Unit) -> list[int]:
     """How many RPCs each pod has served, before any health check."""
     world, outcomes = run(trace_of(*units, duration_s=4.0), deployment)
-    assert set(outcomes.outcome.tolist()) == {OK}
+    assert set(outcomes.outcome.tolist()) == {Ending.OK}
     return [pod.rpcs for pod in world.pods]
 
 
@@ -111,7 +102,7 @@ def test_a_new_jvm_calls_every_pod_once() -> None:
     """A world without history: pools are built by the first getConnection(), one for each pod (0.4.1 on)."""
     units = [Unit(0.0, (update(),)) for _ in range(5)] + [Unit(3.0, (update(),))]
     world, outcomes = run(trace_of(*units, duration_s=4.5), deployment_of(2, version=ANCHOR), warm=False)
-    assert set(outcomes.outcome.tolist()) == {OK}
+    assert set(outcomes.outcome.tolist()) == {Ending.OK}
     assert [(pool.created, pool.orphaned) for pool in world.pools] == [(1, 0), (1, 0)]
     # Five connects to each; six updates in turn.
     assert [pod.rpcs for pod in world.pods] == [8, 8]
@@ -131,18 +122,18 @@ def test_a_dead_pod_is_a_black_hole_until_the_tick() -> None:
     # The JVM's tick comes at second 4.95.
     _, outcomes = run(trace_of(*units), deployment_of(2, 40, version=ANCHOR), lost(1, 1.0, 100.0))
     found = outcomes.outcome.tolist()
-    assert found[0] == OK
-    assert set(found[1:21]) == {UNAVAILABLE}
-    assert found[21] == OK
+    assert found[0] == Ending.OK
+    assert set(found[1:21]) == {Ending.UNAVAILABLE}
+    assert found[21] == Ending.OK
 
 
 def test_a_returned_pod_counts_as_up_when_its_pool_is_there_again() -> None:
-    for version, failures in ((OLD, {NO_DATASOURCE}), (ANCHOR, set())):
+    for version, failures in ((OLD, {Ending.NO_DATASOURCE}), (ANCHOR, set())):
         units = [Unit(n / 10, (update(),)) for n in range(250)]
         deployment = deployment_of(2, version=version, connection_open_s=0.1)
         world, outcomes = run(trace_of(*units, duration_s=40.0), deployment, lost(1, 1.0, 6.0))
         late = outcomes.arrival_s > 7.5
-        assert set(outcomes.outcome[late].tolist()) - {OK} <= failures
+        assert set(outcomes.outcome[late].tolist()) - {Ending.OK} <= failures
         assert world.pools[1].created == 1
 
 
@@ -163,7 +154,7 @@ def test_with_segregation_off_a_session_keeps_a_permit_and_others_wait_for_one()
     world, outcomes = run(trace_of(*units, duration_s=2.0), deployment_of(1, 1, version=ANCHOR))
     assert (world.lanes[0].free, world.lanes[0].waiting, world.pools[0].waiting) == (0, 1, 0)
     world, outcomes = run(trace_of(*units, duration_s=9.0), deployment_of(1, 1, version=ANCHOR))
-    assert outcomes.outcome.tolist() == [OK, OK]
+    assert outcomes.outcome.tolist() == [Ending.OK, Ending.OK]
     assert outcomes.latency_s[1] == pytest.approx(2.0)
     assert (world.lanes[0].free, world.lanes[0].leaked, world.pods[0].sessions) == (1, 0, 0)
 
@@ -178,24 +169,29 @@ def test_who_waits_too_long_for_a_permit_doesn_t_open_the_breaker() -> None:
         deployment_of(1, 1, version=ANCHOR, connection_timeout_s=5.0),
         server=ServerSettings(200, False, breaker_threshold=1),
     )
-    assert run(trace_of(*units), deployment)[1].outcome.tolist() == [OK, SLOT_TIMEOUT, SLOT_TIMEOUT, OK]
+    assert run(trace_of(*units), deployment)[1].outcome.tolist() == [
+        Ending.OK,
+        Ending.SLOT_TIMEOUT,
+        Ending.SLOT_TIMEOUT,
+        Ending.OK,
+    ]
     counts = replace(deployment, version="0.4.15-beta", pool=replace(deployment.pool, maximum_size=1))
     holds = [Unit(0.0, (update(20.0),)), Unit(1.0, (update(),)), Unit(8.0, (update(),))]
-    assert run(trace_of(*holds), counts)[1].outcome.tolist() == [OK, SLOT_TIMEOUT, BREAKER_OPEN]
+    assert run(trace_of(*holds), counts)[1].outcome.tolist() == [Ending.OK, Ending.SLOT_TIMEOUT, Ending.BREAKER_OPEN]
 
 
 def test_who_finds_too_many_waiting_is_refused_at_once() -> None:
     units = [Unit(0.0, (select(think_s=3.0),)), *(Unit(1.0 + n / 10, (update(),)) for n in range(4))]
     _, outcomes = run(trace_of(*units), deployment_of(1, 1, version=ANCHOR))
-    assert outcomes.outcome.tolist() == [OK, OK, OK, OVERLOADED, OVERLOADED]
+    assert outcomes.outcome.tolist() == [Ending.OK, Ending.OK, Ending.OK, Ending.OVERLOADED, Ending.OVERLOADED]
     assert outcomes.latency_s[3:].tolist() == [0.0, 0.0]
-    assert run(trace_of(*units), deployment_of(1, 1, version="0.4.14-beta"))[1].outcome.tolist() == [OK] * 5
+    assert run(trace_of(*units), deployment_of(1, 1, version="0.4.14-beta"))[1].outcome.tolist() == [Ending.OK] * 5
 
 
 def test_from_0_4_16_to_0_4_20_a_session_needs_a_second_slot() -> None:
     """All permits are the sessions', and each of their next statements waits for one: until its time-out."""
     units = [Unit(0.0, (select(think_s=1.0), select()), transaction=True) for _ in range(2)]
-    for version, ending in (("0.4.20-beta", SLOT_TIMEOUT), (ANCHOR, OK)):
+    for version, ending in (("0.4.20-beta", Ending.SLOT_TIMEOUT), (ANCHOR, Ending.OK)):
         _, outcomes = run(trace_of(*units), deployment_of(1, 2, version=version, connection_timeout_s=5.0))
         assert set(outcomes.outcome.tolist()) == {ending}
 
@@ -207,10 +203,13 @@ def test_nothing_is_waited_for_where_every_connection_is_in_use() -> None:
         deployment_of(1, 1, version=ANCHOR), constants=replace(deployment_of().constants, error_leak_probability=1.0)
     )
     _, outcomes = run(trace_of(*units), deployment)
-    assert outcomes.outcome.tolist() == [DATABASE_ERROR, CONNECTION_TIMEOUT]
+    assert outcomes.outcome.tolist() == [Ending.DATABASE_ERROR, Ending.CONNECTION_TIMEOUT]
     assert outcomes.latency_s[1] == 0.0
     # From 1.0 on an update that fails has given its connection back.
-    assert run(trace_of(*units), replace(deployment, version=ONE))[1].outcome.tolist() == [DATABASE_ERROR, OK]
+    assert run(trace_of(*units), replace(deployment, version=ONE))[1].outcome.tolist() == [
+        Ending.DATABASE_ERROR,
+        Ending.OK,
+    ]
 
 
 def test_a_failed_first_query_loses_its_permit_too() -> None:
@@ -233,7 +232,7 @@ def test_a_lost_pod_takes_its_permits_along_but_for_1_1() -> None:
 def test_the_breaker_is_the_pool_s_own_from_0_4_0_on() -> None:
     units = [Unit(float(n), (update(fails=True),), jvm=0) for n in range(3)] + [Unit(4.0, (update(),), jvm=1)]
     trace = trace_of(*units, jvms=2, pools=2)
-    for version, ending in ((OLD, BREAKER_OPEN), ("0.4.0-beta", OK)):
+    for version, ending in ((OLD, Ending.BREAKER_OPEN), ("0.4.0-beta", Ending.OK)):
         assert run(trace, deployment_of(version=version))[1].outcome.tolist()[-1] == ending
 
 
@@ -293,7 +292,7 @@ def test_a_stopping_pod_of_1_1_lets_its_sessions_end_and_sends_others_away() -> 
     lost_units = {}
     for version in (OLD, ANCHOR, ONE, DRAINING):
         _, outcomes = run(trace_of(keeps, *others, duration_s=30.0), deployment_of(2, version=version), stopped)
-        lost_units[version] = int((outcomes.outcome != OK).sum())
+        lost_units[version] = int((outcomes.outcome != Ending.OK).sum())
     assert lost_units[DRAINING] == 0
     assert min(lost_units[version] for version in (OLD, ANCHOR, ONE)) > 0
 
@@ -305,7 +304,7 @@ def test_a_drained_pod_ends_with_its_last_session() -> None:
         deployment_of(1, version=DRAINING),
         PodLoss(0, 0.5, 60.0, 0.0, 0.0, "stopped"),
     )
-    assert outcomes.outcome.tolist() == [OK]
+    assert outcomes.outcome.tolist() == [Ending.OK]
     assert [change.time_s for change in outcomes.changes if change.state == "down"] == [pytest.approx(3.0)]
 
 

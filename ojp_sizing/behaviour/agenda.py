@@ -11,6 +11,7 @@ from ojp_sizing.behaviour.driver import (
     unit_arrives,
     unit_begins,
 )
+from ojp_sizing.behaviour.kinds import EventKind
 from ojp_sizing.behaviour.pod import (
     code_loaded,
     connection_granted,
@@ -29,75 +30,53 @@ from ojp_sizing.behaviour.pool import adder_due
 from ojp_sizing.behaviour.sharing import settle_station
 from ojp_sizing.behaviour.slots import slot_handed
 from ojp_sizing.behaviour.transition import transition
-from ojp_sizing.behaviour.world import (
-    ADDER_DUE,
-    ATTEMPT_DUE,
-    CODE_LOADED,
-    CONNECTION_GRANTED,
-    CONNECTION_TIMER,
-    CPU_TIMER,
-    DATABASE_TIMER,
-    HEALTH_TICK,
-    MEMORY_PASSED,
-    PATIENCE_ENDS,
-    POOL_BUILT,
-    RPC_REACHES_POD,
-    RPC_RETURNS,
-    SLOT_GRANTED,
-    SLOT_HANDED,
-    SLOT_TIMER,
-    THOUGHT,
-    UNIT_ARRIVES,
-    UNIT_BEGINS,
-    XA_OPENED,
-    World,
-)
+from ojp_sizing.behaviour.world import World
 
 
 @transition
-def happen(w: World, kind: int, subject: int) -> None:
+def happen(w: World, kind: EventKind, subject: int) -> None:
     """Let one event happen, at the instant that the clock has set."""
-    if kind == RPC_REACHES_POD:
+    if kind == EventKind.RPC_REACHES_POD:
         rpc_reaches_pod(w, subject)
-    elif kind == RPC_RETURNS:
+    elif kind == EventKind.RPC_RETURNS:
         rpc_returns(w, subject)
-    elif kind == CPU_TIMER:
+    elif kind == EventKind.CPU_TIMER:
         cpu_timer(w, subject)
-    elif kind == DATABASE_TIMER:
+    elif kind == EventKind.DATABASE_TIMER:
         database_timer(w)
-    elif kind == UNIT_ARRIVES:
+    elif kind == EventKind.UNIT_ARRIVES:
         unit_arrives(w)
-    elif kind == UNIT_BEGINS:
+    elif kind == EventKind.UNIT_BEGINS:
         unit_begins(w, subject)
-    elif kind == THOUGHT:
+    elif kind == EventKind.THOUGHT:
         thought(w, subject)
-    elif kind == SLOT_GRANTED:
+    elif kind == EventKind.SLOT_GRANTED:
         slot_granted(w, subject)
-    elif kind == SLOT_TIMER:
+    elif kind == EventKind.SLOT_TIMER:
         slot_timer(w, subject)
-    elif kind == CONNECTION_GRANTED:
+    elif kind == EventKind.CONNECTION_GRANTED:
         connection_granted(w, subject)
-    elif kind == CONNECTION_TIMER:
+    elif kind == EventKind.CONNECTION_TIMER:
         connection_timer(w, subject)
-    elif kind == ADDER_DUE:
+    elif kind == EventKind.ADDER_DUE:
         settle_pod(w, w.pools[subject].pod)
         adder_due(w, subject)
-    elif kind == CODE_LOADED:
+    elif kind == EventKind.CODE_LOADED:
         code_loaded(w, subject)
-    elif kind == POOL_BUILT:
+    elif kind == EventKind.POOL_BUILT:
         pool_built(w, subject)
-    elif kind == HEALTH_TICK:
+    elif kind == EventKind.HEALTH_TICK:
         health_tick(w, subject)
-    elif kind == ATTEMPT_DUE:
+    elif kind == EventKind.ATTEMPT_DUE:
         attempt_due(w, subject)
-    elif kind == PATIENCE_ENDS:
+    elif kind == EventKind.PATIENCE_ENDS:
         patience_ends(w, subject)
-    elif kind == SLOT_HANDED:
+    elif kind == EventKind.SLOT_HANDED:
         settle_pod(w, w.pools[subject // 2].pod)
         slot_handed(w, subject)
-    elif kind == XA_OPENED:
+    elif kind == EventKind.XA_OPENED:
         xa_opened(w, subject)
-    elif kind == MEMORY_PASSED:
+    elif kind == EventKind.MEMORY_PASSED:
         memory_passed(w, subject)
 
 

@@ -9,20 +9,19 @@ through: no event belongs to a period. Period k begins at ``phase_s + k * period
 from __future__ import annotations
 
 from math import ceil, floor
-from typing import Any
 
+from ojp_sizing.behaviour.records import Station
 from ojp_sizing.behaviour.transition import transition
 from ojp_sizing.behaviour.world import World
 
 
 @transition
-def _boundary_s(w: World, station: Any, period: int) -> float:
-    begins_s: float = station.phase_s + period * w.settings[0].cpu_period_s
-    return begins_s
+def _boundary_s(w: World, station: Station, period: int) -> float:
+    return station.phase_s + period * w.settings[0].cpu_period_s
 
 
 @transition
-def _use(station: Any, busy: float, elapsed_s: float) -> float:
+def _use(station: Station, busy: float, elapsed_s: float) -> float:
     """Core seconds that ``busy`` cores get within one period; less than wanted where the quota ends."""
     used = busy * elapsed_s
     if used > station.left_s:
@@ -33,7 +32,7 @@ def _use(station: Any, busy: float, elapsed_s: float) -> float:
 
 
 @transition
-def use_cores(w: World, station: Any, busy: float, since_s: float) -> float:
+def use_cores(w: World, station: Station, busy: float, since_s: float) -> float:
     """Core seconds that ``busy`` cores, runnable all the time since then, have got; quotas are brought to the present."""
     now_s = w.state[0].now
     if now_s < station.refill_s:
@@ -57,13 +56,13 @@ def use_cores(w: World, station: Any, busy: float, since_s: float) -> float:
 
 
 @transition
-def done_at(w: World, station: Any, busy: float, work_s: float, slack_s: float) -> float:
+def done_at(w: World, station: Station, busy: float, work_s: float, slack_s: float) -> float:
     """When ``busy`` cores will have done so many core seconds, if nothing changes after the station's last settling.
 
     Where no more than ``slack_s`` would be left for the next period, it counts as done in this one: rounding must not
     cost a period.
     """
-    settled_s: float = station.settled_s
+    settled_s = station.settled_s
     left_s = min(station.left_s, busy * (station.refill_s - settled_s))
     if work_s <= left_s + slack_s:
         return settled_s + work_s / busy

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from ojp_sizing.behaviour.kinds import Trap
 from ojp_sizing.behaviour.transition import transition
-from ojp_sizing.behaviour.world import BREAKER_OPENED, World, note
+from ojp_sizing.behaviour.world import World, note
 
 
 @transition
@@ -24,16 +25,6 @@ def breaker_is_open(w: World, breaker: int) -> bool:
     """Whether a request for this text is turned away now."""
     turned_away: bool = is_open(w.breakers[breaker], w.settings[0].breaker_threshold, w.state[0].now)
     return turned_away
-
-
-@transition
-def forget_failures(w: World, pod: int) -> None:
-    """The process is gone."""
-    s = w.settings[0]
-    of_pod = s.sources * s.texts
-    for text in range(pod * of_pod, (pod + 1) * of_pod):
-        w.breakers[text].failures = 0
-        w.breakers[text].open_until_s = 0.0
 
 
 @transition
@@ -51,4 +42,4 @@ def breaker_fails(w: World, breaker: int) -> None:
     b.failures += 1
     if b.failures >= w.settings[0].breaker_threshold:
         b.open_until_s = w.state[0].now + w.settings[0].breaker_open_s
-        note(w, BREAKER_OPENED)
+        note(w, Trap.BREAKER_OPENED)

@@ -8,17 +8,18 @@ averages, made anew when a text is first seen and otherwise every 300 s; a text 
 from __future__ import annotations
 
 from math import floor
-from typing import Any
 
+from ojp_sizing.behaviour.kinds import Trap
+from ojp_sizing.behaviour.records import BASELINE_S, Memory
 from ojp_sizing.behaviour.transition import transition
-from ojp_sizing.behaviour.world import EVERYTHING_SLOW, World, note
+from ojp_sizing.behaviour.world import World, note
 
 #: Below this overall average nothing is slow (reference 3.1).
 LEAST_OVERALL_MS = 1.0
 SLOW_RATIO = 2.0
-#: From 0.4.19 on (later versions 3, CODE+RUN): runs of a text before it is classed; how often the baseline is made anew, s; least
-#: slow average; and by how many times the baseline a text becomes slow, and stays it.
-LEAST_SAMPLES, BASELINE_S, LEAST_SLOW_MS, ENTER_RATIO, LEAVE_RATIO = 20, 10.0, 100.0, 5.0, 3.0
+#: From 0.4.19 on (later versions 3, CODE+RUN): runs of a text before it is classed; least slow average;
+#: and by how many times the baseline a text becomes slow, and stays it.
+LEAST_SAMPLES, LEAST_SLOW_MS, ENTER_RATIO, LEAVE_RATIO = 20, 100.0, 5.0, 3.0
 
 
 @transition
@@ -58,7 +59,7 @@ def record_time(w: World, pool: int, text: int, elapsed_ms: float) -> None:
         refresh_overall(w, pool)
     elif w.settings[0].segregation == 1 and not slow_before and is_slow(w, pool, text) and _everything_is_slow(w, pool):
         # Without segregation a class has no effect: XA statements alone take slots then, and refresh the overall average.
-        note(w, EVERYTHING_SLOW)
+        note(w, Trap.EVERYTHING_SLOW)
 
 
 @transition
@@ -108,7 +109,7 @@ def _refresh_baseline(w: World, pool: int) -> None:
 
 
 @transition
-def _counts(memory: Any) -> int:
+def _counts(memory: Memory) -> int:
     return 1 if memory.samples >= LEAST_SAMPLES and memory.average_ms > 0.0 and memory.flagged == 0 else 0
 
 
@@ -125,21 +126,6 @@ def refresh_overall(w: World, pool: int) -> None:
             seen += 1
     w.pools[pool].overall_ms = total_ms / seen if seen > 0 else 0.0
     w.pools[pool].overall_at_s = w.state[0].now
-
-
-@transition
-def forget_times(w: World, pool: int) -> None:
-    """The process is gone."""
-    texts = w.settings[0].texts
-    for text in range(pool * texts, (pool + 1) * texts):
-        w.memories[text].seen = 0
-        w.memories[text].average_ms = 0.0
-        w.memories[text].samples = 0
-        w.memories[text].flagged = 0
-    w.pools[pool].baseline_ms = 0.0
-    w.pools[pool].baseline_at_s = -BASELINE_S
-    w.pools[pool].overall_ms = 0.0
-    w.pools[pool].overall_at_s = 0.0
 
 
 @transition

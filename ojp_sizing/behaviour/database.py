@@ -19,8 +19,7 @@ def most_joins(w: World) -> int:
 @transition
 def most_jobs(w: World) -> int:
     """With more statements than this under way, the next event may find no room for those that begin in it."""
-    capacity: int = w.stations[w.settings[0].replicas].capacity
-    return capacity - most_joins(w)
+    return w.stations[w.settings[0].replicas].capacity - most_joins(w)
 
 
 @transition

@@ -9,55 +9,13 @@ from __future__ import annotations
 from math import inf
 
 from ojp_sizing.behaviour.channel import make_channel
+from ojp_sizing.behaviour.kinds import Ending, EventKind, News, Place, PodState, Rpc, Trap
 from ojp_sizing.behaviour.queues import dequeue, enqueue
+from ojp_sizing.behaviour.record import Reset, renewing
+from ojp_sizing.behaviour.records import NOBODY, Caller
 from ojp_sizing.behaviour.slots import abandon_session
 from ojp_sizing.behaviour.transition import transition
-from ojp_sizing.behaviour.world import (
-    AT_CLIENT,
-    ATTEMPT_DUE,
-    CALL,
-    CALL_STATEMENT,
-    CLOSE_RESULT,
-    COMMIT,
-    CONNECT,
-    DATABASE_FULL,
-    DATABASE_MARKS_POD_DOWN,
-    DRAINS,
-    FETCH,
-    FLYING,
-    GIVEN_UP,
-    HEALTH_TICK,
-    HEARTBEAT,
-    NO_POD,
-    NOBODY,
-    OK,
-    ONE_POD_LEFT,
-    PATIENCE_ENDS,
-    PUSH,
-    QUERY,
-    ROLLBACK,
-    RPC_REACHES_POD,
-    SESSION_LOST,
-    START_TRANSACTION,
-    TERMINATE,
-    THOUGHT,
-    UNAVAILABLE,
-    UNFINISHED,
-    UNIT_ARRIVES,
-    UNIT_BEGINS,
-    UNITS_WANTED,
-    UP,
-    UPDATE,
-    XA_END,
-    XA_START,
-    World,
-    latency_s,
-    note,
-    page_of,
-    post,
-    row_of,
-    tell,
-)
+from ojp_sizing.behaviour.world import World, latency_s, note, page_of, post, row_of, tell
 
 # Belief -----------------------------------------------------------------------------------------------------------
 
@@ -70,7 +28,7 @@ def _mark_down(w: World, jvm: int, pod: int) -> None:
         link.epoch += 1
         link.sessions = 0
         if w.jvms[jvm].up <= 1 and w.settings[0].replicas > 1:
-            note(w, ONE_POD_LEFT)
+            note(w, Trap.ONE_POD_LEFT)
 
 
 @transition
@@ -148,7 +106,7 @@ def _choose_pod(w: World, jvm: int) -> int:
                         fewest = pod
     if not even:
         return fewest
-    turn: int = j.turn % j.up
+    turn = j.turn % j.up
     j.turn += 1
     if j.up == s.replicas:
         return turn
@@ -161,16 +119,16 @@ def _choose_pod(w: World, jvm: int) -> int:
 
 
 @transition
-def _send(w: World, caller: int, rpc: int, pod: int) -> None:
+def _send(w: World, caller: int, rpc: Rpc, pod: int) -> None:
     c = w.callers[caller]
     c.rpc = rpc
     c.pod = pod
     s = w.settings[0]
     c.pool = pod * s.sources + (s.xa_source if c.xa == 1 else w.jvms[c.jvm].kind)
-    c.place = FLYING
+    c.place = Place.FLYING
     c.belief = w.jvms[c.jvm].belief
     c.belief_up = w.jvms[c.jvm].up
-    post(w, w.state[0].now + latency_s(w, caller), RPC_REACHES_POD, caller)
+    post(w, w.state[0].now + latency_s(w, caller), EventKind.RPC_REACHES_POD, caller)
 
 
 # A unit of work ---------------------------------------------------------------------------------------------------
@@ -182,7 +140,7 @@ def unit_arrives(w: World) -> None:
     unit = w.state[0].arrived
     attempts = 1 + w.settings[0].retries
     if unit + 1 < w.state[0].loaded:
-        post(w, w.units[row_of(w, (unit + 1) * attempts)].arrival_s, UNIT_ARRIVES, 0)
+        post(w, w.units[row_of(w, (unit + 1) * attempts)].arrival_s, EventKind.UNIT_ARRIVES, 0)
     _count_arrived(w, unit + 1)
     attempt_due(w, unit * attempts)
 
@@ -192,7 +150,7 @@ def _count_arrived(w: World, units: int) -> None:
     """So many have arrived; one more than these must always be loaded."""
     w.state[0].arrived = units
     if units + 1 >= w.state[0].loaded:
-        tell(w, 0, UNITS_WANTED)
+        tell(w, 0, News.UNITS_WANTED)
 
 
 @transition
@@ -201,7 +159,7 @@ def attempt_due(w: World, attempt: int) -> None:
     row = row_of(w, attempt)
     w.units[row].arrival_s = w.state[0].now
     if w.settings[0].timeout_s < inf:
-        post(w, w.state[0].now + w.settings[0].timeout_s, PATIENCE_ENDS, attempt)
+        post(w, w.state[0].now + w.settings[0].timeout_s, EventKind.PATIENCE_ENDS, attempt)
     jvm = w.jvms[w.units[row].jvm]
     if jvm.idle == NOBODY:
         enqueue(w, w.units, jvm, row)
@@ -211,6 +169,9 @@ def attempt_due(w: World, attempt: int) -> None:
         jvm.free -= 1
         w.callers[thread].unit = attempt
         unit_begins(w, thread)
+
+
+_begins_anew = renewing(Caller, Reset.UNIT)
 
 
 @transition
@@ -224,18 +185,7 @@ def unit_begins(w: World, thread: int) -> None:
     c.transaction = unit.transaction
     c.xa = unit.xa
     c.calls = unit.calls
-    c.begun = 0
-    c.ended = 0
-    c.thought_s = 0.0
-    c.outcome = OK
-    c.at = 0
-    c.connected = 0
-    c.sends = 0
-    c.pinned = NOBODY
-    c.lane = NOBODY
-    c.permit = NOBODY
-    c.holds = 0
-    c.probe = 0
+    _begins_anew(w, c)
     jvm = w.jvms[c.jvm]
     if w.settings[0].checks_in_connect == 1 and w.state[0].now - jvm.checked_s >= w.settings[0].health_interval_s:
         # 0.3.1 has no thread for it: the first getConnection() after 5 s checks the health of all (CODE).
@@ -255,9 +205,9 @@ def _connect(w: World, thread: int) -> None:
         # An XA connection is made on one pod only (0.3.1, CODE).
         pod = _choose_pod(w, c.jvm)
         if pod == NOBODY:
-            _end_unconnected(w, thread, NO_POD)
+            _end_unconnected(w, thread, Ending.NO_POD)
         else:
-            _send(w, thread, CONNECT, pod)
+            _send(w, thread, Rpc.CONNECT, pod)
     elif w.settings[0].connect_cached == 1 and w.jvms[c.jvm].connected == 1:
         # From 0.4.7 on a JVM calls the pods once only (CODE).
         _onward(w, thread)
@@ -266,7 +216,7 @@ def _connect(w: World, thread: int) -> None:
 
 
 @transition
-def _end_unconnected(w: World, thread: int, ending: int) -> None:
+def _end_unconnected(w: World, thread: int, ending: Ending) -> None:
     c = w.callers[thread]
     c.outcome = ending
     _tell_user(w, thread)
@@ -283,28 +233,28 @@ def _connect_onward(w: World, thread: int) -> None:
             if not _is_up(w, c.jvm, c.probe):
                 make_channel(w, c.jvm * w.settings[0].replicas + c.probe)
                 _mark_up(w, c.jvm, c.probe)
-            _send(w, thread, CONNECT, c.probe)
+            _send(w, thread, Rpc.CONNECT, c.probe)
             return
         c.probe += 1
     if c.connected == 0:
-        _end_unconnected(w, thread, NO_POD)
+        _end_unconnected(w, thread, Ending.NO_POD)
     else:
         w.jvms[c.jvm].connected = 1
         _onward(w, thread)
 
 
 @transition
-def _send_or_fail(w: World, thread: int, rpc: int) -> None:
+def _send_or_fail(w: World, thread: int, rpc: Rpc) -> None:
     """Send an RPC of the unit to its session's pod, or, without a session, to a pod of the driver's choice."""
     c = w.callers[thread]
     pod = c.pinned
     if pod == NOBODY:
         pod = _choose_pod(w, c.jvm)
         if pod == NOBODY:
-            _fail(w, thread, NO_POD)
+            _fail(w, thread, Ending.NO_POD)
             return
     elif not _session_reachable(w, thread):
-        _fail(w, thread, SESSION_LOST)
+        _fail(w, thread, Ending.SESSION_LOST)
         return
     _send(w, thread, rpc, pod)
 
@@ -324,24 +274,26 @@ def _onward(w: World, thread: int) -> None:
     c = w.callers[thread]
     if c.calls > 0:
         c.calls -= 1
-        _send_or_fail(w, thread, CALL)
+        _send_or_fail(w, thread, Rpc.CALL)
     elif c.begun == 0 and (c.transaction == 1 or c.xa == 1):
         c.begun = 1
-        _send_or_fail(w, thread, XA_START if c.xa == 1 else START_TRANSACTION)
+        _send_or_fail(w, thread, Rpc.XA_START if c.xa == 1 else Rpc.START_TRANSACTION)
     elif c.at < c.count:
         statement = w.statements[c.first + c.at]
         c.fetched = 0
         if statement.called == 1:
-            _send_or_fail(w, thread, CALL_STATEMENT)
+            _send_or_fail(w, thread, Rpc.CALL_STATEMENT)
         else:
-            _send_or_fail(w, thread, UPDATE if statement.writes == 1 else QUERY)
+            _send_or_fail(w, thread, Rpc.UPDATE if statement.writes == 1 else Rpc.QUERY)
     elif c.xa == 1 and c.ended < 3:
-        # XA_END, XA_PREPARE, XA_COMMIT
         c.ended += 1
-        _send_or_fail(w, thread, XA_END + c.ended - 1)
+        if c.ended == 1:
+            _send_or_fail(w, thread, Rpc.XA_END)
+        else:
+            _send_or_fail(w, thread, Rpc.XA_PREPARE if c.ended == 2 else Rpc.XA_COMMIT)
     elif c.transaction == 1 and c.ended == 0:
         c.ended = 1
-        _send_or_fail(w, thread, COMMIT)
+        _send_or_fail(w, thread, Rpc.COMMIT)
     else:
         _close(w, thread)
 
@@ -363,12 +315,12 @@ def _is_tracked(w: World, thread: int) -> int:
 
 
 @transition
-def _fail(w: World, thread: int, ending: int) -> None:
+def _fail(w: World, thread: int, ending: Ending) -> None:
     """The application sees the error, rolls back and closes; the driver retries nothing (reference 6, CODE)."""
     c = w.callers[thread]
     c.outcome = ending
     if (c.transaction == 1 or c.xa == 1) and c.pinned != NOBODY and _session_reachable(w, thread):
-        _send(w, thread, ROLLBACK, c.pinned)
+        _send(w, thread, Rpc.ROLLBACK, c.pinned)
     else:
         _close(w, thread)
 
@@ -391,11 +343,11 @@ def _close(w: World, thread: int) -> None:
     elif _session_reachable(w, thread):
         link = w.links[c.jvm * w.settings[0].replicas + c.pinned]
         link.sessions -= _is_tracked(w, thread)
-        _send(w, thread, TERMINATE, c.pinned)
-    elif w.pods[c.pinned].incarnation == c.incarnation and w.pods[c.pinned].state == UP:
+        _send(w, thread, Rpc.TERMINATE, c.pinned)
+    elif w.pods[c.pinned].incarnation == c.incarnation and w.pods[c.pinned].state == PodState.UP:
         if s.closes_all == 1:
             # The driver has forgotten the session's pod, which lives, and tries them all (0.3.1, CODE): one has it.
-            _send(w, thread, TERMINATE, c.pinned)
+            _send(w, thread, Rpc.TERMINATE, c.pinned)
         else:
             # Nobody closes it; a clean-up after half an hour is beyond any run (later versions 1.6).
             abandon_session(w, thread)
@@ -409,7 +361,7 @@ def _terminate_onward(w: World, thread: int) -> None:
     c = w.callers[thread]
     c.probe = _next_up(w, c.jvm, c.probe)
     if c.probe < w.settings[0].replicas:
-        _send(w, thread, TERMINATE, c.probe)
+        _send(w, thread, Rpc.TERMINATE, c.probe)
     else:
         _end(w, thread)
 
@@ -421,11 +373,11 @@ def _tell_user(w: World, thread: int) -> None:
     unit = w.units[row_of(w, c.unit)]
     w.pages[page_of(w, c.unit)].left -= 1
     unit.pod = c.pod
-    if unit.outcome == UNFINISHED:
+    if unit.outcome == Ending.UNFINISHED:
         unit.finished_s = w.state[0].now
         unit.thought_s = c.thought_s
         unit.outcome = c.outcome
-        if c.outcome != OK:
+        if c.outcome != Ending.OK:
             _try_again(w, c.unit)
 
 
@@ -438,7 +390,7 @@ def _end(w: World, thread: int) -> None:
         _take_next_unit(w, thread)
     elif jvm.waiting > 0:
         c.unit = w.units[dequeue(w.units, jvm)].number
-        post(w, w.state[0].now, UNIT_BEGINS, thread)
+        post(w, w.state[0].now, EventKind.UNIT_BEGINS, thread)
     else:
         c.next = jvm.idle
         jvm.idle = thread
@@ -456,7 +408,7 @@ def _take_next_unit(w: World, thread: int) -> None:
         row = row_of(w, c.unit)
         w.units[row].jvm = c.jvm
         w.units[row].arrival_s = w.state[0].now + w.units[row].gap_s
-        post(w, w.units[row].arrival_s, UNIT_BEGINS, thread)
+        post(w, w.units[row].arrival_s, EventKind.UNIT_BEGINS, thread)
 
 
 @transition
@@ -473,7 +425,7 @@ def _try_again(w: World, attempt: int) -> None:
         for _ in range(before):
             pause_s *= s.back_off_factor
         w.pages[page_of(w, attempt)].left += 1
-        post(w, w.state[0].now + pause_s, ATTEMPT_DUE, attempt + 1)
+        post(w, w.state[0].now + pause_s, EventKind.ATTEMPT_DUE, attempt + 1)
 
 
 @transition
@@ -482,8 +434,8 @@ def patience_ends(w: World, attempt: int) -> None:
     if w.pages[page_of(w, attempt)].left == 0:
         return
     u = w.units[row_of(w, attempt)]
-    if u.outcome == UNFINISHED:
-        u.outcome = GIVEN_UP
+    if u.outcome == Ending.UNFINISHED:
+        u.outcome = Ending.GIVEN_UP
         u.finished_s = w.state[0].now
         u.thought_s = 0.0
         _try_again(w, attempt)
@@ -494,14 +446,14 @@ def _think_then(w: World, thread: int) -> None:
     c = w.callers[thread]
     think_s = w.statements[c.first + c.at].think_s
     c.thought_s += think_s
-    post(w, w.state[0].now + think_s, THOUGHT, thread)
+    post(w, w.state[0].now + think_s, EventKind.THOUGHT, thread)
 
 
 @transition
 def thought(w: World, thread: int) -> None:
     """The application has processed a statement's result: fetch more of it, close a query's result set, or go on."""
     c = w.callers[thread]
-    if c.rpc == QUERY or c.rpc == FETCH:
+    if c.rpc == Rpc.QUERY or c.rpc == Rpc.FETCH:
         _read_on(w, thread)
     else:
         c.at += 1
@@ -513,36 +465,36 @@ def _read_on(w: World, thread: int) -> None:
     c = w.callers[thread]
     if c.fetched < w.statements[c.first + c.at].fetches:
         c.fetched += 1
-        _send_or_fail(w, thread, FETCH)
+        _send_or_fail(w, thread, Rpc.FETCH)
     else:
-        _send_or_fail(w, thread, CLOSE_RESULT)
+        _send_or_fail(w, thread, Rpc.CLOSE_RESULT)
 
 
 @transition
 def rpc_returns(w: World, caller: int) -> None:
     """The client has the answer of an RPC."""
     c = w.callers[caller]
-    c.place = AT_CLIENT
+    c.place = Place.AT_CLIENT
     rpc = c.rpc
-    if rpc == HEARTBEAT:
+    if rpc == Rpc.HEARTBEAT:
         _heartbeat_returns(w, caller)
-    elif rpc == PUSH:
+    elif rpc == Rpc.PUSH:
         c.at += 1
         _push_onward(w, caller)
-    elif rpc == CONNECT and c.unit < 0:
+    elif rpc == Rpc.CONNECT and c.unit < 0:
         # The health thread has had the pod's pool built again.
         _mark_up(w, c.jvm, c.pod)
         _push(w, caller)
-    elif rpc == CONNECT:
-        if c.status == OK:
+    elif rpc == Rpc.CONNECT:
+        if c.status == Ending.OK:
             c.connected = 1
         else:
-            if c.status == DATABASE_FULL:
+            if c.status == Ending.DATABASE_FULL:
                 # The error of the database comes with a code that the driver takes for a lost connection (reference 6, CODE).
-                note(w, DATABASE_MARKS_POD_DOWN)
+                note(w, Trap.DATABASE_MARKS_POD_DOWN)
             _mark_down(w, c.jvm, c.pod)
         if c.xa == 1:
-            if c.status == OK:
+            if c.status == Ending.OK:
                 _pin(w, caller)
                 _onward(w, caller)
             else:
@@ -550,38 +502,38 @@ def rpc_returns(w: World, caller: int) -> None:
         else:
             c.probe += 1
             _connect_onward(w, caller)
-    elif rpc == TERMINATE:
+    elif rpc == Rpc.TERMINATE:
         if c.pinned == NOBODY:
             c.probe += 1
             _terminate_onward(w, caller)
         else:
             _end(w, caller)
-    elif rpc == ROLLBACK:
+    elif rpc == Rpc.ROLLBACK:
         _close(w, caller)
-    elif c.status == DRAINS:
+    elif c.status == Ending.DRAINS:
         # A pod that is about to stop takes nothing new; another one does, and its sessions go on (1.1).
         _mark_draining(w, c.jvm, c.pod)
         if c.pinned == NOBODY:
             _send_or_fail(w, caller, rpc)
         else:
-            _fail(w, caller, UNAVAILABLE)
-    elif c.status != OK:
-        marks = rpc == CLOSE_RESULT or rpc >= CALL if w.settings[0].calls_mark_down == 1 else rpc >= FETCH
-        if c.status == UNAVAILABLE and marks:
+            _fail(w, caller, Ending.UNAVAILABLE)
+    elif c.status != Ending.OK:
+        marks = rpc == Rpc.CLOSE_RESULT or rpc >= Rpc.CALL if w.settings[0].calls_mark_down == 1 else rpc >= Rpc.FETCH
+        if c.status == Ending.UNAVAILABLE and marks:
             # callResource, fetches and XA are the RPCs whose failure marks the pod (reference 6); statements, start and
             # commit are not.
             _mark_down(w, c.jvm, c.pod)
         _fail(w, caller, c.status)
-    elif rpc == CLOSE_RESULT:
+    elif rpc == Rpc.CLOSE_RESULT:
         c.at += 1
         _onward(w, caller)
-    elif rpc == FETCH:
+    elif rpc == Rpc.FETCH:
         _read_on(w, caller)
     else:
         if c.holds == 1:
             # The reply carries the session that was made.
             _pin(w, caller)
-        if rpc == QUERY or rpc == UPDATE or rpc == CALL_STATEMENT:
+        if rpc == Rpc.QUERY or rpc == Rpc.UPDATE or rpc == Rpc.CALL_STATEMENT:
             _think_then(w, caller)
         else:
             _onward(w, caller)
@@ -609,7 +561,7 @@ def _health_onward(w: World, thread: int) -> None:
         while c.probe < s.replicas:
             up = _is_up(w, c.jvm, c.probe)
             if (c.round == 0 and up) or (c.round == 1 and not up and _worth_a_try(w, c.jvm, c.probe)):
-                _send(w, thread, HEARTBEAT, c.probe)
+                _send(w, thread, Rpc.HEARTBEAT, c.probe)
                 return
             c.probe += 1
         c.round += 1
@@ -618,23 +570,23 @@ def _health_onward(w: World, thread: int) -> None:
         c.checking = 0
         _connect(w, thread)
         return
-    post(w, max(w.state[0].now, c.began_s + s.health_interval_s), HEALTH_TICK, c.jvm)
+    post(w, max(w.state[0].now, c.began_s + s.health_interval_s), EventKind.HEALTH_TICK, c.jvm)
 
 
 @transition
 def _heartbeat_returns(w: World, thread: int) -> None:
     c = w.callers[thread]
     was_up = _is_up(w, c.jvm, c.pod)
-    if c.status == DRAINS:
+    if c.status == Ending.DRAINS:
         _mark_draining(w, c.jvm, c.pod)
-    elif c.status != OK:
+    elif c.status != Ending.OK:
         _mark_down(w, c.jvm, c.pod)
     elif not was_up and w.settings[0].pool_rebuilt_before_up == 1:
-        _send(w, thread, CONNECT, c.pod)
+        _send(w, thread, Rpc.CONNECT, c.pod)
         return
     else:
         _mark_up(w, c.jvm, c.pod)
-    if was_up != (c.status == OK):
+    if was_up != (c.status == Ending.OK):
         _push(w, thread)
     else:
         c.probe += 1
@@ -658,7 +610,7 @@ def _push_onward(w: World, thread: int) -> None:
     c = w.callers[thread]
     c.at = _next_up(w, c.jvm, c.at)
     if c.at < w.settings[0].replicas:
-        _send(w, thread, PUSH, c.at)
+        _send(w, thread, Rpc.PUSH, c.at)
     else:
         c.probe += 1
         _health_onward(w, thread)

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from math import floor
 
+from ojp_sizing.behaviour.kinds import EventKind
 from ojp_sizing.behaviour.sharing import halt
 from ojp_sizing.behaviour.transition import transition
-from ojp_sizing.behaviour.world import CPU_TIMER, MEMORY_PASSED, World, post
+from ojp_sizing.behaviour.world import World, post
 
 
 @transition
@@ -46,10 +47,10 @@ def _allocate(w: World, pod: int, size_bytes: float) -> None:
         collections = floor(p.allocated_bytes / s.young_bytes)
         p.allocated_bytes -= collections * s.young_bytes
         p.collections += collections
-        halt(w, pod, CPU_TIMER, collections * s.collection_cpu_s)
+        halt(w, pod, EventKind.CPU_TIMER, collections * s.collection_cpu_s)
     if p.doomed == 0 and alive_bytes(w, pod) > s.memory_limit_bytes:
         p.doomed = 1
-        post(w, w.state[0].now, MEMORY_PASSED, pod)
+        post(w, w.state[0].now, EventKind.MEMORY_PASSED, pod)
 
 
 @transition
@@ -79,12 +80,3 @@ def result_goes(w: World, pod: int, rows: int) -> None:
     """The last row is handed over."""
     if w.settings[0].watches_memory == 1:
         w.pods[pod].buffered_rows -= rows
-
-
-@transition
-def drop_heap(w: World, pod: int) -> None:
-    """The process is gone."""
-    p = w.pods[pod]
-    p.buffered_rows = 0
-    p.allocated_bytes = 0.0
-    p.doomed = 0

@@ -8,101 +8,41 @@ from __future__ import annotations
 
 from math import inf
 
-from ojp_sizing.behaviour.breaker import breaker_fails, breaker_is_open, breaker_succeeds, forget_failures
+from ojp_sizing.behaviour.breaker import breaker_fails, breaker_is_open, breaker_succeeds
 from ojp_sizing.behaviour.channel import goes_through, is_refused
-from ojp_sizing.behaviour.classifier import forget_times, is_slow, record_time, wall_clock_ms
-from ojp_sizing.behaviour.heap import drop_heap, request_comes, result_comes, result_goes
+from ojp_sizing.behaviour.classifier import is_slow, record_time, wall_clock_ms
+from ojp_sizing.behaviour.heap import request_comes, result_comes, result_goes
+from ojp_sizing.behaviour.kinds import Ending, EventKind, News, Place, PodState, Rpc, Side, Trap
 from ojp_sizing.behaviour.pool import (
     borrow_connection,
     build_pool,
     connection_computed,
     count_connections,
     database_refuses,
-    drop_pool,
+    disconnect_pool,
     has_run_out,
     leak_connection,
     learn_view,
     orphan_pool,
     return_connection,
 )
-from ojp_sizing.behaviour.queues import clear_queue, dequeue, enqueue, take_overdue, wait_timer_fired
-from ojp_sizing.behaviour.sharing import clear_station, join, take_finished, timer_fired
+from ojp_sizing.behaviour.queues import dequeue, enqueue, take_overdue, wait_timer_fired
+from ojp_sizing.behaviour.record import Reset, renewing
+from ojp_sizing.behaviour.records import ADDER, COMPILER, NOBODY, Breaker, Caller, Lane, Memory, Pod, Pool, Station
+from ojp_sizing.behaviour.sharing import join, settle_station, take_finished, timer_fired
 from ojp_sizing.behaviour.slots import (
     GRANTED,
     REFUSED,
     acquire_slot,
-    drop_slots,
+    divide_slots,
     give_permit_back,
     keep_permit,
     leak_slot,
     release_slot,
 )
 from ojp_sizing.behaviour.transition import transition
-from ojp_sizing.behaviour.warming import begin_young, compile_on, youth_s
-from ojp_sizing.behaviour.world import (
-    ADDER,
-    BREAKER_OPEN,
-    BUILDING,
-    CALL,
-    CALL_HANGS,
-    CALL_STATEMENT,
-    CODE_LOADED,
-    COMMIT,
-    COMPILER,
-    CONNECT,
-    CONNECTION_TIMEOUT,
-    CONNECTION_TIMER,
-    CONVOY,
-    CPU_TIMER,
-    DATABASE_ERROR,
-    DATABASE_FULL,
-    DATABASE_TIMER,
-    DOWN,
-    DRAINED,
-    DRAINS,
-    FAST,
-    HAS_CONNECTION,
-    HAS_SLOT,
-    IN_DATABASE,
-    LOCKED,
-    LOST,
-    MEMORY_KILL,
-    MISSING_DATASOURCE,
-    NO_DATASOURCE,
-    NOBODY,
-    OK,
-    ON_CPU,
-    OUT_OF_MEMORY,
-    OVERLOADED,
-    POOL_BUILT,
-    PUSH,
-    QUERY,
-    QUEUED,
-    RETURNING,
-    ROLLBACK,
-    RPC_RETURNS,
-    SESSION_LOST,
-    SLOT_TIMEOUT,
-    SLOT_TIMER,
-    SLOW,
-    START_TRANSACTION,
-    STOPPING,
-    TERMINATE,
-    UNAVAILABLE,
-    UP,
-    UPDATE,
-    WAITS_FOR_CONNECTION,
-    XA_COMMIT,
-    XA_OPENED,
-    XA_PREPARE,
-    XA_START,
-    World,
-    chance,
-    latency_s,
-    note,
-    post,
-    tell,
-)
+from ojp_sizing.behaviour.warming import compile_on, youth_s
+from ojp_sizing.behaviour.world import World, chance, latency_s, note, post, tell
 
 #: A statement's CPU is spent half before the database and half after it (project assumption; only the sum has a source).
 CPU_BEFORE_DATABASE = 0.5
@@ -148,20 +88,20 @@ def rpc_reaches_pod(w: World, caller: int) -> None:
     c = w.callers[caller]
     pod = w.pods[c.pod]
     link = c.jvm * w.settings[0].replicas + c.pod
-    if pod.state == LOST:
+    if pod.state == PodState.LOST:
         anew = w.links[link].failed_s >= pod.lost_s
         _hang(w, caller, w.settings[0].connect_hang_s if anew else w.settings[0].call_hang_s)
         return
-    if pod.state == STOPPING and w.settings[0].drains == 1:
+    if pod.state == PodState.STOPPING and w.settings[0].drains == 1:
         if c.pinned != c.pod or c.incarnation != pod.incarnation:
-            reply(w, caller, DRAINS)
+            reply(w, caller, Ending.DRAINS)
             return
-    elif pod.state != UP:
+    elif pod.state != PodState.UP:
         is_refused(w, link)
-        reply(w, caller, UNAVAILABLE)
+        reply(w, caller, Ending.UNAVAILABLE)
         return
     if pod.listens_s > -inf and not goes_through(w, link, pod.listens_s):
-        reply(w, caller, UNAVAILABLE)
+        reply(w, caller, Ending.UNAVAILABLE)
         return
     settle_pod(w, c.pod)
     pod.inside += 1
@@ -178,18 +118,18 @@ def rpc_reaches_pod(w: World, caller: int) -> None:
     else:
         if c.holds == 1 and w.pools[c.pool].waiting > 0:
             # It would free what others wait for, and they hold all threads (reference 1.3, INFER).
-            note(w, CONVOY)
-        c.place = QUEUED
+            note(w, Trap.CONVOY)
+        c.place = Place.QUEUED
         enqueue(w, w.callers, pod, caller)
 
 
 @transition
 def _hang(w: World, caller: int, for_s: float) -> None:
     c = w.callers[caller]
-    note(w, CALL_HANGS)
-    c.status = UNAVAILABLE
-    c.place = RETURNING
-    post(w, w.state[0].now + for_s, RPC_RETURNS, caller)
+    note(w, Trap.CALL_HANGS)
+    c.status = Ending.UNAVAILABLE
+    c.place = Place.RETURNING
+    post(w, w.state[0].now + for_s, EventKind.RPC_RETURNS, caller)
 
 
 @transition
@@ -198,27 +138,27 @@ def _begin(w: World, caller: int, wake_cpu_s: float) -> None:
     c = w.callers[caller]
     s = w.settings[0]
     w.pods[c.pod].threads_free -= 1
-    c.place = ON_CPU
+    c.place = Place.ON_CPU
     c.responding = 0
     cpu_s = s.small_rpc_cpu_s
-    if c.rpc == QUERY or c.rpc == UPDATE or c.rpc == CALL_STATEMENT:
+    if c.rpc == Rpc.QUERY or c.rpc == Rpc.UPDATE or c.rpc == Rpc.CALL_STATEMENT:
         cpu_s = s.statement_cpu_s * CPU_BEFORE_DATABASE
-    elif c.rpc == CONNECT or c.rpc == TERMINATE or c.rpc == PUSH:
+    elif c.rpc == Rpc.CONNECT or c.rpc == Rpc.TERMINATE or c.rpc == Rpc.PUSH:
         cpu_s = s.connect_cpu_s
-    join(w, c.pod, CPU_TIMER, caller, 0, cpu_s + wake_cpu_s + youth_s(w, c.pod))
+    join(w, c.pod, EventKind.CPU_TIMER, caller, 0, cpu_s + wake_cpu_s + youth_s(w, c.pod))
 
 
 @transition
-def reply(w: World, caller: int, status: int) -> None:
+def reply(w: World, caller: int, status: Ending) -> None:
     """Send the answer on its way to the client."""
     c = w.callers[caller]
     c.status = status
-    c.place = RETURNING
-    post(w, w.state[0].now + latency_s(w, caller), RPC_RETURNS, caller)
+    c.place = Place.RETURNING
+    post(w, w.state[0].now + latency_s(w, caller), EventKind.RPC_RETURNS, caller)
 
 
 @transition
-def finish(w: World, caller: int, status: int) -> None:
+def finish(w: World, caller: int, status: Ending) -> None:
     """The handler returns: reply, and its thread takes the next RPC from the queue."""
     pod = w.pods[w.callers[caller].pod]
     pod.threads_free += 1
@@ -226,7 +166,7 @@ def finish(w: World, caller: int, status: int) -> None:
     reply(w, caller, status)
     if pod.waiting > 0:
         _begin(w, dequeue(w.callers, pod), 0.0)
-    if pod.state == STOPPING:
+    if pod.state == PodState.STOPPING:
         _tell_drained(w, w.callers[caller].pod)
 
 
@@ -235,17 +175,17 @@ def _tell_drained(w: World, pod: int) -> None:
     """A stopping pod ends when nobody is inside, and, where it drains, no session is left."""
     p = w.pods[pod]
     if p.inside == 0 and (w.settings[0].drains == 0 or p.sessions == 0):
-        tell(w, pod, DRAINED)
+        tell(w, pod, News.DRAINED)
 
 
 @transition
 def cpu_timer(w: World, pod: int) -> None:
     """The pod's CPU has finished somebody's work."""
-    if not timer_fired(w, pod, CPU_TIMER):
+    if not timer_fired(w, pod, EventKind.CPU_TIMER):
         return
     settle_pod(w, pod)
     while True:
-        caller, token = take_finished(w, pod, CPU_TIMER)
+        caller, token = take_finished(w, pod, EventKind.CPU_TIMER)
         if caller == NOBODY:
             break
         if caller == ADDER:
@@ -257,11 +197,11 @@ def cpu_timer(w: World, pod: int) -> None:
             _handle(w, caller)
         elif w.callers[caller].responding == BUILDS_POOL:
             _pool_stands(w, caller)
-        elif w.callers[caller].rpc == CALL_STATEMENT:
+        elif w.callers[caller].rpc == Rpc.CALL_STATEMENT:
             result_goes(w, pod, _rows(w, caller))
             _open_session(w, caller)
             keep_permit(w, caller)
-            finish(w, caller, OK)
+            finish(w, caller, Ending.OK)
         else:
             _statement_succeeds(w, caller)
 
@@ -270,29 +210,29 @@ def cpu_timer(w: World, pod: int) -> None:
 def _handle(w: World, caller: int) -> None:
     c = w.callers[caller]
     rpc = c.rpc
-    if (rpc >= QUERY and rpc != TERMINATE and rpc < XA_START) or rpc == PUSH:
+    if (rpc >= Rpc.QUERY and rpc != Rpc.TERMINATE and rpc < Rpc.XA_START) or rpc == Rpc.PUSH:
         # Every RPC but connect, heartbeat, terminate and XA's own carries the client's view of the cluster (reference 5, CODE).
         learn_view(w, caller)
     if c.pinned != NOBODY and c.incarnation != w.pods[c.pod].incarnation:
         # The pod that had the session died; the one in its place knows nothing of it. A statement finds that out behind
         # the breaker, where it counts as a failure.
-        if rpc == QUERY or rpc == UPDATE:
+        if rpc == Rpc.QUERY or rpc == Rpc.UPDATE:
             if breaker_is_open(w, _breaker(w, caller)):
-                finish(w, caller, BREAKER_OPEN)
+                finish(w, caller, Ending.BREAKER_OPEN)
                 return
             breaker_fails(w, _breaker(w, caller))
-        finish(w, caller, OK if rpc == TERMINATE else SESSION_LOST)
-    elif rpc == CONNECT and c.xa == 1:
+        finish(w, caller, Ending.OK if rpc == Rpc.TERMINATE else Ending.SESSION_LOST)
+    elif rpc == Rpc.CONNECT and c.xa == 1:
         # XA has no pool in 0.3.1: each connect opens a database connection, on its thread (CODE).
         w.pools[c.pool].created = 1
         w.pools[c.pool].direct += 1
         count_connections(w, c.pod, 1)
-        _build(w, caller, w.settings[0].connection_open_s, XA_OPENED)
-    elif rpc == CONNECT:
+        _build(w, caller, w.settings[0].connection_open_s, EventKind.XA_OPENED)
+    elif rpc == Rpc.CONNECT:
         if w.pools[c.pool].created == 1:
-            finish(w, caller, OK)
+            finish(w, caller, Ending.OK)
         elif w.settings[0].pool_build_locked == 1 and w.pools[c.pool].building == 1:
-            c.place = WAITS_FOR_CONNECTION
+            c.place = Place.WAITS_FOR_CONNECTION
             enqueue(w, w.callers, w.pools[c.pool], caller)
         else:
             w.pools[c.pool].building = 1
@@ -300,39 +240,39 @@ def _handle(w: World, caller: int) -> None:
             c.give_up_s = w.state[0].now + POOL_GIVES_UP_S
             p = w.pods[c.pod]
             p.loaded_s = min(p.loaded_s, w.state[0].now + w.settings[0].pool_build_s)
-            _build(w, caller, max(0.0, p.loaded_s - w.state[0].now), CODE_LOADED)
-    elif rpc == QUERY or rpc == UPDATE:
+            _build(w, caller, max(0.0, p.loaded_s - w.state[0].now), EventKind.CODE_LOADED)
+    elif rpc == Rpc.QUERY or rpc == Rpc.UPDATE:
         _admit(w, caller)
-    elif rpc == START_TRANSACTION or rpc == CALL or rpc == CALL_STATEMENT:
+    elif rpc == Rpc.START_TRANSACTION or rpc == Rpc.CALL or rpc == Rpc.CALL_STATEMENT:
         if c.holds == 0 and w.pools[c.pool].created == 0:
-            finish(w, caller, NO_DATASOURCE)
+            finish(w, caller, Ending.NO_DATASOURCE)
         elif c.holds == 1:
             _with_session(w, caller)
         elif w.settings[0].session_permits == 1:
-            got = acquire_slot(w, caller, FAST)
+            got = acquire_slot(w, caller, Side.FAST)
             if got == GRANTED:
                 _with_permit(w, caller)
             elif got == REFUSED:
-                finish(w, caller, OVERLOADED)
+                finish(w, caller, Ending.OVERLOADED)
         elif has_run_out(w, c.pool):
-            finish(w, caller, CONNECTION_TIMEOUT)
+            finish(w, caller, Ending.CONNECTION_TIMEOUT)
         elif borrow_connection(w, caller):
             _with_session(w, caller)
-    elif rpc == COMMIT or rpc == ROLLBACK or rpc == XA_PREPARE or rpc == XA_COMMIT:
+    elif rpc == Rpc.COMMIT or rpc == Rpc.ROLLBACK or rpc == Rpc.XA_PREPARE or rpc == Rpc.XA_COMMIT:
         _enter_database(w, caller, w.settings[0].commit_database_s)
     else:
-        if rpc == TERMINATE and c.holds == 1:
+        if rpc == Rpc.TERMINATE and c.holds == 1:
             return_connection(w, caller)
-        if rpc == TERMINATE:
+        if rpc == Rpc.TERMINATE:
             give_permit_back(w, caller)
-        finish(w, caller, OK)
+        finish(w, caller, Ending.OK)
 
 
 @transition
-def _build(w: World, caller: int, for_s: float, kind: int) -> None:
+def _build(w: World, caller: int, for_s: float, kind: EventKind) -> None:
     """The handler's thread is busy with the database for so long; an event of this kind ends it."""
     c = w.callers[caller]
-    c.place = BUILDING
+    c.place = Place.BUILDING
     c.token += 1
     c.deadline_s = w.state[0].now + for_s
     post(w, c.deadline_s, kind, caller)
@@ -342,7 +282,7 @@ def _build(w: World, caller: int, for_s: float, kind: int) -> None:
 def _is_building(w: World, caller: int) -> bool:
     """Whether the event that ends a ``_build`` is still the caller's (its pod may have died)."""
     c = w.callers[caller]
-    return c.place == BUILDING and c.deadline_s == w.state[0].now
+    return c.place == Place.BUILDING and c.deadline_s == w.state[0].now
 
 
 @transition
@@ -352,9 +292,9 @@ def code_loaded(w: World, caller: int) -> None:
         return
     c = w.callers[caller]
     settle_pod(w, c.pod)
-    c.place = ON_CPU
+    c.place = Place.ON_CPU
     c.responding = BUILDS_POOL
-    join(w, c.pod, CPU_TIMER, caller, 0, w.settings[0].pool_build_cpu_s)
+    join(w, c.pod, EventKind.CPU_TIMER, caller, 0, w.settings[0].pool_build_cpu_s)
 
 
 @transition
@@ -375,7 +315,7 @@ def _pool_stands(w: World, caller: int) -> None:
     c = w.callers[caller]
     refused = database_refuses(w, 1)
     if refused and w.state[0].now < c.give_up_s:
-        _build(w, caller, min(POOL_TRIES_S, c.give_up_s - w.state[0].now), POOL_BUILT)
+        _build(w, caller, min(POOL_TRIES_S, c.give_up_s - w.state[0].now), EventKind.POOL_BUILT)
         return
     if not refused and w.pools[c.pool].created == 0:
         if w.settings[0].pool_build_locked == 1:
@@ -385,7 +325,7 @@ def _pool_stands(w: World, caller: int) -> None:
         orphan_pool(w, c.pool)
     elif w.settings[0].pool_build_locked == 1:
         _pass_lock_on(w, c.pool)
-    finish(w, caller, DATABASE_FULL if refused else OK)
+    finish(w, caller, Ending.DATABASE_FULL if refused else Ending.OK)
 
 
 @transition
@@ -394,7 +334,7 @@ def _unlock(w: World, index: int) -> None:
     pool = w.pools[index]
     pool.building = 0
     while pool.waiting > 0:
-        finish(w, dequeue(w.callers, pool), OK)
+        finish(w, dequeue(w.callers, pool), Ending.OK)
 
 
 @transition
@@ -406,7 +346,7 @@ def _pass_lock_on(w: World, index: int) -> None:
         heir = dequeue(w.callers, pool)
         pool.building = 1
         w.callers[heir].give_up_s = w.state[0].now + POOL_GIVES_UP_S
-        _build(w, heir, 0.0, POOL_BUILT)
+        _build(w, heir, 0.0, EventKind.POOL_BUILT)
 
 
 @transition
@@ -419,11 +359,11 @@ def xa_opened(w: World, caller: int) -> None:
     if database_refuses(w, 0):
         w.pools[c.pool].direct -= 1
         count_connections(w, c.pod, -1)
-        finish(w, caller, DATABASE_FULL)
+        finish(w, caller, Ending.DATABASE_FULL)
         return
     c.holds = 1
     _open_session(w, caller)
-    finish(w, caller, OK)
+    finish(w, caller, Ending.OK)
 
 
 # A statement ------------------------------------------------------------------------------------------------------
@@ -432,15 +372,13 @@ def xa_opened(w: World, caller: int) -> None:
 @transition
 def _text(w: World, caller: int) -> int:
     c = w.callers[caller]
-    text: int = w.statements[c.first + c.at].text
-    return text
+    return w.statements[c.first + c.at].text
 
 
 @transition
 def _rows(w: World, caller: int) -> int:
     c = w.callers[caller]
-    rows: int = w.statements[c.first + c.at].rows
-    return rows
+    return w.statements[c.first + c.at].rows
 
 
 @transition
@@ -448,8 +386,7 @@ def _breaker(w: World, caller: int) -> int:
     c = w.callers[caller]
     s = w.settings[0]
     pool = c.pool if s.breaker_per_pool == 1 else c.pod * s.sources
-    breaker: int = pool * s.texts + _text(w, caller)
-    return breaker
+    return pool * s.texts + _text(w, caller)
 
 
 @transition
@@ -465,25 +402,25 @@ def _admit(w: World, caller: int) -> None:
     s = w.settings[0]
     c.timed = 0
     if breaker_is_open(w, _breaker(w, caller)):
-        finish(w, caller, BREAKER_OPEN)
+        finish(w, caller, Ending.BREAKER_OPEN)
     elif w.pools[c.pool].created == 0:
-        note(w, MISSING_DATASOURCE)
+        note(w, Trap.MISSING_DATASOURCE)
         if s.missing_pool_fails_breaker == 1:
-            _statement_fails(w, caller, NO_DATASOURCE)
+            _statement_fails(w, caller, Ending.NO_DATASOURCE)
         else:
-            finish(w, caller, NO_DATASOURCE)
+            finish(w, caller, Ending.NO_DATASOURCE)
     elif c.permit != NOBODY and s.session_takes_slots == 0:
         _with_slot(w, caller)
     elif s.segregation == 1 or s.admission_always_on == 1 or c.xa == 1:
         # XA statements take slots also where segregation is off (0.3.1, CODE).
-        side = FAST
+        side = Side.FAST
         if (s.segregation == 1 or c.xa == 1) and is_slow(w, c.pool, _text(w, caller)):
-            side = SLOW
+            side = Side.SLOW
         got = acquire_slot(w, caller, side)
         if got == GRANTED:
             _with_slot(w, caller)
         elif got == REFUSED:
-            finish(w, caller, OVERLOADED)
+            finish(w, caller, Ending.OVERLOADED)
     else:
         _with_slot(w, caller)
 
@@ -491,10 +428,10 @@ def _admit(w: World, caller: int) -> None:
 @transition
 def slot_granted(w: World, caller: int) -> None:
     """A waiter's thread wakes with its slot, unless its pod has died at this very instant."""
-    if w.callers[caller].place != HAS_SLOT:
+    if w.callers[caller].place != Place.HAS_SLOT:
         return
     settle_pod(w, w.callers[caller].pod)
-    if w.callers[caller].rpc == QUERY or w.callers[caller].rpc == UPDATE:
+    if w.callers[caller].rpc == Rpc.QUERY or w.callers[caller].rpc == Rpc.UPDATE:
         _with_slot(w, caller)
     else:
         _with_permit(w, caller)
@@ -505,7 +442,7 @@ def _with_permit(w: World, caller: int) -> None:
     """startTransaction or callResource has its permit, and needs a connection."""
     if has_run_out(w, w.callers[caller].pool):
         release_slot(w, caller)
-        finish(w, caller, CONNECTION_TIMEOUT)
+        finish(w, caller, Ending.CONNECTION_TIMEOUT)
     elif borrow_connection(w, caller):
         _with_session(w, caller)
 
@@ -516,7 +453,7 @@ def _with_slot(w: World, caller: int) -> None:
     c.clock_ms = wall_clock_ms(w)
     c.timed = 1
     if c.holds == 0 and has_run_out(w, c.pool):
-        _statement_fails(w, caller, CONNECTION_TIMEOUT)
+        _statement_fails(w, caller, Ending.CONNECTION_TIMEOUT)
     elif c.holds == 1 or borrow_connection(w, caller):
         _with_connection(w, caller)
 
@@ -524,10 +461,10 @@ def _with_slot(w: World, caller: int) -> None:
 @transition
 def connection_granted(w: World, caller: int) -> None:
     """A waiter's thread wakes with its connection, unless its pod has died at this very instant."""
-    if w.callers[caller].place != HAS_CONNECTION:
+    if w.callers[caller].place != Place.HAS_CONNECTION:
         return
     settle_pod(w, w.callers[caller].pod)
-    if w.callers[caller].rpc == QUERY or w.callers[caller].rpc == UPDATE:
+    if w.callers[caller].rpc == Rpc.QUERY or w.callers[caller].rpc == Rpc.UPDATE:
         _with_connection(w, caller)
     else:
         _with_session(w, caller)
@@ -536,12 +473,12 @@ def connection_granted(w: World, caller: int) -> None:
 @transition
 def _with_session(w: World, caller: int) -> None:
     """startTransaction and callResource have their connection, past slots, classifier and breaker (reference 1.5, CODE)."""
-    if w.callers[caller].rpc == CALL_STATEMENT:
+    if w.callers[caller].rpc == Rpc.CALL_STATEMENT:
         _with_connection(w, caller)
     else:
         _open_session(w, caller)
         keep_permit(w, caller)
-        finish(w, caller, OK)
+        finish(w, caller, Ending.OK)
 
 
 @transition
@@ -553,24 +490,24 @@ def _with_connection(w: World, caller: int) -> None:
 @transition
 def _enter_database(w: World, caller: int, work_s: float) -> None:
     c = w.callers[caller]
-    c.place = IN_DATABASE
+    c.place = Place.IN_DATABASE
     c.token += 1
     # What begins while the database is slow takes so many times as long.
-    join(w, w.settings[0].replicas, DATABASE_TIMER, caller, c.token, work_s * w.state[0].database_slowdown)
+    join(w, w.settings[0].replicas, EventKind.DATABASE_TIMER, caller, c.token, work_s * w.state[0].database_slowdown)
 
 
 @transition
 def database_timer(w: World) -> None:
     """The database has finished somebody's work; work for a pod that died meanwhile has no taker."""
     database = w.settings[0].replicas
-    if not timer_fired(w, database, DATABASE_TIMER):
+    if not timer_fired(w, database, EventKind.DATABASE_TIMER):
         return
     while True:
-        caller, token = take_finished(w, database, DATABASE_TIMER)
+        caller, token = take_finished(w, database, EventKind.DATABASE_TIMER)
         if caller == NOBODY:
             break
         c = w.callers[caller]
-        if c.place == IN_DATABASE and c.token == token:
+        if c.place == Place.IN_DATABASE and c.token == token:
             settle_pod(w, c.pod)
             _database_done(w, caller)
 
@@ -578,24 +515,24 @@ def database_timer(w: World) -> None:
 @transition
 def _database_done(w: World, caller: int) -> None:
     c = w.callers[caller]
-    if c.rpc == COMMIT or c.rpc == ROLLBACK or c.rpc == XA_PREPARE or c.rpc == XA_COMMIT:
-        finish(w, caller, OK)
+    if c.rpc == Rpc.COMMIT or c.rpc == Rpc.ROLLBACK or c.rpc == Rpc.XA_PREPARE or c.rpc == Rpc.XA_COMMIT:
+        finish(w, caller, Ending.OK)
         return
     statement = w.statements[c.first + c.at]
-    if statement.fails == 1 and c.rpc == CALL_STATEMENT:
+    if statement.fails == 1 and c.rpc == Rpc.CALL_STATEMENT:
         _give_slot_back(w, caller)
         _release_unless_leaked(w, caller)
-        finish(w, caller, DATABASE_ERROR)
+        finish(w, caller, Ending.DATABASE_ERROR)
         return
     if statement.fails == 1:
-        _statement_fails(w, caller, DATABASE_ERROR)
+        _statement_fails(w, caller, Ending.DATABASE_ERROR)
         return
     s = w.settings[0]
-    c.place = ON_CPU
+    c.place = Place.ON_CPU
     c.responding = 1
     result_comes(w, c.pod, statement.rows)
     cpu_s = s.statement_cpu_s * (1.0 - CPU_BEFORE_DATABASE) + s.row_cpu_s * statement.rows
-    join(w, c.pod, CPU_TIMER, caller, 0, cpu_s)
+    join(w, c.pod, EventKind.CPU_TIMER, caller, 0, cpu_s)
 
 
 @transition
@@ -607,7 +544,7 @@ def _statement_succeeds(w: World, caller: int) -> None:
     c = w.callers[caller]
     result_goes(w, c.pod, _rows(w, caller))
     record_time(w, c.pool, _text(w, caller), wall_clock_ms(w) - c.clock_ms)
-    makes_session = c.rpc == QUERY or w.statements[c.first + c.at].keeps == 1
+    makes_session = c.rpc == Rpc.QUERY or w.statements[c.first + c.at].keeps == 1
     if makes_session:
         keep_permit(w, caller)
     if c.lane != NOBODY:
@@ -617,11 +554,11 @@ def _statement_succeeds(w: World, caller: int) -> None:
         _open_session(w, caller)
     elif c.pinned == NOBODY:
         return_connection(w, caller)
-    finish(w, caller, OK)
+    finish(w, caller, Ending.OK)
 
 
 @transition
-def _statement_fails(w: World, caller: int, status: int) -> None:
+def _statement_fails(w: World, caller: int, status: Ending) -> None:
     """Any failure counts for the breaker; times of failures are learned too, but not of a slot time-out (reference 3, 4)."""
     c = w.callers[caller]
     if c.timed == 1:
@@ -639,7 +576,7 @@ def _give_slot_back(w: World, caller: int) -> None:
     c = w.callers[caller]
     if c.lane == NOBODY:
         return
-    if w.settings[0].session_permits == 1 and c.rpc != UPDATE and _leaks(w, caller):
+    if w.settings[0].session_permits == 1 and c.rpc != Rpc.UPDATE and _leaks(w, caller):
         leak_slot(w, caller, c.lane)
         c.lane = NOBODY
     else:
@@ -660,7 +597,7 @@ def _release_unless_leaked(w: World, caller: int) -> None:
 def _leaks(w: World, caller: int) -> bool:
     c = w.callers[caller]
     s = w.settings[0]
-    if c.holds == 0 or c.pinned != NOBODY or (s.eager_close == 1 and c.rpc == UPDATE):
+    if c.holds == 0 or c.pinned != NOBODY or (s.eager_close == 1 and c.rpc == Rpc.UPDATE):
         return False
     return chance(w, caller) < s.leak_probability
 
@@ -673,15 +610,15 @@ def slot_timer(w: World, lane_index: int) -> None:
         return
     settle_pod(w, w.pools[lane_index // 2].pod)
     while True:
-        caller = take_overdue(w, lane, SLOT_TIMER, lane_index)
+        caller = take_overdue(w, lane, EventKind.SLOT_TIMER, lane_index)
         if caller == NOBODY:
             break
         w.callers[caller].lane = NOBODY
         rpc = w.callers[caller].rpc
-        if w.settings[0].admission_fails_breaker == 1 and (rpc == QUERY or rpc == UPDATE):
-            _statement_fails(w, caller, SLOT_TIMEOUT)
+        if w.settings[0].admission_fails_breaker == 1 and (rpc == Rpc.QUERY or rpc == Rpc.UPDATE):
+            _statement_fails(w, caller, Ending.SLOT_TIMEOUT)
         else:
-            finish(w, caller, SLOT_TIMEOUT)
+            finish(w, caller, Ending.SLOT_TIMEOUT)
 
 
 @transition
@@ -692,17 +629,17 @@ def connection_timer(w: World, index: int) -> None:
         return
     settle_pod(w, pool.pod)
     while True:
-        caller = take_overdue(w, pool, CONNECTION_TIMER, index)
+        caller = take_overdue(w, pool, EventKind.CONNECTION_TIMER, index)
         if caller == NOBODY:
             break
-        if w.callers[caller].rpc == QUERY or w.callers[caller].rpc == UPDATE:
+        if w.callers[caller].rpc == Rpc.QUERY or w.callers[caller].rpc == Rpc.UPDATE:
             if w.callers[caller].lane != NOBODY and _is_locked(w, index):
-                note(w, LOCKED)
-            _statement_fails(w, caller, CONNECTION_TIMEOUT)
+                note(w, Trap.LOCKED)
+            _statement_fails(w, caller, Ending.CONNECTION_TIMEOUT)
         else:
             if w.callers[caller].lane != NOBODY:
                 release_slot(w, caller)
-            finish(w, caller, CONNECTION_TIMEOUT)
+            finish(w, caller, Ending.CONNECTION_TIMEOUT)
 
 
 @transition
@@ -723,8 +660,8 @@ def _is_locked(w: World, index: int) -> bool:
 @transition
 def pod_stops(w: World, pod: int) -> None:
     """SIGTERM: new RPCs are refused, those inside go on (reference 7.1). A container that is down stays down."""
-    if w.pods[pod].state == UP:
-        w.pods[pod].state = STOPPING
+    if w.pods[pod].state == PodState.UP:
+        w.pods[pod].state = PodState.STOPPING
     _tell_drained(w, pod)
 
 
@@ -734,10 +671,10 @@ def memory_passed(w: World, pod: int) -> None:
     p = w.pods[pod]
     if p.doomed == 0:
         return
-    news = DRAINED if p.state == STOPPING else OUT_OF_MEMORY
+    news = News.DRAINED if p.state == PodState.STOPPING else News.OUT_OF_MEMORY
     pod_dies(w, pod)
     p.kills += 1
-    note(w, MEMORY_KILL)
+    note(w, Trap.MEMORY_KILL)
     tell(w, pod, news)
 
 
@@ -747,46 +684,59 @@ def pod_dies(w: World, pod: int) -> None:
 
     What is left of the pod is as before its first process, but for its history.
     """
-    _end_process(w, pod, DOWN)
+    _end_process(w, pod, PodState.DOWN)
 
 
 @transition
 def pod_vanishes(w: World, pod: int) -> None:
     """The node is gone without a word: callers hear nothing, and the database keeps the connections (reference 6)."""
     w.pods[pod].lost_s = w.state[0].now
-    _end_process(w, pod, LOST)
+    _end_process(w, pod, PodState.LOST)
 
 
 @transition
-def _end_process(w: World, pod: int, state: int) -> None:
+def _end_process(w: World, pod: int, state: PodState) -> None:
     settle_pod(w, pod)
     p = w.pods[pod]
     sources = w.settings[0].sources
     p.state = state
     for caller in range(len(w.callers)):
         c = w.callers[caller]
-        if c.pod == pod and c.place >= QUEUED and c.place < RETURNING:
-            c.lane = NOBODY
-            c.permit = NOBODY
-            c.holds = 0
-            if state == LOST:
+        if c.pod == pod and c.place >= Place.QUEUED and c.place < Place.RETURNING:
+            _has_nothing(w, c)
+            if state == PodState.LOST:
                 _hang(w, caller, w.settings[0].call_hang_s)
             else:
-                reply(w, caller, UNAVAILABLE)
-    clear_station(w, pod)
-    p.inside = 0
-    p.sessions = 0
-    clear_queue(p)
-    p.threads_free = w.settings[0].threads
-    p.loaded_s = inf
-    p.called_s = -inf
-    begin_young(w, pod, 0.0)
+                reply(w, caller, Ending.UNAVAILABLE)
     for index in range(pod * sources, (pod + 1) * sources):
-        drop_slots(w, index)
-        drop_pool(w, index, state == DOWN)
-        forget_times(w, index)
-    forget_failures(w, pod)
-    drop_heap(w, pod)
+        disconnect_pool(w, index, state == PodState.DOWN)
+    settle_station(w, w.stations[pod])
+    _forget_process(w, pod)
+
+
+_has_nothing = renewing(Caller, Reset.PROCESS)
+_renew_pod = renewing(Pod, Reset.PROCESS)
+_renew_station = renewing(Station, Reset.PROCESS)
+_renew_pool = renewing(Pool, Reset.PROCESS)
+_renew_lane = renewing(Lane, Reset.PROCESS)
+_renew_memory = renewing(Memory, Reset.PROCESS)
+_renew_breaker = renewing(Breaker, Reset.PROCESS)
+
+
+@transition
+def _forget_process(w: World, pod: int) -> None:
+    """All that was in the process's memory is as before the first one (docs/records.md)."""
+    s = w.settings[0]
+    _renew_pod(w, w.pods[pod])
+    _renew_station(w, w.stations[pod])
+    for index in range(pod * s.sources, (pod + 1) * s.sources):
+        _renew_pool(w, w.pools[index])
+        _renew_lane(w, w.lanes[2 * index])
+        _renew_lane(w, w.lanes[2 * index + 1])
+        divide_slots(w, index)
+        for text in range(index * s.texts, (index + 1) * s.texts):
+            _renew_memory(w, w.memories[text])
+            _renew_breaker(w, w.breakers[text])
 
 
 @transition
@@ -797,13 +747,13 @@ def pod_listens(w: World, pod: int) -> None:
     """
     settle_pod(w, pod)
     p = w.pods[pod]
-    p.state = UP
+    p.state = PodState.UP
     p.lost_s = -inf
     p.listens_s = w.state[0].now
     p.incarnation += 1
     s = w.settings[0]
     if s.warm_pools == 1:
-        begin_young(w, pod, s.warm_up_calls)
+        p.answered = s.warm_up_calls
         p.loaded_s = w.state[0].now
         for index in range(pod * s.sources, (pod + 1) * s.sources):
             if index % s.sources != s.xa_source and not database_refuses(w, 1):

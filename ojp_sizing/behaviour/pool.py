@@ -7,32 +7,15 @@ size; functions that take ``index`` mean ``w.pools[index]``.
 from __future__ import annotations
 
 from math import inf
-from typing import Any
 
 from ojp_sizing.behaviour.heap import connections_come
-from ojp_sizing.behaviour.queues import clear_queue, dequeue, wait
+from ojp_sizing.behaviour.kinds import EventKind, Place, Trap
+from ojp_sizing.behaviour.queues import dequeue, wait
+from ojp_sizing.behaviour.records import ADDER, Pool
 from ojp_sizing.behaviour.sharing import join
 from ojp_sizing.behaviour.slots import cut_slots
 from ojp_sizing.behaviour.transition import transition
-from ojp_sizing.behaviour.world import (
-    ADDER,
-    ADDER_DUE,
-    CONNECTION_GRANTED,
-    CONNECTION_LEAKED,
-    CONNECTION_TIMER,
-    CONNECTIONS_OVERSHOOT,
-    CPU_TIMER,
-    HAS_CONNECTION,
-    POOL_EMPTIED,
-    POOL_FLAPS,
-    POOL_OF_ONE,
-    POOL_ORPHANED,
-    SLOTS_BELOW_POOL,
-    WAITS_FOR_CONNECTION,
-    World,
-    note,
-    post,
-)
+from ojp_sizing.behaviour.world import World, note, post
 
 #: What a pool's adder does while it is busy.
 OPENS, RESTS, BACKS_OFF = 1, 2, 3
@@ -52,13 +35,13 @@ def count_connections(w: World, pod: int, change: int) -> None:
     kinds = s.sources - 1 if s.xa_source >= 0 else s.sources
     shared_out = s.replicas * kinds * -(-s.pool_size // s.replicas)
     if state.connections <= shared_out < state.connections + change:
-        note(w, CONNECTIONS_OVERSHOOT)
+        note(w, Trap.CONNECTIONS_OVERSHOOT)
     state.connections += change
     state.connections_peak = max(state.connections_peak, state.connections)
 
 
 @transition
-def _count_open(w: World, pool: Any, change: int) -> None:
+def _count_open(w: World, pool: Pool, change: int) -> None:
     pool.open += change
     count_connections(w, pool.pod, change)
 
@@ -93,7 +76,7 @@ def _open_if_wanted(w: World, index: int) -> bool:
     pool.adder = OPENS
     if w.settings[0].connection_open_cpu_s > 0.0:
         pool.opening_due = COMPUTES
-        join(w, pool.pod, CPU_TIMER, ADDER, index, w.settings[0].connection_open_cpu_s)
+        join(w, pool.pod, EventKind.CPU_TIMER, ADDER, index, w.settings[0].connection_open_cpu_s)
     else:
         _adder_is_busy_for(w, index, w.settings[0].connection_open_s)
     return True
@@ -109,7 +92,7 @@ def connection_computed(w: World, index: int) -> None:
 @transition
 def _adder_is_busy_for(w: World, index: int, for_s: float) -> None:
     w.pools[index].opening_due = w.state[0].now + for_s
-    post(w, w.pools[index].opening_due, ADDER_DUE, index)
+    post(w, w.pools[index].opening_due, EventKind.ADDER_DUE, index)
 
 
 @transition
@@ -150,7 +133,7 @@ def orphan_pool(w: World, index: int) -> None:
     pool = w.pools[index]
     idle = max(1, pool.minimum)
     pool.orphaned += idle
-    note(w, POOL_ORPHANED)
+    note(w, Trap.POOL_ORPHANED)
     count_connections(w, pool.pod, idle)
 
 
@@ -185,22 +168,22 @@ def resize_pool(w: World, index: int, healthy: int) -> None:
     minimum = min(maximum, -(-s.pool_idle // sharers))
     if maximum != pool.maximum:
         if w.state[0].now - pool.resized_s < s.health_interval_s:
-            note(w, POOL_FLAPS)
+            note(w, Trap.POOL_FLAPS)
         pool.resized_s = w.state[0].now
         if maximum == 1:
-            note(w, POOL_OF_ONE)
+            note(w, Trap.POOL_OF_ONE)
         if s.slots_follow_pool == 1:
             cut_slots(w, index, maximum, 1)
         elif (
             s.segregation + s.admission_always_on > 0
             and maximum > w.lanes[2 * index].total + w.lanes[2 * index + 1].total
         ):
-            note(w, SLOTS_BELOW_POOL)
+            note(w, Trap.SLOTS_BELOW_POOL)
     shrinks = maximum < pool.maximum or minimum < pool.minimum
     pool.maximum = maximum
     pool.minimum = minimum
     if shrinks:
-        note(w, POOL_EMPTIED)
+        note(w, Trap.POOL_EMPTIED)
         pool.generation += 1
         closed = pool.idle
         _count_open(w, pool, -closed)
@@ -220,8 +203,8 @@ def borrow_connection(w: World, caller: int) -> bool:
         c.generation = pool.generation
         c.holds = 1
         return True
-    c.place = WAITS_FOR_CONNECTION
-    wait(w, pool, caller, w.settings[0].borrow_timeout_s, CONNECTION_TIMER, c.pool)
+    c.place = Place.WAITS_FOR_CONNECTION
+    wait(w, pool, caller, w.settings[0].borrow_timeout_s, EventKind.CONNECTION_TIMER, c.pool)
     if pool.waiting > pool.tasks:
         _ask_adder(w, c.pool)
     return False
@@ -242,10 +225,10 @@ def _hand_over(w: World, index: int) -> None:
     if pool.waiting > 0:
         heir = dequeue(w.callers, pool)
         pool.in_use += 1
-        w.callers[heir].place = HAS_CONNECTION
+        w.callers[heir].place = Place.HAS_CONNECTION
         w.callers[heir].holds = 1
         w.callers[heir].generation = pool.generation
-        post(w, w.state[0].now, CONNECTION_GRANTED, heir)
+        post(w, w.state[0].now, EventKind.CONNECTION_GRANTED, heir)
     else:
         pool.idle += 1
 
@@ -277,7 +260,7 @@ def leak_connection(w: World, caller: int) -> None:
     c = w.callers[caller]
     c.holds = 0
     w.pools[c.pool].leaked += 1
-    note(w, CONNECTION_LEAKED)
+    note(w, Trap.CONNECTION_LEAKED)
 
 
 @transition
@@ -316,32 +299,11 @@ def adder_due(w: World, index: int) -> None:
 
 
 @transition
-def drop_pool(w: World, index: int, noticed: bool) -> None:
-    """The process is gone. Where its sockets closed (``noticed``), the database ends the sessions behind them."""
+def disconnect_pool(w: World, index: int, noticed: bool) -> None:
+    """Its process ends. Where its sockets closed (``noticed``), the database ends the sessions behind them."""
     pool = w.pools[index]
     connections = pool.open + pool.direct + pool.orphaned
     if noticed:
         count_connections(w, pool.pod, -connections)
     else:
         w.state[0].unnoticed += connections
-    pool.created = 0
-    pool.open = 0
-    pool.direct = 0
-    pool.orphaned = 0
-    pool.leaked = 0
-    pool.in_use = 0
-    pool.idle = 0
-    clear_queue(pool)
-    pool.maximum = 0
-    pool.minimum = 0
-    pool.generation = 0
-    pool.opening_due = inf
-    pool.tasks = 0
-    pool.adder = 0
-    pool.back_off_s = 0.0
-    pool.timer_due = inf
-    pool.belief = 0
-    pool.belief_known = 0
-    pool.healthy = w.settings[0].replicas
-    pool.building = 0
-    pool.resized_s = -inf

@@ -7,15 +7,17 @@ and one lazy timer (``timer_due``) for the head serves the whole queue.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import inf
-from typing import Any
 
+from ojp_sizing.behaviour.kinds import EventKind
+from ojp_sizing.behaviour.records import NOBODY, Member, Queue, TimedQueue
 from ojp_sizing.behaviour.transition import transition
-from ojp_sizing.behaviour.world import NOBODY, World, post
+from ojp_sizing.behaviour.world import World, post
 
 
 @transition
-def enqueue(w: World, members: Any, queue: Any, member: int) -> None:
+def enqueue(w: World, members: Sequence[Member], queue: Queue, member: int) -> None:
     """Put a member at the end."""
     members[member].next = NOBODY
     members[member].queued_s = w.state[0].now
@@ -28,24 +30,16 @@ def enqueue(w: World, members: Any, queue: Any, member: int) -> None:
 
 
 @transition
-def dequeue(members: Any, queue: Any) -> int:
+def dequeue(members: Sequence[Member], queue: Queue) -> int:
     """Take the member at the head of a queue that isn't empty."""
-    member: int = queue.head
+    member = queue.head
     queue.head = members[member].next
     queue.waiting -= 1
     return member
 
 
 @transition
-def clear_queue(queue: Any) -> None:
-    """Nobody stands in it any more."""
-    queue.head = 0
-    queue.tail = 0
-    queue.waiting = 0
-
-
-@transition
-def wait(w: World, queue: Any, caller: int, limit_s: float, timer: int, subject: int) -> None:
+def wait(w: World, queue: TimedQueue, caller: int, limit_s: float, timer: EventKind, subject: int) -> None:
     """Queue with a limit; ``timer`` events about ``subject`` will tell when somebody's is over."""
     c = w.callers[caller]
     c.deadline_s = w.state[0].now + limit_s
@@ -56,7 +50,7 @@ def wait(w: World, queue: Any, caller: int, limit_s: float, timer: int, subject:
 
 
 @transition
-def wait_timer_fired(w: World, queue: Any) -> bool:
+def wait_timer_fired(w: World, queue: TimedQueue) -> bool:
     """Whether this timer event is the queue's valid one; then call ``take_overdue`` until NOBODY is left."""
     if w.state[0].now != queue.timer_due:
         return False
@@ -65,11 +59,11 @@ def wait_timer_fired(w: World, queue: Any) -> bool:
 
 
 @transition
-def take_overdue(w: World, queue: Any, timer: int, subject: int) -> int:
+def take_overdue(w: World, queue: TimedQueue, timer: EventKind, subject: int) -> int:
     """Remove the next caller whose limit is over, or return NOBODY with the timer set for the one at the head."""
     if queue.waiting == 0:
         return NOBODY
-    head: int = queue.head
+    head = queue.head
     if w.callers[head].deadline_s <= w.state[0].now:
         return dequeue(w.callers, queue)
     if queue.timer_due == inf:

@@ -10,9 +10,10 @@ the earliest.
 from __future__ import annotations
 
 from math import inf
-from typing import Any
 
 from ojp_sizing.behaviour.bandwidth import done_at, use_cores
+from ojp_sizing.behaviour.kinds import EventKind
+from ojp_sizing.behaviour.records import Job, Station
 from ojp_sizing.behaviour.transition import transition
 from ojp_sizing.behaviour.world import World, post
 
@@ -21,7 +22,7 @@ RESOLUTION_S = 1e-10
 
 
 @transition
-def settle_station(w: World, station: Any) -> None:
+def settle_station(w: World, station: Station) -> None:
     """Bring the station's virtual time and integrals to the present."""
     since_s = station.settled_s
     station.settled_s = w.state[0].now
@@ -39,7 +40,7 @@ def settle_station(w: World, station: Any) -> None:
 
 
 @transition
-def _retime(w: World, station: Any, timer: int, index: int) -> None:
+def _retime(w: World, station: Station, timer: EventKind, index: int) -> None:
     """Find when the first job, or a halt, will end if nobody joins, and tell the clock where that is sooner than its word."""
     station.ends_s = inf
     if station.halt_s > 0.0:
@@ -52,14 +53,14 @@ def _retime(w: World, station: Any, timer: int, index: int) -> None:
 
 
 @transition
-def _tell_clock(w: World, station: Any, timer: int, index: int) -> None:
+def _tell_clock(w: World, station: Station, timer: EventKind, index: int) -> None:
     if station.ends_s < station.due_s:
         station.due_s = station.ends_s
         post(w, station.due_s, timer, index)
 
 
 @transition
-def _copy(source: Any, target: Any) -> None:
+def _copy(source: Job, target: Job) -> None:
     target.finish_s = source.finish_s
     target.number = source.number
     target.caller = source.caller
@@ -67,7 +68,7 @@ def _copy(source: Any, target: Any) -> None:
 
 
 @transition
-def join(w: World, index: int, timer: int, caller: int, token: int, work_s: float) -> None:
+def join(w: World, index: int, timer: EventKind, caller: int, token: int, work_s: float) -> None:
     """A job of ``work_s`` core seconds joins station ``index``, whose timer events are of kind ``timer``."""
     station = w.stations[index]
     settle_station(w, station)
@@ -94,7 +95,7 @@ def join(w: World, index: int, timer: int, caller: int, token: int, work_s: floa
 
 
 @transition
-def halt(w: World, index: int, timer: int, work_s: float) -> None:
+def halt(w: World, index: int, timer: EventKind, work_s: float) -> None:
     """Every job stands still while one core does ``work_s`` core seconds of the process's own work."""
     station = w.stations[index]
     settle_station(w, station)
@@ -103,12 +104,12 @@ def halt(w: World, index: int, timer: int, work_s: float) -> None:
 
 
 @transition
-def _before(one: Any, other: Any) -> bool:
+def _before(one: Job, other: Job) -> bool:
     return one.finish_s < other.finish_s or (one.finish_s == other.finish_s and one.number < other.number)
 
 
 @transition
-def _remove_first(w: World, station: Any) -> None:
+def _remove_first(w: World, station: Station) -> None:
     base = station.offset
     station.count -= 1
     last = w.jobs[base + station.count]
@@ -127,7 +128,7 @@ def _remove_first(w: World, station: Any) -> None:
 
 
 @transition
-def take_finished(w: World, index: int, timer: int) -> tuple[int, int]:
+def take_finished(w: World, index: int, timer: EventKind) -> tuple[int, int]:
     """Remove the next finished job: ``(caller, token)``; ``(-1, -1)`` where there is none, with the timer set anew.
 
     Call it in a loop from the station's timer event, after ``timer_fired`` said that the timer is the valid one.
@@ -146,7 +147,7 @@ def take_finished(w: World, index: int, timer: int) -> tuple[int, int]:
 
 
 @transition
-def timer_fired(w: World, index: int, timer: int) -> bool:
+def timer_fired(w: World, index: int, timer: EventKind) -> bool:
     """Whether something ends now. Older words than the station's latest are void.
 
     A word that has become early, since others have joined, is given anew: nothing is settled for it, so that times depend
@@ -160,17 +161,3 @@ def timer_fired(w: World, index: int, timer: int) -> bool:
         return True
     _tell_clock(w, station, timer, index)
     return False
-
-
-@transition
-def clear_station(w: World, index: int) -> None:
-    """Every job is gone (the process died); the next process has a quota of its own."""
-    station = w.stations[index]
-    settle_station(w, station)
-    station.count = 0
-    station.joined = 0
-    station.virtual_s = 0.0
-    station.halt_s = 0.0
-    station.left_s = station.quota_s
-    station.due_s = inf
-    station.ends_s = inf

@@ -7,32 +7,18 @@ stage of the server is never entered (reference 2). A released permit goes to th
 
 from __future__ import annotations
 
-from math import inf
-from typing import Any
-
-from ojp_sizing.behaviour.queues import clear_queue, dequeue, wait
+from ojp_sizing.behaviour.kinds import EventKind, Place, Side, Trap
+from ojp_sizing.behaviour.queues import dequeue, wait
+from ojp_sizing.behaviour.records import NOBODY, Lane
 from ojp_sizing.behaviour.transition import transition
-from ojp_sizing.behaviour.world import (
-    ADMISSION_FULL,
-    HAS_SLOT,
-    LANE_WITHOUT_SLOT,
-    NOBODY,
-    SLOT_GRANTED,
-    SLOT_HANDED,
-    SLOT_TIMER,
-    SLOW,
-    WAITS_FOR_SLOT,
-    World,
-    note,
-    post,
-)
+from ojp_sizing.behaviour.world import World, note, post
 
 #: What becomes of who asks for a slot.
 REFUSED, WAITS, GRANTED = -1, 0, 1
 
 
 @transition
-def acquire_slot(w: World, caller: int, side: int) -> int:
+def acquire_slot(w: World, caller: int, side: Side) -> int:
     """Ask for a slot of lane ``side`` of the caller's pool: GRANTED; WAITS; or REFUSED, where too many wait already."""
     c = w.callers[caller]
     now = w.state[0].now
@@ -41,7 +27,7 @@ def acquire_slot(w: World, caller: int, side: int) -> int:
     own.used = 1
     own.last_arrival_s = now
     c.lane = side
-    if side == SLOW:
+    if side == Side.SLOW:
         w.pods[c.pod].classed_slow += 1
     if own.free > 0:
         own.free -= 1
@@ -52,14 +38,14 @@ def acquire_slot(w: World, caller: int, side: int) -> int:
         w.pods[c.pod].borrowed += 1
         return GRANTED
     if own.total == 0:
-        note(w, LANE_WITHOUT_SLOT)
+        note(w, Trap.LANE_WITHOUT_SLOT)
     depth = w.settings[0].queue_depth
     if depth > 0 and own.waiting >= depth * (own.total + other.total):
-        note(w, ADMISSION_FULL)
+        note(w, Trap.ADMISSION_FULL)
         c.lane = NOBODY
         return REFUSED
-    c.place = WAITS_FOR_SLOT
-    wait(w, own, caller, own.timeout_s, SLOT_TIMER, 2 * c.pool + side)
+    c.place = Place.WAITS_FOR_SLOT
+    wait(w, own, caller, own.timeout_s, EventKind.SLOT_TIMER, 2 * c.pool + side)
     return WAITS
 
 
@@ -112,7 +98,7 @@ def cut_slots(w: World, pool: int, connections: int, in_use: int) -> None:
         slow = max(1, connections * s.slow_slot_percentage // 100)
     for side in range(2):
         lane = w.lanes[2 * pool + side]
-        total = slow if side == SLOW else connections - slow
+        total = slow if side == Side.SLOW else connections - slow
         lane.free = lane.free + total - lane.total if in_use == 1 else total
         lane.total = total
         while lane.free > 0 and lane.waiting > 0:
@@ -132,31 +118,22 @@ def release_slot(w: World, caller: int) -> None:
     lane.free += 1
     if lane.waiting > 0 and lane.free > 0:
         if w.settings[0].slot_handover_s > 0.0:
-            post(w, w.state[0].now + w.settings[0].slot_handover_s, SLOT_HANDED, index)
+            post(w, w.state[0].now + w.settings[0].slot_handover_s, EventKind.SLOT_HANDED, index)
         else:
             _grant(w, lane)
 
 
 @transition
-def _grant(w: World, lane: Any) -> None:
+def _grant(w: World, lane: Lane) -> None:
     lane.free -= 1
     heir = dequeue(w.callers, lane)
-    w.callers[heir].place = HAS_SLOT
-    post(w, w.state[0].now, SLOT_GRANTED, heir)
+    w.callers[heir].place = Place.HAS_SLOT
+    post(w, w.state[0].now, EventKind.SLOT_GRANTED, heir)
 
 
 @transition
-def drop_slots(w: World, pool: int) -> None:
-    """The process is gone."""
-    for index in range(2 * pool, 2 * pool + 2):
-        lane = w.lanes[index]
-        lane.free = lane.total
-        lane.borrowed = 0
-        lane.leaked = 0
-        lane.used = 0
-        lane.last_arrival_s = 0.0
-        lane.timer_due = inf
-        clear_queue(lane)
+def divide_slots(w: World, pool: int) -> None:
+    """A new process has the slots of the pool's share with all pods up, whatever the one before it had at its end."""
     s = w.settings[0]
     if s.remembers_view == 1 and s.segregation + s.admission_always_on > 0:
         cut_slots(w, pool, -(-s.pool_size // s.replicas), 0)

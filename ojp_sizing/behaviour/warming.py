@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from math import inf, sqrt
 
+from ojp_sizing.behaviour.kinds import EventKind
+from ojp_sizing.behaviour.records import COMPILER
 from ojp_sizing.behaviour.sharing import join
 from ojp_sizing.behaviour.transition import transition
-from ojp_sizing.behaviour.world import COMPILER, CPU_TIMER, World
+from ojp_sizing.behaviour.world import World
 
 #: The compiler's work is handed to the pod's CPU in pieces of at least this.
 PIECE_S = 0.001
@@ -27,8 +29,7 @@ def youth_s(w: World, pod: int) -> float:
     share = 1.0 / sqrt(p.answered)
     p.compile_s += share * w.settings[0].compile_cpu_s
     compile_on(w, pod)
-    young_s: float = share * w.settings[0].young_cpu_s
-    return young_s
+    return share * w.settings[0].young_cpu_s
 
 
 @transition
@@ -37,14 +38,5 @@ def compile_on(w: World, pod: int) -> None:
     p = w.pods[pod]
     if p.compiles == 0 and p.compile_s >= PIECE_S:
         p.compiles = 1
-        join(w, pod, CPU_TIMER, COMPILER, 0, p.compile_s)
+        join(w, pod, EventKind.CPU_TIMER, COMPILER, 0, p.compile_s)
         p.compile_s = 0.0
-
-
-@transition
-def begin_young(w: World, pod: int, answered: float) -> None:
-    """A new process that has answered so many calls, and whose compiler has kept up."""
-    p = w.pods[pod]
-    p.answered = answered
-    p.compile_s = 0.0
-    p.compiles = 0

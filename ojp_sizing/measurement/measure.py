@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ojp_sizing.behaviour.world import ENDINGS, FAST, OK, SLOW, UNFINISHED
+from ojp_sizing.behaviour.kinds import ENDINGS, Ending, Side
 from ojp_sizing.deployment.deployment import Deployment
 from ojp_sizing.measurement.intervals import (
     CONFIDENCE,
@@ -114,7 +114,7 @@ def _window(outcomes: Outcomes, begin_s: float, end_s: float) -> NDArray[np.intp
 def _failures(outcomes: Outcomes, begin_s: float, end_s: float) -> dict[str, int]:
     """How many units that count in a window end in each way but well, the most frequent first."""
     outcome = outcomes.outcome[_window(outcomes, begin_s, end_s)]
-    counts = np.bincount(outcome[outcome > OK], minlength=len(ENDINGS))
+    counts = np.bincount(outcome[outcome > Ending.OK], minlength=len(ENDINGS))
     return {ENDINGS[ending]: int(counts[ending]) for ending in np.argsort(-counts, kind="stable") if counts[ending]}
 
 
@@ -123,7 +123,7 @@ def _of_units(outcomes: Outcomes, parts: Sequence[Part], prefix: str) -> tuple[d
     window = _window(outcomes, parts[0].begin_s, parts[-1].end_s)
     outcome, slow = outcomes.outcome[window], outcomes.slow[window]
     latency_s, weights = outcomes.latency_s[window], _weights(parts, outcomes.counts_s[window])
-    kept = (outcome == OK) | (outcome == UNFINISHED)
+    kept = (outcome == Ending.OK) | (outcome == Ending.UNFINISHED)
     fast, slow = kept & ~slow, kept & slow
     values = {
         **_percentiles(latency_s[fast], weights[fast], f"{prefix}fast"),
@@ -172,8 +172,8 @@ def _of_resources(outcomes: Outcomes, deployment: Deployment, parts: Sequence[Pa
     there = {
         "threads": ("thread_s", float(deployment.replicas * deployment.server.thread_pool_size)),
         "connections": ("connection_s", float((rates(pods, "pooled_s") * shares).sum())),
-        "fast_slots": ("fast_slot_s", float(slots[FAST])),
-        "slow_slots": ("slow_slot_s", float(slots[SLOW])),
+        "fast_slots": ("fast_slot_s", float(slots[Side.FAST])),
+        "slow_slots": ("slow_slot_s", float(slots[Side.SLOW])),
     }
     for name, (field, size) in there.items():
         busy = rates(pods, field)
@@ -240,7 +240,7 @@ def _least_after(outcomes: Outcomes, part: Part) -> dict[str, float]:
     """What the p99s after a disruption are at least: its units are a sample of a state that lasts."""
     window = _window(outcomes, part.begin_s, part.end_s)
     outcome, slow, latency_s = outcomes.outcome[window], outcomes.slow[window], outcomes.latency_s[window]
-    kept = (outcome == OK) | (outcome == UNFINISHED)
+    kept = (outcome == Ending.OK) | (outcome == Ending.UNFINISHED)
     return {
         "recovered_fast_p99_least_s": _least_p99_s(latency_s[kept & ~slow]),
         "recovered_slow_p99_least_s": _least_p99_s(latency_s[kept & slow]),

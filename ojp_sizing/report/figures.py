@@ -16,7 +16,7 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 from plotly.subplots import make_subplots
 
-from ojp_sizing.behaviour.world import OK, UNFINISHED
+from ojp_sizing.behaviour.kinds import Ending
 from ojp_sizing.demand.workload import Workload
 from ojp_sizing.deployment.deployment import Deployment
 from ojp_sizing.deployment.disruption import RollingUpdate
@@ -317,7 +317,9 @@ def _buckets(outcomes: Outcomes) -> NDArray[np.float64]:
 
 def _add_latency(figure: go.Figure, outcomes: Outcomes, objectives: Objectives) -> None:
     edges_s = _buckets(outcomes)
-    kept = (((outcomes.outcome == OK) | (outcomes.outcome == UNFINISHED)) & ~outcomes.slow)[: outcomes.arrived]
+    kept = (((outcomes.outcome == Ending.OK) | (outcomes.outcome == Ending.UNFINISHED)) & ~outcomes.slow)[
+        : outcomes.arrived
+    ]
     order = np.argsort(outcomes.counts_s[kept], kind="stable")
     latencies_s = outcomes.latency_s[: outcomes.arrived][kept][order]
     cuts = np.searchsorted(outcomes.counts_s[kept][order], edges_s)
@@ -367,7 +369,7 @@ def _add_latency(figure: go.Figure, outcomes: Outcomes, objectives: Objectives) 
 
 def _add_failed(figure: go.Figure, outcomes: Outcomes) -> None:
     edges_s = _buckets(outcomes)
-    failed = outcomes.outcome[: outcomes.arrived] > OK
+    failed = outcomes.outcome[: outcomes.arrived] > Ending.OK
     counts, _ = np.histogram(outcomes.counts_s[failed], edges_s)
     figure.add_trace(
         go.Bar(

@@ -9,8 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ojp_sizing.behaviour.classifier import BASELINE_S, LEAST_SAMPLES
-from ojp_sizing.behaviour.world import HAZARDS, LAYOUTS, NOBODY, World
+from ojp_sizing.behaviour.classifier import LEAST_SAMPLES
+from ojp_sizing.behaviour.kinds import Trap
+from ojp_sizing.behaviour.record import new_rows
+from ojp_sizing.behaviour.records import NOBODY
+from ojp_sizing.behaviour.world import TABLES, World
 from ojp_sizing.demand.trace import Trace
 from ojp_sizing.deployment.deployment import Deployment, share_of_pool, split_slots
 from ojp_sizing.deployment.versions import traits_of
@@ -33,8 +36,6 @@ _TRAITS = (
 #: Fractional part of the golden ratio.
 GOLDEN = (sqrt(5.0) - 1.0) / 2.0
 
-_CLASSES = {name: type(name.title(), (), {"__slots__": layout.names or ()}) for name, layout in LAYOUTS.items()}
-
 
 def as_records(name: str, records: Records) -> Any:
     """The compiled clock's storage: the arrays as they are."""
@@ -43,7 +44,7 @@ def as_records(name: str, records: Records) -> Any:
 
 def as_objects(name: str, records: Records) -> list[Any]:
     """SimPy's storage: one slotted object per record."""
-    objects = [_CLASSES[name]() for _ in range(len(records))]
+    objects = [TABLES[name]() for _ in range(len(records))]
     fill(objects, records)
     return objects
 
@@ -114,10 +115,6 @@ def build_world(
         )
     threads_in_all = trace.jvms * trace.threads
 
-    def new(name: str, size: int) -> Records:
-        return np.zeros(size, LAYOUTS[name])
-
-    settings = new("settings", 1)
     values: dict[str, float] = {
         "replicas": replicas, "texts": texts, "page_bits": page_bits, "sources": sources,
         "xa_source": trace.pools if trace.has_xa else NOBODY, "segregation": server.segregation,
@@ -159,44 +156,36 @@ def build_world(
         "young_bytes": collector.young_bytes if collector else inf,
         "collection_cpu_s": collector.pause_s if collector else 0.0,
     }  # fmt: skip
-    for field, value in values.items():
-        settings[field] = value
+    settings = new_rows(TABLES["settings"], 1, **values)
+
+    def new(name: str, rows: int, **given: Any) -> Records:
+        return new_rows(TABLES[name], rows, settings, **given)
 
     state = new("state", 1)
-    state["told"] = NOBODY
-    state["database_slowdown"] = 1.0
-
-    pods = new("pods", replicas)
-    pods["threads_free"] = server.thread_pool_size
-    pods["key"] = _view_keys(replicas)
-    pods["lost_s"] = pods["called_s"] = pods["listens_s"] = -inf
-    pods["loaded_s"] = -inf if warm else inf
-    pods["answered"] = inf if warm else 0.0
+    pods = new("pods", replicas, key=_view_keys(replicas))
     whole_view = int(np.bitwise_xor.reduce(pods["key"]))
 
-    pools = new("pools", replicas * sources)
-    pools["pod"] = np.arange(replicas * sources) // sources
-    pools["opening_due"] = inf
-    pools["timer_due"] = inf
-    pools["resized_s"] = -inf
-    pools["healthy"] = replicas
-    pools["baseline_at_s"] = -BASELINE_S
-    pooled = np.arange(replicas * sources) % sources < trace.pools
+    numbers = np.arange(replicas * sources)
+    kinds = (_lanes(deployment, False), _lanes(deployment, True))
+    xa = (numbers % sources >= trace.pools).astype(int)
 
-    lanes = new("lanes", 2 * len(pools))
-    lanes["timer_due"] = inf
-    for mine, slots in ((pooled, _lanes(deployment, False)), (~pooled, _lanes(deployment, True))):
-        pools["idle_timeout_s"][mine], pools["global_average_s"][mine] = (
-            slots["idle_timeout_s"],
-            slots["global_average_s"],
-        )
-        for side, lane in enumerate(("fast", "slow")):
-            lanes["total"][side::2][mine] = slots[lane]
-            lanes["timeout_s"][side::2][mine] = slots[f"{lane}_timeout_s"]
-    lanes["free"] = lanes["total"]
+    def of_kind(*names: str) -> NDArray[np.float64]:
+        """These values of each pool, side by side."""
+        values = np.array([[kind[name] for name in names] for kind in kinds], np.float64)
+        return np.concatenate([np.zeros(0), *values[xa]])
+
+    pools = new(
+        "pools", len(numbers), pod=numbers // sources, idle_timeout_s=of_kind("idle_timeout_s"),
+        global_average_s=of_kind("global_average_s"),
+    )  # fmt: skip
+    lanes = new(
+        "lanes", 2 * len(pools), total=of_kind("fast", "slow"), timeout_s=of_kind("fast_timeout_s", "slow_timeout_s")
+    )
 
     memories = new("memories", len(pools) * texts)
     if warm:
+        pods["loaded_s"], pods["answered"] = -inf, inf
+        pooled = xa == 0
         pools["created"] = 1
         pools["maximum"][pooled] = pools["open"][pooled] = pools["idle"][pooled] = deployment.pool_per_pod
         pools["minimum"][pooled] = min(deployment.pool_per_pod, -(-pool.minimum_idle // replicas))
@@ -208,55 +197,47 @@ def build_world(
         memories["average_ms"] = np.tile(learned_ms, len(pools))
         pools["overall_ms"] = learned_ms.mean()
 
-    stations = new("stations", replicas + 1)
-    stations["cores"][:replicas] = max(deployment.limit_cores, constants.node_cores)
-    stations["cores"][replicas] = deployment.database.cores
-    stations["quota_s"] = stations["refill_s"] = inf
+    cores = np.full(replicas + 1, max(deployment.limit_cores, constants.node_cores))
+    cores[replicas] = deployment.database.cores
+    quota_s, phase_s, refill_s = np.full(replicas + 1, inf), np.zeros(replicas + 1), np.full(replicas + 1, inf)
     if deployment.limit_cores < constants.node_cores:
-        stations["quota_s"][:replicas] = deployment.limit_cores * constants.cpu_period_s
+        quota_s[:replicas] = deployment.limit_cores * constants.cpu_period_s
         # Each pod's periods begin at a time of their own, as evenly spread as can be for any N (the golden ratio).
-        stations["phase_s"][:replicas] = -constants.cpu_period_s * (np.arange(replicas) * GOLDEN % 1.0)
-        stations["refill_s"][:replicas] = stations["phase_s"][:replicas] + constants.cpu_period_s
-    stations["left_s"] = stations["quota_s"]
-    stations["due_s"] = stations["ends_s"] = inf
+        phase_s[:replicas] = -constants.cpu_period_s * (np.arange(replicas) * GOLDEN % 1.0)
+        refill_s[:replicas] = phase_s[:replicas] + constants.cpu_period_s
     # A pod runs at most its threads, a piece of its compiler's work, and an opening of each pool. The database begins with room
     # for all that can be under way while no pod has died, and for those of the next event; where statements of pods that died
     # are on top of them its room grows (``database``).
-    stations["capacity"][:replicas] = server.thread_pool_size + 1 + sources
+    capacity = np.full(replicas + 1, server.thread_pool_size + 1 + sources)
     joins = min(server.thread_pool_size, threads_in_all + trace.jvms)
-    stations["capacity"][replicas] = min(threads_in_all, replicas * server.thread_pool_size) + joins
-    stations["offset"] = np.cumsum(stations["capacity"]) - stations["capacity"]
+    capacity[replicas] = min(threads_in_all, replicas * server.thread_pool_size) + joins
+    stations = new(
+        "stations", replicas + 1, cores=cores, offset=np.cumsum(capacity) - capacity, capacity=capacity, quota_s=quota_s,
+        phase_s=phase_s, refill_s=refill_s,
+    )  # fmt: skip
 
-    jvms = new("jvms", trace.jvms)
-    jvms["free"] = trace.threads
-    jvms["belief"], jvms["up"] = whole_view, replicas
-    jvms["turn"] = trace.turns
-    jvms["connected"] = warm
-    jvms["kind"] = np.arange(trace.jvms) % trace.pools
-    # In the phase in which a thread for it would be, as after days of traffic.
-    jvms["checked_s"] = (trace.health_phase_s - 1.0) * constants.health_interval_s
+    clients = np.arange(trace.jvms)
+    jvms = new(
+        "jvms", trace.jvms, free=trace.threads, idle=clients * trace.threads, turn=trace.turns, belief=whole_view,
+        kind=clients % trace.pools, connected=warm,
+        # In the phase in which a thread for it would be, as after days of traffic.
+        checked_s=(trace.health_phase_s - 1.0) * constants.health_interval_s,
+    )  # fmt: skip
     links = new("links", trace.jvms * replicas)
-    links["up"] = 1
-    links["failed_s"], links["tries_s"] = -inf, inf
 
-    callers = new("callers", threads_in_all + trace.jvms)
     numbers = np.arange(threads_in_all)
-    callers["jvm"][:threads_in_all] = numbers // trace.threads
-    callers["jvm"][threads_in_all:] = np.arange(trace.jvms)
+    callers = new("callers", threads_in_all + trace.jvms, jvm=np.append(numbers // trace.threads, clients))
     # Health threads have no unit; numbers of their own for their draws, whatever the trace's length.
-    callers["unit"][threads_in_all:] = -1 - np.arange(trace.jvms)
-    callers["pinned"] = callers["lane"] = callers["permit"] = NOBODY
+    callers["unit"][threads_in_all:] = -1 - clients
     # The idle threads of a JVM form a stack: each links to the next, the last to nobody.
     last = numbers % trace.threads == trace.threads - 1
     callers["next"][:threads_in_all] = np.where(last, NOBODY, numbers + 1)
-    jvms["idle"] = np.arange(trace.jvms) * trace.threads
 
     if trace.closed:
         # Every client begins with a unit of its own.
         callers["unit"][:threads_in_all] = numbers * (1 + trace.patience.retries)
         jvms["idle"], jvms["free"] = NOBODY, 0
-    hazards = new("hazards", HAZARDS)
-    hazards["first_s"], hazards["last_s"] = inf, -inf
+    hazards = new("hazards", len(Trap))
 
     # What one event posts: of each caller it may touch its answer, the jobs and the permits that its end lets others have;
     # of each pool its adder, its queue's timers, and a halt of its pod.

@@ -17,17 +17,9 @@ from simpy import Environment, Event
 from simpy.events import EventPriority
 
 from ojp_sizing.behaviour.breaker import is_open
-from ojp_sizing.behaviour.world import (
-    DRAINED,
-    HEALTH_TICK,
-    LAYOUTS,
-    NOBODY,
-    OUT_OF_MEMORY,
-    UNIT_ARRIVES,
-    UNIT_BEGINS,
-    UNITS_WANTED,
-    World,
-)
+from ojp_sizing.behaviour.kinds import EventKind, News
+from ojp_sizing.behaviour.records import NOBODY
+from ojp_sizing.behaviour.world import LAYOUTS, World
 from ojp_sizing.demand.trace import Stream, Trace
 from ojp_sizing.deployment.deployment import Deployment
 from ojp_sizing.deployment.disruption import Disruption, PodLoss, RollingUpdate, container_restart, parts_of
@@ -83,14 +75,14 @@ class Clock(ABC):
         self._well_within = (0.0, 0.0)
         self._well_s = inf
         self._end_s = self.trace.duration_s
-        self._awaited: dict[tuple[int, int], Event] = {}
+        self._awaited: dict[tuple[News, int], Event] = {}
         self._replaced = [Event(self.env) for _ in range(deployment.replicas)]
         self._restart = container_restart(deployment) if deployment.memory_limit_bytes < inf else None
 
     # What a clock does in its own way ----------------------------------------------------------------------------
 
     @abstractmethod
-    def _prepare(self, posts: list[tuple[float, int, int]]) -> None:
+    def _prepare(self, posts: list[tuple[float, EventKind, int]]) -> None:
         """Put what is due at first on the agenda: by (time, kind, subject)."""
 
     @abstractmethod
@@ -138,10 +130,10 @@ class Clock(ABC):
         state["loaded"] = self._paging.loaded
         self.write("state", 0, state)
 
-    def _first_posts(self) -> list[tuple[float, int, int]]:
+    def _first_posts(self) -> list[tuple[float, EventKind, int]]:
         """The first arrival, or each closed-loop client's, and health ticks."""
         trace, settings = self.trace, self._records("settings")[0]
-        posts: list[tuple[float, int, int]] = []
+        posts: list[tuple[float, EventKind, int]] = []
         if trace.closed:
             state = self._records("state")
             self._paging.load(trace.jvms * trace.threads)
@@ -149,13 +141,13 @@ class Clock(ABC):
             self.write("state", 0, state)
             self.load()
             due_s = self._paging.due_s(clients)
-            posts += [(time_s, UNIT_BEGINS, client) for client, time_s in enumerate(due_s.tolist())]
+            posts += [(time_s, EventKind.UNIT_BEGINS, client) for client, time_s in enumerate(due_s.tolist())]
         else:
             self.load()
-            posts += [(time_s, UNIT_ARRIVES, 0) for time_s in self._paging.due_s(1).tolist()]
+            posts += [(time_s, EventKind.UNIT_ARRIVES, 0) for time_s in self._paging.due_s(1).tolist()]
         if not settings["checks_in_connect"]:
             ticks_s = trace.health_phase_s * float(settings["health_interval_s"])
-            posts += [(tick_s, HEALTH_TICK, jvm) for jvm, tick_s in enumerate(ticks_s.tolist())]
+            posts += [(tick_s, EventKind.HEALTH_TICK, jvm) for jvm, tick_s in enumerate(ticks_s.tolist())]
         return posts
 
     # The control plane --------------------------------------------------------------------------------------------
@@ -167,7 +159,7 @@ class Clock(ABC):
 
     def kill(self, pod: int) -> None:
         self._changes.append(PodChange(self.env.now, pod, "down"))
-        self._awaited.pop((DRAINED, pod), None)
+        self._awaited.pop((News.DRAINED, pod), None)
         self._replace(pod)
         self._act("pod_dies", pod)
 
@@ -192,10 +184,10 @@ class Clock(ABC):
         self._changes.append(PodChange(self.env.now, pod, "ready"))
 
     def drained(self, pod: int) -> Event:
-        return self._awaited.setdefault((DRAINED, pod), Event(self.env))
+        return self._awaited.setdefault((News.DRAINED, pod), Event(self.env))
 
     def out_of_memory(self, pod: int) -> Event:
-        return self._awaited.setdefault((OUT_OF_MEMORY, pod), Event(self.env))
+        return self._awaited.setdefault((News.OUT_OF_MEMORY, pod), Event(self.env))
 
     def replaced(self, pod: int) -> Event:
         return self._replaced[pod]
@@ -250,11 +242,11 @@ class Clock(ABC):
         for name in SAMPLED:
             self._samples[name].append(self._records(name).tobytes())
 
-    def _hear(self, pod: int, news: int) -> None:
-        if news == UNITS_WANTED:
+    def _hear(self, pod: int, news: News) -> None:
+        if news == News.UNITS_WANTED:
             self.load()
             return
-        if news == OUT_OF_MEMORY:
+        if news == News.OUT_OF_MEMORY:
             self._changes.append(PodChange(self._now_s(), pod, "out of memory"))
         event = self._awaited.pop((news, pod), None)
         if event is not None and not event.triggered:

@@ -11,8 +11,10 @@ import numpy as np
 
 from ojp_sizing.behaviour.agenda import happen, settle_all
 from ojp_sizing.behaviour.database import database_fills, database_slows, most_jobs
+from ojp_sizing.behaviour.kinds import EventKind, News
 from ojp_sizing.behaviour.pod import pod_dies, pod_listens, pod_stops, pod_vanishes
-from ojp_sizing.behaviour.world import LAYOUTS, NOBODY, World
+from ojp_sizing.behaviour.records import NOBODY
+from ojp_sizing.behaviour.world import LAYOUTS, World
 from ojp_sizing.demand.trace import Stream, Trace
 from ojp_sizing.demand.workload import Patience
 from ojp_sizing.deployment.deployment import Deployment
@@ -180,7 +182,7 @@ class CompiledClock(Clock):
             )
         self._compiled = CompiledWorld(self.world, len(self.world.posts) + 4 * callers + 4096)
 
-    def _prepare(self, posts: list[tuple[float, int, int]]) -> None:
+    def _prepare(self, posts: list[tuple[float, EventKind, int]]) -> None:
         self._compiled.make_room(len(posts))
         for time_s, kind, subject in posts:
             _push(self._compiled, time_s, kind, subject)
@@ -198,7 +200,7 @@ class CompiledClock(Clock):
         pod = int(state["told"])
         if pod != NOBODY:
             state["told"] = NOBODY
-            self._hear(pod, int(state["news"]))
+            self._hear(pod, News(int(state["news"])))
 
     def _advance(self, until_s: float) -> bool:
         next_s = self.env.peek()

@@ -3,32 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Any, Protocol
 
-from ojp_sizing.behaviour.world import (
-    AT_CLIENT,
-    CONNECT,
-    ENDINGS,
-    FLYING,
-    IN_DATABASE,
-    NOBODY,
-    OK,
-    ON_CPU,
-    QUEUED,
-    RETURNING,
-    UNFINISHED,
-    WAITS_FOR_CONNECTION,
-    WAITS_FOR_SLOT,
-)
+from ojp_sizing.behaviour.kinds import ENDINGS, Ending, Place, Rpc, Side
+from ojp_sizing.behaviour.records import NOBODY
 from ojp_sizing.demand.trace import Trace
 from ojp_sizing.simulation.building import Records
-
-#: By the numbers of ``behaviour.world``.
-RPCS = (
-    "connect", "heartbeat", "query", "update", "start transaction", "commit", "close result", "terminate", "rollback", "call",
-    "call statement", "fetch", "XA start", "XA end", "XA prepare", "XA commit", "push",
-)  # fmt: skip
-DRAINS = "pod drains"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +59,7 @@ class Follower:
             if attempt not in self._ended:
                 self._look_at(attempt, now_s)
         begun = {step.attempt for step in self.steps}
-        told = {step.attempt for step in self.steps if step.place == "ended" and step.reply == ENDINGS[OK]}
+        told = {step.attempt for step in self.steps if step.place == "ended" and step.reply == ENDINGS[Ending.OK]}
         return bool(begun) and begun == self._ended and (bool(told) or len(begun) == self._attempts)
 
     def _one(self, name: str, row: int) -> Any:
@@ -95,8 +76,11 @@ class Follower:
             self._note(attempt, (NOBODY,), Step(now_s, attempt, "waits for a client thread"))
             return
         caller = self._one("callers", self._thread[attempt])
-        place, reply = int(caller["place"]), ENDINGS[int(unit["outcome"])] if unit["outcome"] != UNFINISHED else ""
-        if caller["unit"] != number or (reply and place == AT_CLIENT):
+        place, reply = (
+            int(caller["place"]),
+            ENDINGS[int(unit["outcome"])] if unit["outcome"] != Ending.UNFINISHED else "",
+        )
+        if caller["unit"] != number or (reply and place == Place.AT_CLIENT):
             self._ended.add(attempt)
             self.steps.append(Step(now_s, attempt, "ended", pod=int(unit["pod"]), reply=reply))
             return
@@ -116,30 +100,29 @@ class Follower:
 
     def _step(self, now_s: float, attempt: int, caller: Any, told: str) -> Step:
         place, pod, pool = int(caller["place"]), int(caller["pod"]), int(caller["pool"])
-        rpc = RPCS[int(caller["rpc"])]
-        if place == AT_CLIENT:
+        rpc = _words(Rpc(caller["rpc"]))
+        if place == Place.AT_CLIENT:
             return Step(now_s, attempt, "client")
-        if place == FLYING:
+        if place == Place.FLYING:
             return Step(now_s, attempt, "sent", rpc, pod, reply=told)
-        if place == RETURNING:
+        if place == Place.RETURNING:
             status = int(caller["status"])
-            return Step(
-                now_s, attempt, "answered", rpc, pod, reply=ENDINGS[status] if status < len(ENDINGS) else DRAINS
-            )
-        if place in (ON_CPU, IN_DATABASE):
-            station = self._one("stations", pod if place == ON_CPU else int(self._one("settings", 0)["replicas"]))
-            where = "CPU" if place == ON_CPU else "database"
+            reply = ENDINGS[status] if status != Ending.DRAINS else "pod drains"
+            return Step(now_s, attempt, "answered", rpc, pod, reply=reply)
+        if place in (Place.ON_CPU, Place.IN_DATABASE):
+            station = self._one("stations", pod if place == Place.ON_CPU else int(self._one("settings", 0)["replicas"]))
+            where = "CPU" if place == Place.ON_CPU else "database"
             return Step(now_s, attempt, where, rpc, pod, beside=int(station["count"]) - 1, of=float(station["cores"]))
-        if place == QUEUED:
+        if place == Place.QUEUED:
             threads = int(self._one("settings", 0)["threads"])
             return Step(now_s, attempt, "waits for a thread", rpc, pod, beside=self._waiting("pods", pod), of=threads)
-        if place == WAITS_FOR_SLOT:
-            lane, side = 2 * pool + int(caller["lane"]), ("fast", "slow")[int(caller["lane"])]
+        if place == Place.WAITS_FOR_SLOT:
+            lane, side = 2 * pool + int(caller["lane"]), _words(Side(caller["lane"]))
             slots = int(self._one("lanes", lane)["total"])
             return Step(
                 now_s, attempt, "waits for a slot", rpc, pod, side, beside=self._waiting("lanes", lane), of=slots
             )
-        if place == WAITS_FOR_CONNECTION and caller["rpc"] != CONNECT:
+        if place == Place.WAITS_FOR_CONNECTION and caller["rpc"] != Rpc.CONNECT:
             most = int(self._one("pools", pool)["maximum"])
             beside = self._waiting("pools", pool)
             return Step(now_s, attempt, "waits for a connection", rpc, pod, beside=beside, of=most)
@@ -148,3 +131,7 @@ class Follower:
     def _waiting(self, name: str, row: int) -> int:
         """Others in this queue."""
         return int(self._one(name, row)["waiting"]) - 1
+
+
+def _words(kind: IntEnum) -> str:
+    return kind.name.lower().replace("_", " ").replace("xa ", "XA ")

@@ -13,18 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ojp_sizing.behaviour.kinds import Place, PodState
 from ojp_sizing.behaviour.pool import OPENS
-from ojp_sizing.behaviour.world import (
-    BUILDING,
-    DOWN,
-    NOBODY,
-    QUEUED,
-    RETURNING,
-    STOPPING,
-    UP,
-    WAITS_FOR_CONNECTION,
-    WAITS_FOR_SLOT,
-)
+from ojp_sizing.behaviour.records import NOBODY
 
 Records = NDArray[Any]
 
@@ -61,8 +52,8 @@ def audit(records: Callable[[str], Records]) -> None:
     jvms, links, hazards = records("jvms"), records("links"), records("hazards")
     now_s = float(state["now"])
     place, at_pod, at_pool = callers["place"], callers["pod"], callers["pool"]
-    inside = (place >= QUEUED) & (place < RETURNING)
-    alive = pods["state"] < DOWN
+    inside = (place >= Place.QUEUED) & (place < Place.RETURNING)
+    alive = pods["state"] < PodState.DOWN
 
     # Executors
     _require(pods["threads_free"] >= 0, "a thread is lent twice", now_s)
@@ -71,11 +62,11 @@ def audit(records: Callable[[str], Records]) -> None:
     _require(pods["inside"] == busy + pods["waiting"], "a thread is lost", now_s)
     _require((pods["waiting"] == 0) | (pods["threads_free"] == 0), "a thread idles while an RPC is queued", now_s)
     _require(alive | (pods["inside"] == 0), "a pod that is down serves somebody", now_s)
-    _require(pods["waiting"] == _count(place == QUEUED, at_pod, len(pods)), "a queued RPC is lost", now_s)
+    _require(pods["waiting"] == _count(place == Place.QUEUED, at_pod, len(pods)), "a queued RPC is lost", now_s)
 
     # Slots
     slots, free = lanes["total"], lanes["free"]
-    waits_for_slot = place == WAITS_FOR_SLOT
+    waits_for_slot = place == Place.WAITS_FOR_SLOT
     has_slot = inside & (callers["lane"] != NOBODY) & ~waits_for_slot
     lives = alive[at_pod] & (callers["incarnation"] == pods["incarnation"][at_pod])
     has_permit = lives & (callers["permit"] != NOBODY)
@@ -87,7 +78,9 @@ def audit(records: Callable[[str], Records]) -> None:
     holders = _count(has_slot, at_pool, len(pools)) + _count(has_permit, at_pool, len(pools)) + leaked
     # A session whose pod is stopping may have lost its client: its permit goes with the process, as its connection does.
     _require(
-        (used == holders) | ((pods["state"][pools["pod"]] == STOPPING) & (used > holders)), "a slot is lost", now_s
+        (used == holders) | ((pods["state"][pools["pod"]] == PodState.STOPPING) & (used > holders)),
+        "a slot is lost",
+        now_s,
     )
     lane_of = 2 * at_pool + np.maximum(callers["lane"], 0)
     _require(lanes["waiting"] == _count(waits_for_slot, lane_of, len(lanes)), "a waiter for a slot is lost", now_s)
@@ -97,7 +90,7 @@ def audit(records: Callable[[str], Records]) -> None:
 
     # Connections
     pod_of_pool = pools["pod"]
-    waits = place == WAITS_FOR_CONNECTION
+    waits = place == Place.WAITS_FOR_CONNECTION
     opening = (pools["opening_due"] < inf) & (pools["adder"] == OPENS)
     _require(pools["open"] == pools["in_use"] + pools["idle"] + opening, "a connection is lost or lent twice", now_s)
     _require((pools["idle"] >= 0) & (pools["in_use"] >= pools["leaked"]), "a connection is lent twice", now_s)
@@ -106,10 +99,10 @@ def audit(records: Callable[[str], Records]) -> None:
     same_process = callers["incarnation"] == pods["incarnation"][at_pod]
     holds = (callers["holds"] == 1) & alive[at_pod] & (same_process | (inside & (callers["pinned"] == NOBODY)))
     pooled = _count(holds & (callers["xa"] == 0), at_pool, len(pools)) + pools["leaked"]
-    opening_xa = (place == BUILDING) & (callers["xa"] == 1)
+    opening_xa = (place == Place.BUILDING) & (callers["xa"] == 1)
     direct = _count((holds & (callers["xa"] == 1)) | opening_xa, at_pool, len(pools))
     # A session whose pod is stopping may have lost its client: the connection goes with the process.
-    stopping = pods["state"][pod_of_pool] == STOPPING
+    stopping = pods["state"][pod_of_pool] == PodState.STOPPING
     _require((pools["in_use"] == pooled) | (stopping & (pools["in_use"] > pooled)), "a connection has no holder", now_s)
     _require(
         (pools["direct"] == direct) | (stopping & (pools["direct"] > direct)), "an XA connection has no holder", now_s
@@ -167,7 +160,7 @@ def _everything_back(
     threads = len(callers) - len(jvms)
     if settings["closed"] or jvms["free"].sum() < threads or (pods["inside"] > 0).any():
         return
-    up = pods["state"][pools["pod"]] == UP
+    up = pods["state"][pools["pod"]] == PodState.UP
     _require(pods["threads_free"] == settings["threads"], "a thread isn't back at rest", now_s)
     _require((lanes["free"] == lanes["total"] - lanes["leaked"]) | ~up.repeat(2), "a slot isn't back at rest", now_s)
     _require(lanes["borrowed"] == 0, "a slot is owed at rest", now_s)

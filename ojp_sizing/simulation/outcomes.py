@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ojp_sizing.behaviour.kinds import Trap
 from ojp_sizing.simulation.following import Step
 
 
@@ -30,27 +31,8 @@ class Hazard:
     last_s: float
 
 
-#: Names by the numbers of ``behaviour.world``.
-HAZARD_NAMES = (
-    "breaker_opened",
-    "everything_slow",
-    "lane_without_slot",
-    "pool_of_one",
-    "pool_emptied",
-    "pool_flaps",
-    "slots_below_pool",
-    "convoy",
-    "locked",
-    "missing_datasource",
-    "connections_overshoot",
-    "one_pod_left",
-    "database_marks_pod_down",
-    "connection_leaked",
-    "call_hangs",
-    "pool_orphaned",
-    "memory_kill",
-    "admission_full",
-)
+#: Names of the traps by their numbers, as in ``data/hazards.csv``.
+HAZARD_NAMES = tuple(trap.name.lower() for trap in Trap)
 
 
 def hazards_of(records: NDArray[Any]) -> tuple[Hazard, ...]:
@@ -82,7 +64,7 @@ def counts_at(arrival_s: NDArray[np.float64], thought_s: NDArray[np.float64]) ->
 class Outcomes:
     """The result of one run.
 
-    Per unit that arrived by ``end_s`` (length ``arrived``): ``outcome`` is an index of ``behaviour.world.ENDINGS`` or -1
+    Per unit that arrived by ``end_s`` (length ``arrived``): ``outcome`` is an index of ``behaviour.kinds.Ending`` or -1
     where the run ended first; ``latency_s`` runs from the instant at which the unit is due to the close of its connection,
     less client think time, ``thought_s`` (latency inf where unfinished); where users try again, they are those of the last
     attempt, ``attempts`` in all, from the first one's due time, and ``thought_s`` that of all.

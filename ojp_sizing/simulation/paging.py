@@ -16,7 +16,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ojp_sizing.behaviour.world import LAYOUTS, NOBODY, OK, UNFINISHED
+from ojp_sizing.behaviour.kinds import Ending
+from ojp_sizing.behaviour.record import new_rows
+from ojp_sizing.behaviour.records import Page, Statement, Unit
 from ojp_sizing.demand.trace import Trace
 from ojp_sizing.errors import InputError
 from ojp_sizing.simulation.building import Records
@@ -28,7 +30,7 @@ KEPT: dict[str, type[np.generic]] = {
     "pod": np.int32, "outcome": np.int8, "slow": np.bool_,
 }  # fmt: skip
 #: The highest number of an attempt, in the narrow fields of a caller and of a unit.
-MOST_ATTEMPTS = int(np.iinfo(LAYOUTS["units"]["number"]).max)
+MOST_ATTEMPTS = int(np.iinfo(Unit.layout["number"]).max)
 Kept = dict[str, NDArray[Any]]
 
 
@@ -128,14 +130,13 @@ class Paging:
             len(piece.text),
             piece.slow.copy(),
         )
-        statements = np.zeros(len(piece.text), LAYOUTS["statements"])
-        for field in LAYOUTS["statements"].names or ():
-            statements[field] = getattr(piece, field)
+        statements = new_rows(
+            Statement, len(piece.text), **{field: getattr(piece, field) for field in Statement.fields}
+        )
         self._tables.write("statements", page.first_statement, statements)
         self._tables.write("units", page.first_row, self._attempts_at(piece, page.first_statement))
-        record = np.zeros(1, LAYOUTS["pages"])
-        record["shift"], record["left"] = page.first_row - self.loaded * self._attempts, units
-        self._tables.write("pages", number, record)
+        shift = page.first_row - self.loaded * self._attempts
+        self._tables.write("pages", number, new_rows(Page, 1, shift=shift, left=units))
         self._live.append(page)
         self._kept.append({})
         self.loaded += units
@@ -143,7 +144,7 @@ class Paging:
     def _attempts_at(self, piece: Trace, first_statement: int) -> Records:
         """The attempts at a piece's units, those of a unit one after the other."""
         units, attempts = len(piece.arrival_s), self._attempts
-        records = np.zeros((units, attempts), LAYOUTS["units"])
+        records = new_rows(Unit, (units, attempts))
         for field in ("arrival_s", "count", "jvm", "transaction", "calls", "xa", "gap_s"):
             records[field] = getattr(piece, field)[:, None]
         records["first"] = piece.first[:, None] + first_statement
@@ -155,9 +156,6 @@ class Paging:
             records["arrival_s"] = inf
             records["arrival_s"][begin, 0] = piece.gap_s[begin]
             records["jvm"][begin] = (clients[begin] // self._head.threads)[:, None]
-        records["outcome"] = UNFINISHED
-        records["began_s"] = records["finished_s"] = inf
-        records["pod"] = NOBODY
         return records.ravel()
 
     def _clear(self) -> None:
@@ -177,11 +175,11 @@ class Paging:
         # Without retries, a view.
         units = attempts[:, 0] if self._attempts == 1 else attempts[np.arange(page.units), begun]
         due_s = attempts["arrival_s"][:, 0]
-        finished = units["outcome"] >= OK
+        finished = units["outcome"] >= Ending.OK
         # Of all attempts at a unit; of one that was given up none is known.
         thought_s = attempts["thought_s"].sum(axis=1)
         if thoughts_s:
-            for unit in np.flatnonzero((units["outcome"] < OK) & (units["began_s"] < inf)).tolist():
+            for unit in np.flatnonzero((units["outcome"] < Ending.OK) & (units["began_s"] < inf)).tolist():
                 thought_s[unit] += thoughts_s.get(int(units["number"][unit]), 0.0)
         latency_s = np.full(page.units, inf)
         latency_s[finished] = units["finished_s"][finished] - due_s[finished] - thought_s[finished]
@@ -202,7 +200,7 @@ class Paging:
         thoughts_s = _long_thoughts(callers)
         for page in self._live:
             found = self._outcomes_of(page, thoughts_s)
-            waits = (found["outcome"] < OK) & (counts_at(found["arrival_s"], found["thought_s"]) < before_s)
+            waits = (found["outcome"] < Ending.OK) & (counts_at(found["arrival_s"], found["thought_s"]) < before_s)
             if waits[: max(0, units - page.begin)].any():
                 return False
         return True

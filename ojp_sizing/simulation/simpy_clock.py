@@ -10,8 +10,10 @@ from simpy import Event
 
 from ojp_sizing.behaviour.agenda import happen, settle_all
 from ojp_sizing.behaviour.database import database_fills, database_slows, most_jobs
+from ojp_sizing.behaviour.kinds import EventKind
 from ojp_sizing.behaviour.pod import pod_dies, pod_listens, pod_stops, pod_vanishes
-from ojp_sizing.behaviour.world import LAYOUTS, NOBODY, World
+from ojp_sizing.behaviour.records import NOBODY
+from ojp_sizing.behaviour.world import LAYOUTS, World
 from ojp_sizing.simulation.building import Records, as_objects, fill
 from ojp_sizing.simulation.clock import REQUESTS, Clock
 from ojp_sizing.simulation.invariants import InvariantError, audit
@@ -31,7 +33,7 @@ class Happening(Event):
 
     __slots__ = ("kind", "subject")
 
-    def __init__(self, clock: SimpyClock, kind: int, subject: int) -> None:
+    def __init__(self, clock: SimpyClock, kind: EventKind, subject: int) -> None:
         self.env = clock.env
         self.callbacks = [clock.on_happening]
         self._ok, self._value, self._defused = True, None, False
@@ -44,7 +46,7 @@ class SimpyClock(Clock):
     name = "simpy"
     storage = staticmethod(as_objects)
 
-    def _prepare(self, posts: list[tuple[float, int, int]]) -> None:
+    def _prepare(self, posts: list[tuple[float, EventKind, int]]) -> None:
         for time_s, kind, subject in posts:
             self.env.schedule_at(Happening(self, kind, subject), time_s, REQUESTS)
 

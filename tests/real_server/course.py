@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.random import SeedSequence, default_rng
 
-from ojp_sizing.behaviour.world import ENDINGS, OK
+from ojp_sizing.behaviour.kinds import ENDINGS, Ending
 from ojp_sizing.demand.trace import Trace, sample_trace
 from ojp_sizing.demand.workload import Workload
 from ojp_sizing.deployment.constants import Constants
@@ -133,8 +133,8 @@ def told(course: Course, number: int, **changes: float) -> dict[str, Any]:
     constants = replace(course.constants(), **changes)
     deployment = Deployment(1, course.limit_cores, course.pool, course.server, constants=constants)
     outcomes = simulate(trace, deployment, recovery_s=1e6, tail_s=0.0)
-    ok = outcomes.outcome == OK
-    endings = {name: int((outcomes.outcome == code).sum()) for code, name in enumerate(ENDINGS) if code != OK}
+    ok = outcomes.outcome == Ending.OK
+    endings = {name: int((outcomes.outcome == code).sum()) for code, name in enumerate(ENDINGS) if code != Ending.OK}
     endings["unfinished"] = int((outcomes.outcome < 0).sum())
     last = int(np.searchsorted(outcomes.sample_s, BAND_S)) - 1
     cores = float(outcomes.samples["stations"]["busy_s"][last, 0]) / float(outcomes.sample_s[last])

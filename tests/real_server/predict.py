@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from simpy import Environment
 
+from ojp_sizing.behaviour.kinds import ENDINGS, Ending
 from ojp_sizing.behaviour.pool import resize_pool
-from ojp_sizing.behaviour.world import ENDINGS, OK
 from ojp_sizing.demand.trace import Trace
 from ojp_sizing.deployment.constants import Constants, default_constants
 from ojp_sizing.deployment.deployment import Deployment, ServerSettings
@@ -129,8 +129,8 @@ def summary(latency_s: NDArray[np.float64], failed: Mapping[str, int], duration_
 
 def predicted(experiment: Experiment, trace: Trace, outcomes: Outcomes) -> dict[str, Any]:
     """The summary of a simulated run."""
-    ok = outcomes.outcome == OK
-    endings = {name: int((outcomes.outcome == code).sum()) for code, name in enumerate(ENDINGS) if code != OK}
+    ok = outcomes.outcome == Ending.OK
+    endings = {name: int((outcomes.outcome == code).sum()) for code, name in enumerate(ENDINGS) if code != Ending.OK}
     endings["unfinished"] = int((outcomes.outcome < 0).sum())
     told = summary(outcomes.latency_s[ok], endings, experiment.duration_s)
     if experiment.route == "ojp":

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ojp_sizing.behaviour.world import OK
+from ojp_sizing.behaviour.kinds import Ending
 from ojp_sizing.demand.trace import Trace
 from ojp_sizing.simulation.simulate import simulate
 from tests.real_server.experiments import EXPERIMENTS, Experiment
@@ -104,7 +104,7 @@ def modelled_recovery(experiment: Experiment, trace: Trace) -> Recovery:
         experiment,
         outcomes.arrival_s[:units],
         outcomes.latency_s[:units],
-        outcomes.outcome[:units] == OK,
+        outcomes.outcome[:units] == Ending.OK,
         listens_s,
         pools_s,
     )

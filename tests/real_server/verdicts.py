@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ojp_sizing.behaviour.world import ENDINGS, OK
+from ojp_sizing.behaviour.kinds import ENDINGS, Ending
 from tests.real_server.experiments import Experiment
 from tests.real_server.predict import simulate_experiment
 from tests.real_server.recorded import Columns, draw_trace
@@ -57,8 +57,8 @@ def simulated(
     units = len(trace.arrival_s)
     outcome, latency_s = outcomes.outcome[:units], outcomes.latency_s[:units]
     latency_s = np.where(outcome < 0, np.inf, latency_s)
-    found = verdict(outcomes.arrival_s[:units], latency_s, outcome == OK, cell.duration_s)
-    endings = {name: int((outcome == code).sum()) for code, name in enumerate(ENDINGS) if code != OK}
+    found = verdict(outcomes.arrival_s[:units], latency_s, outcome == Ending.OK, cell.duration_s)
+    endings = {name: int((outcome == code).sum()) for code, name in enumerate(ENDINGS) if code != Ending.OK}
     return found, {name: count for name, count in endings.items() if count} | {"unfinished": int((outcome < 0).sum())}
 
 

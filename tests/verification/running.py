@@ -14,7 +14,7 @@ import numpy as np
 from numpy.random import Generator, SeedSequence, default_rng
 from scipy.special import stdtrit
 
-from ojp_sizing.behaviour.world import CONNECTION_TIMEOUT, OK
+from ojp_sizing.behaviour.kinds import Ending
 from ojp_sizing.demand.trace import Trace
 from ojp_sizing.deployment.deployment import ClientPool, Database, Deployment, ServerSettings
 from ojp_sizing.simulation.simulate import Engine, simulate
@@ -193,20 +193,20 @@ def replication(queue: Queue, load: float, number: int) -> dict[str, Replication
     waits = (run.latency_s - run.service_s) / SERVICE_S
     rate = load * queue.servers / SERVICE_S
     if queue.station.shares:
-        assert (run.outcome == OK).all()
+        assert (run.outcome == Ending.OK).all()
         number_inside = np.arange(count) - np.searchsorted(np.sort(run.arrival_s + run.latency_s), run.arrival_s)
         time = _measure(queue, run, rate, run.latency_s / SERVICE_S, number_inside * 1.0, load)
         return {MEAN_TIME: replace(time, apart=_measure(queue, run, rate, number_inside * 1.0, waits, load).apart)}
     if queue.slow_servers:
-        assert (run.outcome == OK).all()
+        assert (run.outcome == Ending.OK).all()
         result = {}
         for lane, name, share in ((~run.slow, FAST_WAIT, load), (run.slow, SLOW_WAIT, slow_load(load))):
             alone = Customers(*(getattr(run, field)[lane] for field in Customers.__slots__))
             lane_rate = share * (queue.servers if name == FAST_WAIT else queue.slow_servers) / SERVICE_S
             result[name] = _measure(queue, alone, lane_rate, waits[lane], waits[lane], share)
         return result
-    gave_up = run.outcome == CONNECTION_TIMEOUT
-    assert (gave_up | (run.outcome == OK)).all()
+    gave_up = run.outcome == Ending.CONNECTION_TIMEOUT
+    assert (gave_up | (run.outcome == Ending.OK)).all()
     met = np.where(gave_up, run.latency_s / SERVICE_S, waits)
     result = {MEAN_WAIT: _measure(queue, run, rate, np.where(gave_up, np.nan, waits), met, load)}
     if queue.patience is not None:

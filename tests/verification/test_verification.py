@@ -9,7 +9,7 @@ import pytest
 from alike import differences
 from numpy.random import default_rng
 
-from ojp_sizing.behaviour.world import OK
+from ojp_sizing.behaviour.kinds import Ending
 from ojp_sizing.theory.queues import mg1_wait_s, mmc_wait_s
 
 from . import running
@@ -136,7 +136,7 @@ def test_every_wait_is_that_of_kiefer_and_wolfowitz(
     service_s = service.draw(rng, count) * SERVICE_S
     run = run_customers(queue_of(station, service, servers), arrival_s, service_s, np.zeros(count, np.bool_), engine)
     expected_s = first_come_first_served(arrival_s, service_s, servers) + service_s
-    assert (run.outcome == OK).all()
+    assert (run.outcome == Ending.OK).all()
     assert np.abs(run.latency_s - expected_s).max() < 1e-9
     assert (expected_s > service_s + SERVICE_S / 10).mean() > 0.3
 
