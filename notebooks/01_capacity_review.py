@@ -22,15 +22,9 @@
 # before you rely on the answer.
 
 # %%
-import pandas as pd
 import plotly.io
 
 import ojp_sizing as ojp
-from ojp_sizing.deployment.deployment import describe
-from ojp_sizing.emit.from_recommendation import release_of
-from ojp_sizing.emit.values import values_yaml
-from ojp_sizing.report.figures import demand_points, latency_against_demand, rolling_update_over_time
-from ojp_sizing.report.words import held_back, shown_number
 
 # Figures travel inside this notebook, plotly.js included: they show offline, and in an exported HTML too.
 plotly.io.renderers.default = "plotly_mimetype+notebook"
@@ -47,15 +41,7 @@ UNITS_PER_S = 500
 SEED = 1
 
 workload = ojp.read_workload(WORKLOAD)
-pd.DataFrame(
-    {
-        "kind": [s.kind for s in workload.statements],
-        "database time, mean ms": [s.database_time.mean_s * 1e3 for s in workload.statements],
-        "rows": [s.rows for s in workload.statements],
-        "judged as": [workload.lane_of(s) for s in workload.statements],
-    },
-    index=pd.Index([s.name for s in workload.statements], name="statement"),
-)
+workload
 
 # %% [markdown]
 # ## 2. What to deploy
@@ -65,8 +51,7 @@ pd.DataFrame(
 # %%
 answer = ojp.size(ojp.Question(workload, UNITS_PER_S), ojp.Execution(seed=SEED))
 deployment = answer.deployment
-print(f"{answer.verdict}: {describe(deployment)}")
-print(f"found after {answer.units:,} simulated units of work; {len(answer.rejections)} deployments were turned away")
+answer.table("deploy")
 
 # %% [markdown]
 # ## 3. What that was shown to do
@@ -78,48 +63,7 @@ print(f"found after {answer.units:,} simulated units of work; {len(answer.reject
 # *Recovered* measures are taken once the disruption is over: there, the limits of ordinary operation must hold again.
 
 # %%
-UNITS = {"p99_s": (1e3, "ms"), "share": (100.0, "%")}
-
-
-def row(judgement):
-    measure = judgement.objective.measure
-    scale, unit = next(look for end, look in UNITS.items() if measure.endswith(end))
-    value, low, high = judgement.estimate.value, judgement.estimate.low, judgement.estimate.high
-    return {
-        "situation": judgement.objective.situation.value,
-        "measure": f"{measure.removesuffix('_s').replace('_', ' ')}, {unit}",
-        "value": shown_number(value * scale),
-        "95 % interval": f"{shown_number(low * scale)} to {shown_number(high * scale)}",
-        "limit": shown_number(judgement.objective.limit * scale),
-        "verdict": judgement.verdict.value,
-    }
-
-
-results = answer.evaluation.results
-pd.DataFrame([row(judgement) for result in results.values() for judgement in result.judgements]).set_index("situation")
-
-# %% [markdown]
-# And what it uses. Means look idle, and should: random arrivals make queues long before anything is busy all the time,
-# and while one pod is away the others carry its share.
-
-# %%
-USES = {
-    "cpu_use": "CPU, % of the limit",
-    "connections_use": "database connections, % of the pool",
-    "threads_use": "server threads, %",
-    "database_use": "database cores, %",
-}
-pd.DataFrame(
-    {
-        situation.value: {
-            label: " to ".join(
-                shown_number(100 * end) for end in (result.measures[name].low, result.measures[name].high)
-            )
-            for name, label in USES.items()
-        }
-        for situation, result in results.items()
-    }
-)
+answer
 
 # %% [markdown]
 # ## 4. Why not smaller?
@@ -129,13 +73,7 @@ pd.DataFrame(
 # finish, until a time-out.
 
 # %%
-pd.set_option("display.max_colwidth", None)
-pd.DataFrame(
-    {
-        "instead": [step.change for step in answer.smaller],
-        "finding": [held_back(step) for step in answer.smaller],
-    }
-).set_index("instead")
+answer.table("smaller")
 
 # %% [markdown]
 # ## 5. How much more could come?
@@ -145,9 +83,8 @@ pd.DataFrame(
 # line is from the bend.** That room is not spare; the next figure shows what it is for.
 
 # %%
-rates = [UNITS_PER_S * percent // 100 for percent in (40, 60, 80, 100, 110, 120, 130, 140, 150)]
-points = demand_points(workload, deployment, rates, seed=SEED)
-latency_against_demand(points, answer.question.objectives, sized_rate=UNITS_PER_S)
+points = ojp.demand_curve(answer.question, deployment, ojp.Execution(seed=SEED))
+ojp.figures.latency_against_demand(points, answer.question.objectives, sized_rate=UNITS_PER_S)
 
 # %% [markdown]
 # ## 6. A rolling update, second by second
@@ -160,10 +97,10 @@ latency_against_demand(points, answer.question.objectives, sized_rate=UNITS_PER_
 # This is one run with a chance of its own, not the mean over runs that was judged above.
 
 # %%
-update = ojp.sample_rolling_update(deployment, 10.0, SEED)
-trace = ojp.sample_trace(workload, UNITS_PER_S, 60.0 * deployment.replicas, SEED)
-run = ojp.simulate(trace, deployment, update, recovery_s=30.0)
-rolling_update_over_time(run, deployment, update, objectives=answer.question.objectives)
+watched = ojp.watch(answer.question, deployment, execution=ojp.Execution(seed=SEED))
+ojp.figures.rolling_update_over_time(
+    watched.outcomes, deployment, watched.disruption, objectives=answer.question.objectives
+)
 
 # %% [markdown]
 # ## 7. The Helm values
@@ -172,4 +109,4 @@ rolling_update_over_time(run, deployment, update, objectives=answer.question.obj
 # notebook again.
 
 # %%
-print(values_yaml(release_of(answer)))
+print(answer.files()["values.yaml"])

@@ -20,7 +20,7 @@ from ojp_sizing.emit.from_recommendation import json_text, record, release_of
 from ojp_sizing.emit.values import values_yaml
 from ojp_sizing.measurement.intervals import Estimate
 from ojp_sizing.measurement.objectives import Judgement, Situation, Verdict, objectives_of
-from ojp_sizing.report.terminal import measures_table
+from ojp_sizing.report.tables import measures_table
 from ojp_sizing.report.words import risk_words
 from ojp_sizing.simulation.clock import Clock
 from ojp_sizing.sizing import evaluate
@@ -452,7 +452,7 @@ def test_throttling_and_kills_are_shown_where_there_are_any(answer: Recommendati
             for situation, result in answer.evaluation.results.items()
         }
         table = measures_table(replace(answer, evaluation=replace(answer.evaluation, results=results)))
-        return [str(cell) for cell in table.columns[0].cells]
+        return [row[0] for row in table.rows]
 
     troubles = {"CPU throttled, % of the time", "containers killed for their memory"}
     assert not troubles & set(shown(cpu_throttled_share=0.0, memory_kills=0.0))

@@ -18,6 +18,7 @@ from ojp_sizing.demand.arrivals import Arrivals, Poisson, Replay
 from ojp_sizing.deployment.constants import check_constant, constant_table
 from ojp_sizing.errors import InputError
 from ojp_sizing.quantities import shown
+from ojp_sizing.showing import Shown
 
 Lane = Literal["fast", "slow"]
 #: A class is slow where its mean is at least this many times the mean of all class means
@@ -192,7 +193,7 @@ class Network(Demanded):
 
 
 @dataclass(frozen=True, slots=True)
-class Workload(Checked):
+class Workload(Checked, Shown):
     """Everything about demand except its rate. ``constants``: rows of ``data/constants.csv`` that its file sets.
 
     A simulation takes shares as weights. What is to be sized must be whole besides, as in a file (``check_whole``).

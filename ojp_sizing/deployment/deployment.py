@@ -12,6 +12,7 @@ from ojp_sizing.deployment.versions import row_for, versions
 from ojp_sizing.errors import InputError
 from ojp_sizing.quantities import MOST_BYTES, MOST_CORES
 from ojp_sizing.settings import JAVA_BOUNDS, settings
+from ojp_sizing.showing import Shown
 
 #: Servers whose behaviour the model follows; others of the same lines are taken for the newest of these before them.
 SERVER_VERSIONS = tuple(versions())
@@ -135,7 +136,7 @@ def collections_of(heap_bytes: float, constants: Constants) -> GarbageCollection
 
 
 @dataclass(frozen=True, slots=True)
-class Deployment(Checked):
+class Deployment(Checked, Shown):
     """A sized OJP cluster. ``limit_cores`` is the CPU limit of one pod, ``memory_limit_bytes`` its memory limit.
 
     Where the memory limit is inf and ``garbage_collection`` None (the defaults), memory isn't simulated. ``warm_pools``: the

@@ -5,8 +5,7 @@ Statistics come from ``measurement`` and ``sizing``; here they are only drawn. B
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from itertools import chain, groupby
 from math import isfinite, isnan, log10
 from typing import Literal, NamedTuple
@@ -17,18 +16,14 @@ from numpy.typing import NDArray
 from plotly.subplots import make_subplots
 
 from ojp_sizing.behaviour.kinds import Ending
-from ojp_sizing.demand.workload import Workload
 from ojp_sizing.deployment.deployment import Deployment
 from ojp_sizing.deployment.disruption import RollingUpdate
 from ojp_sizing.measurement.intervals import Estimate
-from ojp_sizing.measurement.measure import LEAST_TAIL_S, Part, measure, measure_disruption
+from ojp_sizing.measurement.measure import LEAST_TAIL_S, Part, measure_disruption
 from ojp_sizing.measurement.objectives import Objectives, Situation, Verdict, judge_one, objectives_of
 from ojp_sizing.report.words import shown_number
 from ojp_sizing.simulation.outcomes import Outcomes
-from ojp_sizing.simulation.simulate import Engine
-from ojp_sizing.sizing.evidence import Bench
-from ojp_sizing.sizing.question import Execution, Question
-from ojp_sizing.sizing.workers import workers_for
+from ojp_sizing.sizing.looking import DemandPoint
 
 PREDICTION = "Predicted by a model whose capacity constants are themselves predicted, not measured."
 #: Units are put together by the second in which they arrive.
@@ -54,14 +49,6 @@ _STATE_LOOKS: dict[State, tuple[str, str, str]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class DemandPoint:
-    """Steady measures (as ``measurement.measure`` names them) at ``rate`` units of work per second."""
-
-    rate: float
-    measures: Mapping[str, Estimate]
-
-
 class LaneSpan(NamedTuple):
     """A pod is in one state from ``begin_s`` to ``end_s``."""
 
@@ -69,24 +56,6 @@ class LaneSpan(NamedTuple):
     state: State
     begin_s: float
     end_s: float
-
-
-def demand_points(
-    workload: Workload,
-    deployment: Deployment,
-    rates: Sequence[float],
-    *,
-    seed: int = 1,
-    replications: int = 5,
-    engine: Engine = "auto",
-) -> list[DemandPoint]:
-    """Measure the steady situation at each of ``rates`` (units/s), with the same replications as a sizing."""
-    wanted = [(Situation.STEADY, number) for number in range(replications)]
-    with workers_for(engine) as pool:
-        execution = Execution(seed=seed, engine=engine)
-        constants = deployment.constants
-        benches = [Bench(Question(workload, rate, constants=constants), execution, pool) for rate in rates]
-        return [DemandPoint(bench.question.rate, measure(list(bench.run(deployment, wanted)))) for bench in benches]
 
 
 def highest_shown_rate(points: Sequence[DemandPoint], objectives: Objectives) -> float | None:

@@ -13,7 +13,7 @@ from ojp_sizing.sizing.knobs import PAIRS, Knob
 from ojp_sizing.sizing.over_ranges import End, OverRanges
 from ojp_sizing.sizing.question import Question
 from ojp_sizing.sizing.reach import Growth, Reach
-from ojp_sizing.sizing.recommendation import Neighbour
+from ojp_sizing.sizing.recommendation import Judged, Neighbour, Recommendation
 
 #: Shown name, factor and unit of each measure that an objective can be about.
 NAMES = {
@@ -21,6 +21,25 @@ NAMES = {
     "slow_p99_s": ("p99 of slow units", 1e3, "ms"),
     "failed_share": ("failed units", 100.0, "%"),
 }
+
+
+def headline(answer: Recommendation | Judged) -> str:
+    """One line: the verdict, and what it is about."""
+    question, verdict = answer.question, answer.verdict
+    jvms = question.workload.clients.jvms
+    rate = f"{question.rate:,.6g} units of work/s of {question.workload.name} from {jvms} client JVM{'s' * (jvms > 1)}"
+    word = verdict.value.upper()
+    if verdict.is_met:
+        return f"{word}  {describe(answer.deployment)} carry {rate}"
+    if isinstance(answer, Judged):
+        if answer.evaluation.explored:
+            return f"{word}  by few runs, no verdict: {describe(answer.deployment)} for {rate}"
+        words = "do not carry" if verdict is Verdict.NOT_MET else "were not shown to carry"
+        return f"{word}  {describe(answer.deployment)} {words} {rate}"
+    if verdict is Verdict.NOT_MET:
+        none = f"none of the {answer.tried} deployments tried carries" if answer.tried else "nothing can carry"
+        return f"{word}  {none} {rate}: {answer.stopped}"
+    return f"{word}  no deployment was shown to carry {rate}: {answer.stopped}"
 
 
 def shown_number(value: float) -> str:

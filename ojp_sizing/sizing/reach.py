@@ -82,7 +82,7 @@ class _Points:
 def largest_rate(bench: Bench, deployment: Deployment) -> Reach:
     """The largest rate that the deployment carries, by halves between the asked one and the least that closed forms exclude."""
     question, tried = bench.question, _Points(bench, deployment)
-    low, high = question.rate, _least_impossible_rate(question, deployment)
+    low, high = question.rate, least_impossible_rate(question, deployment)
     rejection: Rejection | None = None
     while high > PRECISION * low:
         middle = sqrt(low * high)
@@ -94,7 +94,7 @@ def largest_rate(bench: Bench, deployment: Deployment) -> Reach:
     return tried.reach(question.rate, low, high, rejection)
 
 
-def _least_impossible_rate(question: Question, deployment: Deployment) -> float:
+def least_impossible_rate(question: Question, deployment: Deployment) -> float:
     """By closed forms, to 1 %: from here on more is asked of something than there is of it."""
 
     def is_impossible(rate: float) -> bool:

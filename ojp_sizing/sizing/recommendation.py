@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import ceil, inf, isfinite
+from pathlib import Path
 
 from ojp_sizing.bounds import take_for
 from ojp_sizing.demand.workload import Lane, Workload
@@ -16,6 +17,7 @@ from ojp_sizing.deployment.versions import traits_of
 from ojp_sizing.errors import InputError
 from ojp_sizing.measurement.objectives import Judgement, Objectives, Situation, Verdict
 from ojp_sizing.quantities import MOST_SECONDS
+from ojp_sizing.showing import ShownAnswer
 from ojp_sizing.simulation.simulate import clock_class
 from ojp_sizing.sizing.evidence import (
     EXPLORATION,
@@ -115,14 +117,15 @@ class Neighbour:
 
 
 @dataclass(frozen=True, slots=True)
-class Recommendation:
-    """A sized deployment with its evidence; ``evaluation``, ``resources`` and ``database`` are None without an answer.
+class Recommendation(ShownAnswer):
+    """A sized deployment with its evidence; a notebook shows it, ``tables()`` and ``files()`` give the rest.
 
-    Of an interrupted search ``evaluation`` may be what was known of a deployment, without the rest. ``smaller`` are neighbours
-    that cost less, ``knobs`` what one more of each thing buys, ``others`` the same with segregation the other way and cold pools,
-    ``folk`` what formulas in use today would deploy; ``knobs`` and ``folk`` only where the execution explains. ``growth`` and
-    ``client_jvms``: how far the answer reaches, None where that wasn't looked at. ``ranges``: of a question with ranges; then
-    ``question`` is the one at their hard ends, where the answer was shown to do.
+    ``evaluation``, ``resources`` and ``database`` are None without an answer. Of an interrupted search ``evaluation`` may be
+    what was known of a deployment, without the rest. ``smaller`` are neighbours that cost less, ``knobs`` what one more of each
+    thing buys, ``others`` the same with segregation the other way and cold pools, ``folk`` what formulas in use today would
+    deploy; ``knobs`` and ``folk`` only where the execution explains. ``growth`` and ``client_jvms``: how far the answer
+    reaches, None where that wasn't looked at. ``ranges``: of a question with ranges; then ``question`` is the one at their
+    hard ends, where the answer was shown to do.
     ``frontier``: all that passed, by cost, as long as each is better in p99 or in connections than the cheaper ones.
     """
 
@@ -162,10 +165,32 @@ class Recommendation:
             raise LookupError(f"no deployment was shown to do: {self.stopped}")
         return self.evaluation.deployment
 
+    def files(self, **names: str) -> dict[str, str]:
+        """The text of every file that ``ojp-size`` writes, by its name.
+
+        ``names``: ``name`` and ``namespace`` of the Helm release, and ``database_url``. Raises LookupError where there is no
+        answer, InputError for a name that Kubernetes or Helm doesn't take.
+        """
+        from ojp_sizing.emit.from_recommendation import files_of, release_of  # noqa: PLC0415 - it reads this class
+
+        return files_of(self, release_of(self, **names))
+
+    def save(self, directory: str | Path, *, force: bool = False, **names: str) -> list[Path]:
+        """Write ``files(**names)`` into a directory, all or none; returns their paths.
+
+        Raises InputError where a file that differs is there already (``force`` replaces it) or it can't be written.
+        """
+        from ojp_sizing.emit.writing import write_files  # noqa: PLC0415
+
+        return [written.path for written in write_files(Path(directory), self.files(**names), force)]
+
 
 @dataclass(frozen=True, slots=True)
-class Judged:
-    """A given deployment as it is; ``warnings`` are those of the rules for bad input, ``files`` those that it was read from."""
+class Judged(ShownAnswer):
+    """A given deployment as it is; a notebook shows it.
+
+    ``warnings`` are those of the rules for bad input, ``files`` those that it was read from.
+    """
 
     question: Question
     execution: Execution
