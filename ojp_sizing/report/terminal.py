@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import isnan
 
 from rich import box
@@ -432,7 +432,7 @@ def print_answer(
     recommendation: Recommendation,
     release: Release | None,
     written: Sequence[Written],
-    helm_command: str,
+    commands: Mapping[str, str],
 ) -> None:
     """Print the whole answer."""
     if recommendation.interrupted:
@@ -461,10 +461,11 @@ def print_answer(
         ("Files", _pairs([(str(item.path), item.change) for item in written] or [("none", "")])),
     ]
     _print_sections(console, sections)
-    console.print()
-    console.print(Text("Apply", style="bold"))
-    # A command is to be copied: never wrapped.
-    console.print(escape(helm_command.strip()), soft_wrap=True, highlight=False)
+    for purpose, command in commands.items():
+        console.print()
+        console.print(Text(purpose, style="bold"))
+        # A command is to be copied: never wrapped.
+        console.print(escape(command), soft_wrap=True, highlight=False)
 
 
 def print_judged(console: Console, judged: Judged) -> None:
