@@ -181,7 +181,7 @@ def test_the_answer_is_the_same_byte_for_byte_though_a_worker_is_killed(dask: Da
     assert errors == here.stderr
     assert printed == here.stdout
     assert kept.poll() is None
-    for file in (tmp_path / "here").iterdir():
+    for file in (tmp_path / "here").glob("*.*"):
         assert (tmp_path / "there" / file.name).read_bytes() == file.read_bytes()
 
 

@@ -8,11 +8,15 @@ from typing import Any
 import pytest
 import yaml
 from hypothesis import given
+from hypothesis import settings as settings_of_hypothesis
 from hypothesis import strategies as st
 
-from ojp_sizing.emit.companions import config_map_yaml, helm_command, jdbc_url, ojp_properties
-from ojp_sizing.emit.release import JVM_FLAGS, Release, comment_text
-from ojp_sizing.emit.values import LEAST_QUOTED, values_yaml
+from ojp_sizing.emit.applying import commands, helm_command
+from ojp_sizing.emit.companions import config_map_yaml, jdbc_url, ojp_properties
+from ojp_sizing.emit.kustomize import kustomize_files
+from ojp_sizing.emit.release import JVM_FLAGS, Release, WarmUp, comment_text
+from ojp_sizing.emit.text import LEAST_QUOTED
+from ojp_sizing.emit.values import values_yaml
 from ojp_sizing.emit.writing import write_files
 from ojp_sizing.errors import InputError
 from ojp_sizing.settings import by_helm_path, settings
@@ -81,7 +85,7 @@ def test_values_hold_the_release() -> None:
         "requests": {"cpu": "1500m", "memory": "1280Mi"},
         "limits": {"cpu": "2500m", "memory": "1280Mi"},
     }
-    assert values["envFrom"] == [{"configMapRef": {"name": "ojp-server-jvm"}}]
+    assert values["envFrom"] == [{"configMapRef": {"name": release().config_map_name}}]
 
 
 def leaves(node: object, path: tuple[str | int, ...] = ()) -> dict[tuple[str | int, ...], Any]:
@@ -148,7 +152,9 @@ def test_checksum_follows_what_pods_read_only_at_their_start() -> None:
 
     base = checksum(release())
     assert checksum(release(thread_pool_size=97)) != base
-    assert checksum(release(heap_bytes=640 * MIB)) != base
+    # The JVM's flags are in a ConfigMap of another name then.
+    assert release(heap_bytes=640 * MIB).config_map_name != release().config_map_name
+    assert release(thread_pool_size=97).config_map_name == release().config_map_name
     assert checksum(release(reasons={"replicaCount": "other words"}, heading=("other",))) == base
     # More pods are no reason to start the others anew.
     assert checksum(release(replicas=4)) == base
@@ -183,13 +189,38 @@ def test_url_names_every_pod() -> None:
     assert release(name="my-ojp-server-2").full_name == "my-ojp-server-2"
 
 
-def test_commands_are_quoted_for_the_shell() -> None:
-    command = helm_command(release(), Path("my dir/$(date);'x"))
+@pytest.mark.parametrize("helm", [3, 4])
+def test_commands_are_quoted_for_the_shell(helm: int) -> None:
+    command = helm_command(release(), Path("my dir/$(date);'x"), helm)
     words = shlex.split(command.replace("\\\n", " "))
     assert "my dir/$(date);'x/values.yaml" in words
     assert words[words.index("--version") + 1] == "0.1.5"
-    assert words.index("my dir/$(date);'x/jvm-config.yaml") < words.index("helm")
-    assert "./-x/values.yaml" in shlex.split(helm_command(release(), Path("-x")).replace("\\\n", " "))
+    assert any(
+        word.endswith("my dir/$(date);'x/" + ("post-render.sh" if helm == 3 else "helm-plugins")) for word in words
+    )
+    assert "./-x/values.yaml" in shlex.split(helm_command(release(), Path("-x"), helm).replace("\\\n", " "))
+
+
+def test_what_the_warm_up_needs_is_a_command_and_no_secret_is_in_it() -> None:
+    warm = release(name="db", namespace="prod", warm_up=WarmUp("registry.local/warm:1", 30_000))
+    first = commands(warm, Path("out"))["Before the first time"]
+    assert "docker build -t registry.local/warm:1 out/warm-up-image" in first
+    assert "create secret generic db-warm-up --namespace prod" in first
+    assert list(commands(release(), Path("out"))) == ["Apply, with Helm 3", "Apply, with Helm 4"]
+    assert "OJP_PASSWORD" not in {name for name, text in kustomize_files(warm).items() if "OJP_PASSWORD:" in text}
+
+
+def test_the_warm_ups_image_has_the_driver_of_the_release() -> None:
+    files = kustomize_files(release(image_tag="0.4.21-beta", warm_up=WarmUp("w:1", 1)))
+    assert "ARG DRIVER=0.4.21-beta\n" in files["warm-up-image/Dockerfile"]
+    assert "class WarmUp" in files["warm-up-image/WarmUp.java"]
+    assert not any("warm-up" in name for name in kustomize_files(release()))
+
+
+@pytest.mark.parametrize("image", ["", "a b", "-x", "a\nb", "x" * 300])
+def test_bad_images_are_refused(image: str) -> None:
+    with pytest.raises(InputError, match="warm-up image"):
+        WarmUp(image, 1)
 
 
 @pytest.mark.parametrize(
@@ -260,6 +291,7 @@ HOSTILE = st.text(max_size=60) | st.sampled_from(
 )
 
 
+@settings_of_hypothesis(deadline=None)
 @given(
     texts=st.lists(HOSTILE, min_size=len(SIZED) + len(CLIENT) + 1, max_size=len(SIZED) + len(CLIENT) + 1),
     heading=st.lists(HOSTILE, max_size=4),
@@ -300,6 +332,54 @@ def test_writes_into_a_new_directory(tmp_path: Path) -> None:
     assert (target / "a.yaml").read_bytes() == b"a: 1\n"
     assert (target / "b.yaml").read_bytes() == "b: ü\n".encode()
     assert set(contents(target)) == set(FILES)
+
+
+BELOW = {"a.yaml": "a: 1\n", "sub/deep/b.yaml": "b: 1\n", "sub/c.txt": "c\n"}
+
+
+def everything(directory: Path) -> dict[str, str]:
+    found = sorted(path for path in directory.rglob("*") if path.is_file())
+    return {path.relative_to(directory).as_posix(): path.read_text(encoding="utf-8") for path in found}
+
+
+def test_files_below_are_written_and_replaced_with_the_others(tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    for force in (False, False):
+        written = write_files(target, BELOW, force=force)
+    assert {w.change for w in written} == {"unchanged"}
+    assert everything(target) == BELOW
+    (target / "sub" / "c.txt").write_text("mine\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"sub/c\.txt.*--force"):
+        write_files(target, BELOW, force=False)
+    write_files(target, BELOW, force=True)
+    assert everything(tmp_path) == {f"out/{name}": text for name, text in BELOW.items()}
+
+
+def test_nothing_leads_out_of_the_directory(tmp_path: Path) -> None:
+    target, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
+    target.mkdir()
+    elsewhere.mkdir()
+    (target / "sub").symlink_to(elsewhere)
+    with pytest.raises(InputError, match="not a plain directory"):
+        write_files(target, BELOW, force=True)
+    assert everything(elsewhere) == {}
+
+
+def test_interruption_below_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.yaml").write_text("mine\n", encoding="utf-8")
+    real, calls = Path.replace, []
+
+    def replace(self: Path, target: Path) -> Path:
+        calls.append(target)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return real(self, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    with pytest.raises(KeyboardInterrupt):
+        write_files(tmp_path, BELOW, force=True)
+    assert everything(tmp_path) == {"a.yaml": "mine\n"}
+    assert [path.name for path in tmp_path.iterdir()] == ["a.yaml"]
 
 
 def test_identical_files_are_left_alone(tmp_path: Path) -> None:
@@ -397,7 +477,7 @@ def test_interruption_leaves_what_was_there(
     assert contents(tmp_path) == {"b.yaml": "mine\n"}
 
 
-@pytest.mark.parametrize("name", ["../x", "a/b", "", ".", "..", "a\0b"])
+@pytest.mark.parametrize("name", ["../x", "a//b", "/a", "a/../b", "a%b", "", ".", "..", "a\0b"])
 def test_names_with_a_path_are_a_mistake_of_the_caller(tmp_path: Path, name: str) -> None:
     with pytest.raises(ValueError, match="not the name of a file"):
         write_files(tmp_path, {name: "x"}, force=True)

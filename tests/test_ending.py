@@ -73,7 +73,10 @@ def await_handlers(process: subprocess.Popen[str]) -> None:
 
 
 def contents(directory: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in directory.iterdir()} if directory.exists() else {}
+    """Every file below a directory by its name from there."""
+    return {
+        path.relative_to(directory).as_posix(): path.read_bytes() for path in directory.rglob("*") if path.is_file()
+    }
 
 
 #: So little to do that SimPy's clock has done it within seconds.
@@ -194,7 +197,7 @@ def test_a_program_that_is_killed_while_it_sizes_leaves_no_worker(name: str, pro
 
 #: Kills itself at the n-th step that Python takes in the file system; one process for each n, until one gets through.
 KILLED = """
-import json, os, signal, sys
+import json, os, shutil, signal, sys
 from pathlib import Path
 from ojp_sizing.emit.writing import check_target, write_files
 
@@ -223,20 +226,21 @@ while status != 0:
     status = os.waitpid(process, 0)[1]
 
     def seen():
-        return {path.name: path.read_text() for path in out.iterdir() if path.is_file()} if out.exists() else {}
+        found = {path.relative_to(out).as_posix(): path.read_text() for path in out.rglob("*") if path.is_file()}
+        return {name: text for name, text in found.items() if not name.startswith(".")}
 
     before = seen()
     check_target(out)
     told.append([before, seen(), sorted(path.name for path in out.iterdir()) if out.exists() else []])
-    for path in list(out.iterdir()) if not old and out.exists() else []:
-        path.unlink()
-    if not old and out.exists():
-        out.rmdir()
+    if out.exists():
+        shutil.rmtree(out)
+    if old:
+        out.mkdir()
     assert sorted(path.name for path in out.parent.iterdir()) == (["out"] if old else []), os.listdir(out.parent)
 print(json.dumps(told))
 """
 OLD = {"a.yaml": "a: 1\n", "b.yaml": "b: 1\n", "same.txt": "same\n"}
-NEW = {"a.yaml": "a: 2\n", "b.yaml": "b: 2\n", "c.yaml": "c: 2\n", "same.txt": "same\n"}
+NEW = {"a.yaml": "a: 2\n", "b.yaml": "b: 2\n", "c.yaml": "c: 2\n", "same.txt": "same\n", "sub/d.yaml": "d: 2\n"}
 
 
 @pytest.mark.parametrize("old", [{}, OLD])
@@ -255,7 +259,7 @@ def test_killed_at_any_step_of_writing_the_next_run_finds_the_old_files_or_the_n
     torn = 0
     for before, after, names in told:
         assert after in wholes
-        assert names == sorted(after)
+        assert names == sorted({name.partition("/")[0] for name in after})
         # Each file is whole at any time; the set may be torn until then.
         assert all(text in (old.get(name), NEW.get(name), mine.get(name)) for name, text in before.items())
         torn += before not in wholes

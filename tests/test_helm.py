@@ -28,7 +28,8 @@ from ojp_sizing.settings import Setting, settings
 ROOT = Path(__file__).parent.parent
 CHART = ROOT / "tests" / "chart" / "ojp-server"
 TOOLS = ROOT / ".tools"
-KUBERNETES = ("1.25", "1.34")
+#: The oldest and the newest whose schemas are at hand.
+KUBERNETES = ("1.25", "1.37")
 Manifests = list[dict[str, Any]]
 
 
@@ -208,36 +209,6 @@ def test_what_the_table_says_of_the_templates_is_so(render: Render) -> None:
     by_default = {"ojp.prometheus.port", "ojp.server.slowQuerySegregation.updateGlobalAvgInterval", "ojp.libs.path"}
     assert speaks == set(holds) | by_default
     assert "replicas" not in pods("autoscaling: {enabled: true}")
-
-
-@pytest.mark.parametrize("kubernetes", KUBERNETES)
-def test_the_warm_up_is_a_second_container_that_readiness_waits_for(
-    render: Render, tools: Path, environment: dict[str, str], tmp_path: Path, kubernetes: str
-) -> None:
-    """docs/restarts.md: its patch, by kubectl itself, on the chart's StatefulSet."""
-    manifests = parsed(render(values_yaml(release())))
-    before = named(manifests, "StatefulSet", "ojp-server")
-    (tmp_path / "pods.yaml").write_text(yaml.safe_dump(before), encoding="utf-8")
-    folder = ROOT / "docs" / "warm-up"
-    command = [tools / "kubectl", "patch", "--local", "-f", tmp_path / "pods.yaml", "-o", "yaml"]
-    done = run_local(*command, "--patch-file", folder / "statefulset-patch.yaml", env=environment)
-    assert done.returncode == 0, done.stderr
-    patched = yaml.safe_load(done.stdout)
-    kubernetes_validate.validate(patched, kubernetes, strict=True)
-    containers = {part["name"]: part for part in patched["spec"]["template"]["spec"]["containers"]}
-    warm_up = containers.pop("warm-up")
-    assert list(containers.values()) == before["spec"]["template"]["spec"]["containers"]
-    # The port that the program holds open is the one that is asked for, and none of the server's.
-    assert warm_up["args"][1] == str(warm_up["readinessProbe"]["tcpSocket"]["port"])
-    assert int(warm_up["args"][1]) not in (SERVER_PORT, METRICS_PORT)
-    # The pool's settings lie where the image's class path looks.
-    (mount,) = warm_up["volumeMounts"]
-    entry = next(line for line in (folder / "Dockerfile").read_text().splitlines() if line.startswith("ENTRYPOINT"))
-    assert mount["mountPath"] in json.loads(entry.partition(" ")[2])[4].split(":")
-    # No Service of the clients leads to a pod that isn't ready.
-    services = [manifest["spec"] for manifest in manifests if manifest["kind"] == "Service"]
-    assert len(services) == 1 + release().replicas
-    assert not any(service.get("publishNotReadyAddresses") for service in services)
 
 
 def test_a_bare_large_number_goes_wrong(render: Render) -> None:

@@ -66,6 +66,13 @@ FLAGS = together(
         metavar="URL",
         help="The database's part of the JDBC URL.",
     ),
+    click.option(
+        "--warm-up-image",
+        default="",
+        metavar="IMAGE",
+        help="Where the warm-up's image will be (docs/files.md); otherwise registry.example/ojp-warm-up of the server's"
+        " version.",
+    ),
 )
 
 
@@ -128,7 +135,7 @@ def _size(options: dict[str, Any], question: Question, execution: Execution) -> 
     """Size, write the files, and print the answer."""
     from pathlib import Path
 
-    from ojp_sizing.emit.release import Release
+    from ojp_sizing.emit.release import Release, WarmUp
     from ojp_sizing.emit.writing import check_target, write_files
 
     # Names and the directory are looked at before the work, not after.
@@ -137,19 +144,25 @@ def _size(options: dict[str, Any], question: Question, execution: Execution) -> 
         **names, replicas=1, request_cores=1, limit_cores=1, request_bytes=2**30, limit_bytes=2**30, heap_bytes=2**29,
         thread_pool_size=1, slow_slot_percentage=20, pool_size=5, minimum_idle=5, connection_timeout_s=10,
     )  # fmt: skip
+    if options["warm_up_image"]:
+        WarmUp(options["warm_up_image"], 0)
     directory = Path(options["output"])
     check_target(directory)
     if sys.stderr.isatty():
         _say_first_guess(question)
 
-    from ojp_sizing.emit.companions import helm_command
+    from ojp_sizing.emit.applying import commands
     from ojp_sizing.emit.from_recommendation import files_of, json_text, record, release_of
     from ojp_sizing.report.terminal import print_answer
     from ojp_sizing.sizing.recommendation import size
 
     with progress() as listener, interruptible():
         answer = size(question, execution, listener)
-    release = release_of(answer, **names) if answer.resources and not answer.interrupted else None
+    release = (
+        release_of(answer, **names, warm_up_image=options["warm_up_image"])
+        if answer.resources and not answer.interrupted
+        else None
+    )
     written = []
     if release:
         with writing():
@@ -157,7 +170,7 @@ def _size(options: dict[str, Any], question: Question, execution: Execution) -> 
     if options["as_json"]:
         click.echo(json_text(record(answer, release)), nl=False)
     else:
-        print_answer(console(), answer, release, written, helm_command(release, directory) if release else "")
+        print_answer(console(), answer, release, written, commands(release, directory) if release else {})
     if answer.interrupted:
         raise KeyboardInterrupt
     return exit_code(answer.verdict)

@@ -1,63 +1,22 @@
-"""What a release needs beside values.yaml: the JVM's flags, the clients' properties and URL, the commands."""
+"""What a release needs beside values.yaml: the JVM's flags, the clients' properties and their URL."""
 
 from __future__ import annotations
 
-import io
-import shlex
-import textwrap
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 
-from ruamel.yaml import YAML
-from ruamel.yaml.scalarstring import DoubleQuotedScalarString
-
-from ojp_sizing.emit.release import (
-    CHART_NAME,
-    CHART_REPOSITORY,
-    CHART_VERSION,
-    JVM_FLAGS,
-    SERVER_PORT,
-    Release,
-    comment_text,
-    milliseconds,
-)
+from ojp_sizing.emit.release import JVM_FLAGS, SERVER_PORT, Release, milliseconds
+from ojp_sizing.emit.text import commented, document
 from ojp_sizing.settings import settings
 
-VALUES_FILE = "values.yaml"
 CONFIG_MAP_FILE = "jvm-config.yaml"
 PROPERTIES_FILE = "ojp.properties"
-
-#: Below it the JVM would take the serial collector by itself (reference 7.1, GENERAL).
-_G1_CORES = 2.0
-_COMMENT_WIDTH = 100
-
-
-def jvm_flags(release: Release) -> str:
-    """The value of ``JAVA_TOOL_OPTIONS``."""
-    kibibytes = release.heap_bytes // 1024
-    heap = f"{kibibytes // 1024}m" if kibibytes % 1024 == 0 else f"{kibibytes}k"
-    collector = "G1" if release.limit_cores >= _G1_CORES else "Serial"
-    return f"-Xms{heap} -Xmx{heap} -XX:+Use{collector}GC -XX:+ExitOnOutOfMemoryError -Duser.timezone=UTC"
-
-
-def comment_lines(texts: Iterable[str], width: int = _COMMENT_WIDTH) -> list[str]:
-    """Texts as lines of a comment, without the mark; a text that is too long is wrapped."""
-    lines: list[str] = []
-    for text in texts:
-        lines += textwrap.wrap(comment_text(text), width, break_on_hyphens=False, break_long_words=False) or [""]
-    return lines
-
-
-def commented(texts: Iterable[str]) -> str:
-    """Texts as whole comment lines of YAML or of a properties file."""
-    return "".join(f"# {line}".rstrip() + "\n" for line in comment_lines(texts))
 
 
 def _flag_notes(release: Release) -> list[str]:
     reason = release.reasons.get(JVM_FLAGS)
     collector = (
         "G1: from 2 cores on its pauses are the shorter ones."
-        if release.limit_cores >= _G1_CORES
+        if release.collector == "G1"
         else "Serial: below 2 cores G1's helper threads would compete with requests."
     )
     return [
@@ -71,20 +30,32 @@ def _flag_notes(release: Release) -> list[str]:
     ]
 
 
+def config_map(release: Release, name: str, data: Mapping[str, str], notes: Iterable[str]) -> str:
+    """A ConfigMap of the release, as a YAML document."""
+    kept = (
+        "Helm keeps it at an upgrade (resource-policy): a pod of the revision before that starts again while the update runs"
+        " still needs it. Remove what is left with: kubectl delete configmap"
+        f" --namespace {release.namespace} --selector app.kubernetes.io/instance={release.name},ojp-sizing=kept"
+    )
+    return document(
+        [*release.heading, *notes, kept],
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {
+                "name": name,
+                "namespace": release.namespace,
+                "labels": {**release.labels, "ojp-sizing": "kept"},
+                "annotations": {"helm.sh/resource-policy": "keep"},
+            },
+            "data": data,
+        },
+    )
+
+
 def config_map_yaml(release: Release) -> str:
-    """The companion ConfigMap: ``JAVA_TOOL_OPTIONS``, which values.yaml refers to in ``envFrom``."""
-    quoted = DoubleQuotedScalarString
-    document = {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": {"name": quoted(release.config_map_name), "namespace": quoted(release.namespace)},
-        "data": {JVM_FLAGS: quoted(jvm_flags(release))},
-    }
-    yaml = YAML()
-    yaml.width = 10_000  # one value, one line
-    body = io.StringIO()
-    yaml.dump(document, body)
-    return commented([*release.heading, *_flag_notes(release)]) + body.getvalue()
+    """``JAVA_TOOL_OPTIONS``, which values.yaml refers to in ``envFrom``."""
+    return config_map(release, release.config_map_name, {JVM_FLAGS: release.jvm_flags}, _flag_notes(release))
 
 
 def _escaped(text: str, is_key: bool) -> str:
@@ -104,16 +75,29 @@ def _escaped(text: str, is_key: bool) -> str:
     return "".join(result)
 
 
-def ojp_properties(release: Release) -> str:
-    """``ojp.properties`` for the clients' class path (reference 5): the pool's size is set there, nowhere else."""
+def _client_values(release: Release) -> dict[str, object]:
     pool = "ojp.connection.pool"
     defaults = settings()
-    values: dict[str, object] = {
+    return {
         f"{pool}.maximumPoolSize": release.pool_size,
         f"{pool}.minimumIdle": release.minimum_idle,
         f"{pool}.connectionTimeout": milliseconds(release.connection_timeout_s),
         **{key: defaults[key].default for key in (f"{pool}.idleTimeout", f"{pool}.maxLifetime")},
     }
+
+
+def _line(key: str, value: object) -> str:
+    return f"{_escaped(key, is_key=True)}={_escaped(str(value), is_key=False)}\n"
+
+
+def bare_properties(release: Release) -> str:
+    """``ojp.properties`` without a comment: the same text for the same values."""
+    return "".join(_line(key, value) for key, value in _client_values(release).items())
+
+
+def ojp_properties(release: Release) -> str:
+    """``ojp.properties`` for the clients' class path (reference 5): the pool's size is set there, nowhere else."""
+    pool = "ojp.connection.pool"
     notes = {
         f"{pool}.maximumPoolSize": (
             f"For the whole cluster: each of {release.replicas} pods opens at most"
@@ -131,10 +115,10 @@ def ojp_properties(release: Release) -> str:
     ]
     # Latin-1 is what Java reads here, in comments too.
     lines = [commented([*release.heading, *general]).encode("ascii", "backslashreplace").decode()]
-    for key, value in values.items():
+    for key, value in _client_values(release).items():
         texts = [text for text in (release.reasons.get(key), notes.get(key)) if text]
         lines.append(commented(texts).encode("ascii", "backslashreplace").decode())
-        lines.append(f"{_escaped(key, is_key=True)}={_escaped(str(value), is_key=False)}\n")
+        lines.append(_line(key, value))
     return "".join(lines)
 
 
@@ -143,23 +127,3 @@ def jdbc_url(release: Release) -> str:
     domain = f"{release.namespace}.svc.cluster.local:{SERVER_PORT}"
     pods = ",".join(f"{release.full_name}-{ordinal}.{domain}" for ordinal in range(release.replicas))
     return f"jdbc:ojp[{pods}]_{release.database_url}"
-
-
-def helm_command(release: Release, directory: Path) -> str:
-    """The commands that install or upgrade the release from the files in ``directory``, for a POSIX shell.
-
-    The ConfigMap comes first: a pod does not start while what ``envFrom`` names is missing.
-    """
-    quote = shlex.quote
-    # A relative directory whose name begins with "-" must not be taken for an option.
-    folder = f"./{directory}" if str(directory).startswith("-") else str(directory)
-    files = {name: quote(f"{folder.rstrip('/')}/{name}") for name in (CONFIG_MAP_FILE, VALUES_FILE)}
-    return "\n".join(
-        (
-            f"kubectl create namespace {quote(release.namespace)} --dry-run=client -o yaml | kubectl apply -f - && \\",
-            f"kubectl apply -f {files[CONFIG_MAP_FILE]} && \\",
-            f"helm repo add --force-update ojp {quote(CHART_REPOSITORY)} && \\",
-            f"helm upgrade --install {quote(release.name)} ojp/{CHART_NAME} --version {CHART_VERSION} \\",
-            f"    --namespace {quote(release.namespace)} --create-namespace --values {files[VALUES_FILE]}",
-        )
-    )

@@ -18,14 +18,12 @@ from ojp_sizing.deployment.constants import SET, WORKLOAD_FIELDS, Constants, con
 from ojp_sizing.deployment.deployment import ServerSettings, describe
 from ojp_sizing.deployment.reading import deployment_yaml
 from ojp_sizing.emit.companions import (
-    CONFIG_MAP_FILE,
     PROPERTIES_FILE,
-    VALUES_FILE,
-    config_map_yaml,
     jdbc_url,
     ojp_properties,
 )
-from ojp_sizing.emit.release import CHART_NAME, CHART_VERSION, JVM_FLAGS, Release
+from ojp_sizing.emit.kustomize import VALUES_FILE, kustomize_files
+from ojp_sizing.emit.release import CHART_NAME, CHART_VERSION, JVM_FLAGS, Release, WarmUp
 from ojp_sizing.emit.values import values_yaml
 from ojp_sizing.measurement.intervals import Estimate
 from ojp_sizing.measurement.known_error import STEADY, Band, nearest, rows_for
@@ -49,6 +47,7 @@ def release_of(
     name: str = CHART_NAME,
     namespace: str = "ojp",
     database_url: str = "postgresql://db.example.com:5432/mydb",
+    warm_up_image: str = "",
 ) -> Release:
     """The recommended deployment as a Helm release. Raises LookupError where there is no answer."""
     deployment, resources = recommendation.deployment, recommendation.resources
@@ -78,6 +77,12 @@ def release_of(
         breaker_threshold=server.breaker_threshold,
         breaker_open_s=server.breaker_open_s,
         database_url=database_url,
+        warm_up=WarmUp(
+            warm_up_image or f"registry.example/ojp-warm-up:{deployment.version}",
+            round(deployment.constants.warm_up_calls),
+        )
+        if deployment.warm_pools
+        else None,
         reasons=_reasons(recommendation, recommendation.evaluation),
         heading=(
             f"Sized by ojp-sizing {__version__}: {recommendation.verdict.value} (see {RECORD_FILE}).",
@@ -148,7 +153,7 @@ def files_of(recommendation: Recommendation, release: Release) -> dict[str, str]
     url = jdbc_url(release)
     return {
         VALUES_FILE: values_yaml(release),
-        CONFIG_MAP_FILE: config_map_yaml(release),
+        **kustomize_files(release),
         PROPERTIES_FILE: ojp_properties(release),
         "jdbc-url.txt": url if url.endswith("\n") else url + "\n",
         RECORD_FILE: json_text(record(recommendation, release)),

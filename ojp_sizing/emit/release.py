@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,6 +18,8 @@ CHART_REPOSITORY = "https://Open-J-Proxy.github.io/ojp-helm"
 #: Port of gRPC and of the metrics, which the readiness probe asks (reference 9, CODE).
 SERVER_PORT = 1059
 METRICS_PORT = 9159
+#: The port that the warm-up holds open while the pod may have clients.
+WARM_UP_PORT = 1061
 #: The environment variable whose flags every JVM takes up; also the key of its reason.
 JVM_FLAGS = "JAVA_TOOL_OPTIONS"
 
@@ -30,6 +33,10 @@ _MOST_FULL_NAME = _MOST_LABEL - 11
 _IMAGE_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 #: What may stand behind ``jdbc:ojp[...]_``: a database's own URL without ``jdbc:``, in plain visible characters.
 _DATABASE_URL = re.compile(r"[a-z][a-z0-9]*:[!-~]+")
+#: What a container's image may be called, a digest included (GENERAL).
+_IMAGE = re.compile(r"[a-z0-9][A-Za-z0-9._:/@-]{0,254}")
+#: Below it the JVM would take the serial collector by itself (reference 7.1, GENERAL).
+_G1_CORES = 2.0
 
 
 def comment_text(text: str) -> str:
@@ -40,6 +47,18 @@ def comment_text(text: str) -> str:
 def _wants(place: str, is_good: bool, problem: str, fix: str) -> None:
     if not is_good:
         raise InputError(place, problem, fix)
+
+
+@dataclass(frozen=True, slots=True)
+class WarmUp:
+    """The container that builds a pod's pool and warms its code before clients reach it (docs/restarts.md)."""
+
+    image: str
+    calls: int
+
+    def __post_init__(self) -> None:
+        fix = "write for example registry.example/ojp-warm-up:0.3.1-beta"
+        _wants("warm-up image", bool(_IMAGE.fullmatch(self.image)), f"{shown(self.image)} is no image", fix)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +91,7 @@ class Release:
     breaker_threshold: int = 3
     breaker_open_s: float = 60.0
     database_url: str = "postgresql://db.example.com:5432/mydb"
+    warm_up: WarmUp | None = None
     reasons: Mapping[str, str] = field(default_factory=dict)
     heading: tuple[str, ...] = ()
 
@@ -140,9 +160,36 @@ class Release:
         return self.name if CHART_NAME in self.name else f"{self.name}-{CHART_NAME}"
 
     @property
+    def labels(self) -> Mapping[str, str]:
+        """What the chart's objects and pods are found by."""
+        return {"app.kubernetes.io/name": CHART_NAME, "app.kubernetes.io/instance": self.name}
+
+    @property
+    def collector(self) -> str:
+        """The JVM's garbage collector, by the name in its flag."""
+        return "G1" if self.limit_cores >= _G1_CORES else "Serial"
+
+    @property
+    def jvm_flags(self) -> str:
+        """The value of ``JAVA_TOOL_OPTIONS``."""
+        kibibytes = self.heap_bytes // 1024
+        heap = f"{kibibytes // 1024}m" if kibibytes % 1024 == 0 else f"{kibibytes}k"
+        return f"-Xms{heap} -Xmx{heap} -XX:+Use{self.collector}GC -XX:+ExitOnOutOfMemoryError -Duser.timezone=UTC"
+
+    @property
     def config_map_name(self) -> str:
-        """The companion ConfigMap with the JVM's flags."""
-        return f"{self.name}-jvm"
+        """The ConfigMap with the JVM's flags: other flags are in another one, so that no two revisions share it."""
+        return f"{self.name}-jvm-{content_hash(self.jvm_flags)}"
+
+    @property
+    def secret_name(self) -> str:
+        """The Secret with the database's user and password, which the warm-up needs and nobody emits."""
+        return f"{self.name}-warm-up"
+
+
+def content_hash(text: str) -> str:
+    """A short name for a text."""
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
 def milliseconds(seconds: float) -> int:

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 import json
 from dataclasses import dataclass
 
-from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap, CommentedSeq
-from ruamel.yaml.scalarstring import DoubleQuotedScalarString
+from ruamel.yaml.comments import CommentedMap
 
-from ojp_sizing.emit.companions import comment_lines, commented, jvm_flags
-from ojp_sizing.emit.release import CHART_NAME, CHART_VERSION, METRICS_PORT, SERVER_PORT, Release, milliseconds
+from ojp_sizing.emit.release import (
+    CHART_NAME,
+    CHART_VERSION,
+    METRICS_PORT,
+    SERVER_PORT,
+    Release,
+    content_hash,
+    milliseconds,
+)
+from ojp_sizing.emit.text import LEAST_QUOTED, Plain, comment_lines, commented, dumped, node
 from ojp_sizing.quantities import format_bytes, format_cores
 from ojp_sizing.settings import by_helm_path, settings
 
-#: From here on Helm prints a bare number with an exponent (4.194304e+06). OJP can't read that and silently takes its
-#: default, so such a number is emitted as a string.
-LEAST_QUOTED = 1_000_000
 _INDENT = 2
 #: Units that a number can't do without.
 _SHOWN_UNITS = ("ms", "s", "bytes", "%")
-
-Plain = bool | int | str | list["Plain"] | dict[str, "Plain"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +67,6 @@ def _server_entries(release: Release) -> list[_Entry]:
 
 
 def _pod_entries(release: Release) -> list[_Entry]:
-    labels: Plain = {"app.kubernetes.io/name": CHART_NAME, "app.kubernetes.io/instance": release.name}
     apart: Plain = {
         "podAntiAffinity": {
             "preferredDuringSchedulingIgnoredDuringExecution": [
@@ -76,7 +74,7 @@ def _pod_entries(release: Release) -> list[_Entry]:
                     "weight": 100,
                     "podAffinityTerm": {
                         "topologyKey": "kubernetes.io/hostname",
-                        "labelSelector": {"matchLabels": labels},
+                        "labelSelector": {"matchLabels": release.labels},
                     },
                 }
             ]
@@ -92,7 +90,8 @@ def _pod_entries(release: Release) -> list[_Entry]:
         _Entry(
             "envFrom",
             companion,
-            "Apply this ConfigMap before the release: pods don't start without it.",
+            "The JVM's flags, in jvm-config.yaml. Helm replaces lists: a values file after this one that has envFrom too must"
+            " repeat this entry, or the heap is a quarter of the memory limit.",
         ),
     ]
 
@@ -108,29 +107,11 @@ def _entries(release: Release) -> list[_Entry]:
     server = _server_entries(release)
     rollout = _Entry(
         "podAnnotations",
-        {"checksum/ojp-settings": _checksum(server, release)},
-        "This one follows the server's settings and the JVM's flags: they are environment variables, and the chart"
-        " doesn't restart pods for them by itself.",
+        {"checksum/ojp-settings": content_hash(json.dumps({one.path: one.value for one in server}, sort_keys=True))},
+        "This one follows the server's settings: they are environment variables, and the chart doesn't restart pods for them"
+        " by itself.",
     )
     return [*first, *server, rollout, *_pod_entries(release)]
-
-
-def _checksum(server: list[_Entry], release: Release) -> str:
-    text = json.dumps([jvm_flags(release), {entry.path: entry.value for entry in server}], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _node(value: Plain) -> object:
-    """A value as it is to be written: strings and large numbers in double quotes, so that no parser guesses."""
-    if isinstance(value, dict):
-        return CommentedMap({key: _node(inner) for key, inner in value.items()})
-    if isinstance(value, list):
-        return CommentedSeq([_node(inner) for inner in value])
-    if isinstance(value, bool):
-        return value
-    if isinstance(value, int) and abs(value) < LEAST_QUOTED:
-        return value
-    return DoubleQuotedScalarString(str(value))
 
 
 def _put(root: CommentedMap, entry: _Entry, reason: str) -> None:
@@ -138,7 +119,7 @@ def _put(root: CommentedMap, entry: _Entry, reason: str) -> None:
     branch = root
     for parent in parents:
         branch = branch.setdefault(parent, CommentedMap())
-    branch[last] = _node(entry.value)
+    branch[last] = node(entry.value)
     setting = by_helm_path(entry.path)
     if setting is None:
         raise KeyError(f"the chart has no value {entry.path}")
@@ -172,8 +153,4 @@ def values_yaml(release: Release) -> str:
         f"Whole numbers from {LEAST_QUOTED:,} on are in quotes: Helm prints bare ones as 4.194304e+06, which OJP can't"
         " read; it would silently take its default.",
     ]
-    yaml = YAML()
-    yaml.width = 10_000  # values are short; a folded one would only be harder to read
-    body = io.StringIO()
-    yaml.dump(root, body)
-    return commented(heading) + _spaced(body.getvalue())
+    return commented(heading) + _spaced(dumped(root))

@@ -114,7 +114,25 @@ def _lock(opened: int, give_up: float, base: Path) -> bool:
     return False
 
 
-def _planned(path: Path, content: bytes) -> Written:
+#: Stands for the "/" of a name while the file waits in a flat directory.
+_BELOW = "%"
+
+
+def _inside(directory: Path, path: Path) -> str:
+    """The name by which a file was given."""
+    return path.relative_to(directory).as_posix()
+
+
+def _flat(directory: Path, path: Path) -> str:
+    return _inside(directory, path).replace("/", _BELOW)
+
+
+def _planned(path: Path, content: bytes, directory: Path) -> Written:
+    for parent in path.relative_to(directory).parents:
+        folder = directory / parent
+        if parent.name and os.path.lexists(folder) and (folder.is_symlink() or not folder.is_dir()):
+            problem = f"{shown(str(folder))} is not a plain directory"
+            raise InputError(_PLACE, problem, "move it away or choose another directory")
     if not os.path.lexists(path):
         return Written(path, "created")
     if path.is_symlink() or not path.is_file():
@@ -125,8 +143,8 @@ def _planned(path: Path, content: bytes) -> Written:
 
 
 def _plan(directory: Path, contents: Mapping[str, bytes], force: bool) -> list[Written]:
-    plan = [_planned(directory / name, content) for name, content in contents.items()]
-    differing = [written.path.name for written in plan if written.change == "replaced"]
+    plan = [_planned(directory / name, content, directory) for name, content in contents.items()]
+    differing = [_inside(directory, written.path) for written in plan if written.change == "replaced"]
     if differing and not force:
         problem = f"{shown(str(directory))} has other contents in {', '.join(differing)}"
         raise InputError(_PLACE, problem, "add --force to replace, or choose another directory")
@@ -158,7 +176,9 @@ def _make_directory(base: Path, directory: Path, contents: Mapping[str, bytes], 
     fresh = staging.joinpath(*inner.parts[1:])
     fresh.mkdir(parents=True, exist_ok=True)
     for name, content in contents.items():
+        (fresh / name).parent.mkdir(parents=True, exist_ok=True)
         _write(fresh / name, content)
+        _sync((fresh / name).parent)
     _sync(fresh)
     staging.rename(base / inner.parts[0])
     _sync(base)
@@ -167,22 +187,25 @@ def _make_directory(base: Path, directory: Path, contents: Mapping[str, bytes], 
 def _replace_all(plan: list[Written], contents: Mapping[str, bytes], directory: Path, staging: Path) -> None:
     """``new`` has every file, then ``old`` too: what will be replaced, or a directory for what wasn't there."""
     fresh, kept = staging / "new", staging / "old"
+    names = {written.path: _flat(directory, written.path) for written in plan}
     fresh.mkdir()
     for written in plan:
-        _write(fresh / written.path.name, contents[written.path.name])
+        _write(fresh / names[written.path], contents[_inside(directory, written.path)])
         if written.change == "replaced":
-            shutil.copymode(written.path, fresh / written.path.name)
+            shutil.copymode(written.path, fresh / names[written.path])
     kept.mkdir()
     for written in plan:
         if written.change == "replaced":
-            _keep(written.path, kept / written.path.name)
+            _keep(written.path, kept / names[written.path])
         else:
-            (kept / written.path.name).mkdir()
+            (kept / names[written.path]).mkdir()
     for changed in (fresh, kept, staging, directory):
         _sync(changed)
     for written in plan:
-        (fresh / written.path.name).replace(written.path)
-    _sync(directory)
+        written.path.parent.mkdir(parents=True, exist_ok=True)
+        (fresh / names[written.path]).replace(written.path)
+    for folder in {directory, *(written.path.parent for written in plan)}:
+        _sync(folder)
     # The instant from which on the new ones stand.
     kept.rename(staging / "done")
 
@@ -203,26 +226,31 @@ def _undo(staging: Path, directory: Path) -> None:
     if kept.is_dir():
         began_ns = kept.stat().st_mtime_ns
         for old in list(kept.iterdir()):
-            path = directory / old.name
+            path = directory / old.name.replace(_BELOW, "/")
             has_moved = not os.path.lexists(staging / "new" / old.name)
             if has_moved and not (os.path.lexists(path) and path.lstat().st_mtime_ns > began_ns):
                 if old.is_dir():
                     path.unlink(missing_ok=True)
                 else:
                     old.replace(path)
+            for folder in path.relative_to(directory).parents:
+                if folder.name:  # made for a file that isn't there any more
+                    with suppress(OSError):
+                        (directory / folder).rmdir()
         kept.rename(staging / "done")
     shutil.rmtree(staging)
 
 
 def write_files(directory: Path, files: Mapping[str, str], force: bool) -> list[Written]:
-    """Write ``files`` (name to text) into ``directory``, which is made where it is missing.
+    """Write ``files`` (name, with "/" where it lies below, to text) into ``directory``, which is made where it is missing.
 
     Everything is checked before anything is written. Files that say the same already are left alone; others are
     replaced only with ``force``. Text is written as UTF-8 and ends with a line break.
     """
     contents = {name: (text if text.endswith("\n") else text + "\n").encode() for name, text in files.items()}
     for name in contents:
-        if Path(name).name != name or name in ("", ".", "..") or "\0" in name:
+        parts = name.split("/")
+        if any(part in ("", ".", "..") for part in parts) or any(c in name for c in ("\0", "\\", _BELOW)):
             raise ValueError(f"{name!r} is not the name of a file")
     _check_writable(directory)
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from rich import box
 from rich import table as rich
@@ -61,7 +61,7 @@ def print_answer(
     recommendation: Recommendation,
     release: Release | None,
     written: Sequence[Written],
-    helm_command: str,
+    commands: Mapping[str, str],
 ) -> None:
     """Print the whole answer."""
     if recommendation.interrupted:
@@ -74,10 +74,11 @@ def print_answer(
     _print_tables(console, recommendation.tables().values())
     files = tuple((str(item.path), item.change) for item in written) or (("none", ""),)
     _print_table(console, Table("Files", ("file", "change"), files))
-    console.print()
-    console.print(Text("Apply", style="bold"))
-    # A command is to be copied: never wrapped.
-    console.print(Text(helm_command.strip()), soft_wrap=True, highlight=False)
+    for purpose, command in commands.items():
+        console.print()
+        console.print(Text(purpose, style="bold"))
+        # A command is to be copied: never wrapped.
+        console.print(Text(command), soft_wrap=True, highlight=False)
 
 
 def print_judged(console: Console, judged: Judged) -> None:

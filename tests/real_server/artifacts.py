@@ -98,6 +98,6 @@ def compiled(room: Path) -> Path:
     classes = room / "classes"
     classes.mkdir()
     path = os.pathsep.join(str(jar(library)) for library in (*LIBRARIES, DRIVER))
-    sources = [*Path(__file__).parent.glob("java/*.java"), ROOT / "docs" / "warm-up" / "WarmUp.java"]
+    sources = [*Path(__file__).parent.glob("java/*.java"), ROOT / "data" / "warm-up" / "WarmUp.java"]
     subprocess.run([java_home(17) / "bin" / "javac", "-d", classes, "-cp", path, *sources], check=True, timeout=LIMIT_S)
     return classes

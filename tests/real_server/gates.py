@@ -1,6 +1,6 @@
 """A gate before a server: clients reach it only once its pool stands, as through a Service before a pod that isn't ready.
 
-``docs/warm-up/WarmUp.java`` has the pool built; it comes to the server by a door of its own (docs/restarts.md).
+``data/warm-up/WarmUp.java`` has the pool built; it comes to the server by a door of its own (docs/restarts.md).
 """
 
 from __future__ import annotations
