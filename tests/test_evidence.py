@@ -41,6 +41,8 @@ from ojp_sizing.sizing.evidence import (
 )
 from ojp_sizing.sizing.workers import Caller, workers_for
 
+pytestmark = pytest.mark.usefixtures("whole_answers")
+
 WEB = read_workload("web-oltp")
 #: Two client JVMs, as real servers were measured with.
 TWO_JVMS = replace(WEB, clients=replace(WEB.clients, jvms=2))
@@ -60,7 +62,7 @@ def judged(objectives: Objectives = EASY, deployment: Deployment = SMALL, worklo
 
 
 @pytest.fixture(scope="module")
-def base() -> Judged:
+def base(whole_answers: None) -> Judged:
     return judged()
 
 

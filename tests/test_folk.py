@@ -29,6 +29,8 @@ from ojp_sizing.theory.folk import (
 from ojp_sizing.theory.offered import pod_cores
 from scripts.make_folk import PAGE, TABLE, TOOL, outcome_of, page, questions, read_rows
 
+pytestmark = pytest.mark.usefixtures("whole_answers")
+
 FORMULAS = 8
 #: Half of the disruptions may break a limit: few runs show that.
 OBJECTIVES = ojp.Objectives(risk=0.5)
@@ -79,7 +81,7 @@ def test_a_days_use_follows_the_day() -> None:
 
 
 @pytest.fixture(scope="module")
-def explained() -> Recommendation:
+def explained(whole_answers: None) -> Recommendation:
     return ojp.size(
         ojp.Question("web-oltp", 20.0, objectives=OBJECTIVES, most_replicas=4),  # type: ignore[arg-type]
         ojp.Execution(explain=True),

@@ -364,6 +364,7 @@ def test_a_use_of_connections_is_of_what_the_pools_may_have_then() -> None:
 # What is answered ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("whole_answers")
 @pytest.mark.parametrize("hold_s", [2.0, 5.0, 10.0])
 def test_a_few_pods_carry_long_transactions(hold_s: float) -> None:
     given = replace(deployment(4, 60), warm_pools=True)
@@ -382,6 +383,7 @@ def test_a_few_pods_carry_long_transactions(hold_s: float) -> None:
     assert results[Situation.ROLLING_UPDATE].measures["failed_share"].value < 0.01
 
 
+@pytest.mark.usefixtures("whole_answers")
 def test_pools_that_are_exhausted_by_long_holds_are_seen() -> None:
     # 30 connections are held in the mean, of 32.
     found = check(Question(shop(constant(30.0)), RATE), deployment(4, 32))
@@ -397,6 +399,7 @@ def test_a_pool_for_long_holds_has_room_for_their_number() -> None:
     assert connections_per_pod(of_long, 4, False)[0] > connections_per_pod(of_short, 4, False)[0]
 
 
+@pytest.mark.usefixtures("whole_answers")
 def test_a_deployment_is_found_for_long_transactions() -> None:
     answer = size(Question(shop(constant(10.0)), RATE, Database(16.0, 300), client_jvms=2))
     assert answer.verdict.is_met

@@ -23,6 +23,8 @@ from ojp_sizing.sizing.over_ranges import inputs_of, settled_question
 from ojp_sizing.sizing.recommendation import Recommendation
 from ojp_sizing.uncertain import ranges_in
 
+pytestmark = pytest.mark.usefixtures("whole_answers")
+
 WEB = ojp.read_workload("web-oltp")
 #: Half of the disruptions may break a limit: few runs show that.
 OBJECTIVES = ojp.Objectives(fast_p99_s=0.06, risk=0.5)

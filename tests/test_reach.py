@@ -18,6 +18,8 @@ from ojp_sizing.sizing.reach import MOST_JVMS, PRECISION, Growth, Reach, largest
 from ojp_sizing.sizing.workers import Caller
 from tests.test_cli import run
 
+pytestmark = pytest.mark.usefixtures("whole_answers")
+
 QUESTION = ojp.Question("web-oltp", 20.0, objectives=ojp.Objectives(fast_p99_s=0.06, risk=0.5))  # type: ignore[arg-type]
 SMALL = ojp.Deployment(
     3,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from enum import StrEnum
 from math import inf, nan
@@ -22,7 +22,6 @@ from ojp_sizing.measurement.intervals import Estimate
 from ojp_sizing.measurement.objectives import Judgement, Situation, Verdict, objectives_of
 from ojp_sizing.report.tables import measures_table
 from ojp_sizing.report.words import risk_words
-from ojp_sizing.simulation.clock import Clock
 from ojp_sizing.sizing import evaluate
 from ojp_sizing.sizing.evaluate import Task, run_task
 from ojp_sizing.sizing.evidence import VERDICT, Evaluation, Rejection
@@ -45,16 +44,11 @@ WEB = read_workload("web-oltp")
 QUESTION = Question(WEB, 50.0)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _unchecked() -> Iterator[None]:
-    """The model's laws are held against runs of every kind elsewhere; here whole answers are made, of hundreds of runs each."""
-    Clock.checked = False
-    yield
-    Clock.checked = True
+pytestmark = pytest.mark.usefixtures("whole_answers")
 
 
 @pytest.fixture(scope="module")
-def answer(_unchecked: None) -> Recommendation:
+def answer(whole_answers: None) -> Recommendation:
     return size(QUESTION)
 
 
@@ -157,14 +151,13 @@ def test_limits_below_the_bare_service_time_are_refused_with_the_flag() -> None:
     check_objectives(WEB, Objectives(), 3, CONSTANTS)
 
 
-def test_prices_change_what_is_cheapest() -> None:
+def test_prices_change_what_is_cheapest(answer: Recommendation) -> None:
     """Where a connection costs as much as fifty cores, fewer of them are taken."""
     question = replace(QUESTION, prices=replace(QUESTION.prices, core=1.0, gib=0.0, connection=50.0))
     other = size(question)
     assert other.verdict.is_met
     assert other.cost == question.cost(other.deployment)
-    by_default = size(QUESTION).deployment
-    assert question.cost(other.deployment) <= question.cost(by_default)
+    assert question.cost(other.deployment) <= question.cost(answer.deployment)
     assert dearer_than_what_is_met(other) == []
 
 
