@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
+from numpy.random import SeedSequence
 from worlds import Unit, deployment_of, lost, select, trace_of, update
 
 from ojp_sizing import Deployment, InputError, Outcomes, read_workload, sample_trace, simulate
-from ojp_sizing.demand.trace import Trace, stream_of
+from ojp_sizing.demand.trace import Stream, Trace, stream_of
 from ojp_sizing.demand.workload import Patience
 from ojp_sizing.deployment.deployment import ServerSettings
 from ojp_sizing.report.follow import follow_table, step_words
 
 
-def followed(trace: Trace, deployment: Deployment, unit: int, disruption: object = None) -> Outcomes:
+def followed(trace: Trace | Stream, deployment: Deployment, unit: int, disruption: object = None) -> Outcomes:
     """By the plain clock, which must say the same as the compiled one; and nothing changes because somebody looks."""
     plain, quick = (simulate(trace, deployment, disruption, engine=name, follow=unit) for name in ("simpy", "compiled"))
     assert plain.followed == quick.followed
@@ -94,10 +93,18 @@ def test_the_table_says_when_and_for_how_long() -> None:
     assert (lasts[-1], what[-1]) == ("", "ended: ok")
 
 
-def test_a_unit_that_isn_t_there_is_refused() -> None:
+def test_a_stream_s_units_have_the_same_steps_as_those_of_its_trace() -> None:
+    workload, deployment = read_workload("web-oltp"), Deployment(3, limit_cores=1.0)
+    stream, trace = (
+        stream_of(workload, 300.0, 2.0, SeedSequence(1)),
+        sample_trace(workload, 300.0, 2.0, SeedSequence(1)),
+    )
+    steps = [followed(demand, deployment, 400).followed for demand in (stream, trace)]
+    assert steps[0] == steps[1] != ()
+
+
+def test_of_a_unit_that_never_comes_there_are_no_steps() -> None:
     trace = trace_of(Unit(0.0, (update(),)), duration_s=1.0)
-    with pytest.raises(InputError, match=r"follow: there is no unit 1; write 0 to 0"):
-        simulate(trace, deployment_of(), follow=1)
-    stream = stream_of(read_workload("web-oltp"), 10.0, 1.0, 1)
-    with pytest.raises(InputError, match="follow: the units of a stream"):
-        simulate(replace(stream), Deployment(1, limit_cores=1.0), follow=0)
+    assert followed(trace, deployment_of(), 1).followed == ()
+    with pytest.raises(InputError, match="follow"):
+        simulate(trace, deployment_of(), follow=-1)

@@ -33,7 +33,9 @@ class Subcommand:
 
 
 #: By name, in the order of --help.
-SUBCOMMANDS: dict[str, Subcommand] = {}
+SUBCOMMANDS: dict[str, Subcommand] = {
+    "explain": Subcommand("ojp_sizing.cli.explain", "What happens to one unit of work, step by step."),
+}
 
 
 class Group(click.Group):

@@ -218,7 +218,7 @@ def read_question(options: dict[str, Any], file: DeploymentFile) -> Question:
         most_replicas=most,
         segregation=options["segregation"],
         warm_pools="off" if options["cold_pools"] else "either",
-        also=tuple(_situation(name) for name in options["also"]),
+        also=tuple(read_situation(name, "--also") for name in options["also"]),
         prices=prices,
         constants=constants_of(workload, options["workload"]),
         client_jvms=_optional(
@@ -304,7 +304,8 @@ def _read_database(options: dict[str, Any], database: Database) -> Database:
     return database
 
 
-def _situation(name: str) -> Situation:
+def read_situation(name: str, flag: str) -> Situation:
+    """The situation of this name."""
     from ojp_sizing.measurement.objectives import Situation
     from ojp_sizing.quantities import shown
 
@@ -313,5 +314,5 @@ def _situation(name: str) -> Situation:
         for situation in Situation
     }
     if name not in names:
-        raise InputError("--also", f"there is no situation {shown(name)}", "one of " + ", ".join(list(names)[3:]))
+        raise InputError(flag, f"there is no situation {shown(name)}", "one of " + ", ".join(list(names)[3:]))
     return names[name]

@@ -27,6 +27,19 @@ if TYPE_CHECKING:
     from ojp_sizing.deployment.rules import Finding
     from ojp_sizing.sizing.question import Execution, Question
 
+DEPLOYMENT = click.option(
+    "--deployment",
+    default=None,
+    metavar="FILE",
+    help="Constants, version and database for the search; with replicaCount (a values.yaml), that is judged as it is"
+    " and no file is written (docs/deployment.md).",
+)
+VERSION = click.option(
+    "--ojp-version",
+    default=None,
+    metavar="VERSION",
+    help="OJP's release: 0.3.1 (the default), 0.4.21, 1.0, 1.1, or one between 0.3.0 and 1.1 (docs/upgrade.md).",
+)
 FLAGS = together(
     DEMAND,
     click.option(
@@ -35,19 +48,8 @@ FLAGS = together(
         metavar="SHARE",
         help="Of the demand, 5%/month: the answer says in which month it ends. Above 0 to 100%.",
     ),
-    click.option(
-        "--deployment",
-        default=None,
-        metavar="FILE",
-        help="Constants, version and database for the search; with replicaCount (a values.yaml), that is judged as it is"
-        " and no file is written (docs/deployment.md).",
-    ),
-    click.option(
-        "--ojp-version",
-        default=None,
-        metavar="VERSION",
-        help="OJP's release: 0.3.1 (the default), 0.4.21, 1.0, 1.1, or one between 0.3.0 and 1.1 (docs/upgrade.md).",
-    ),
+    DEPLOYMENT,
+    VERSION,
     OBJECTIVES,
     SEARCH,
     EXECUTION,
@@ -82,7 +84,7 @@ def run(options: dict[str, Any]) -> int:
 
     file = read_file(options["deployment"])
     question, execution = read_question(options, file), read_execution(options)
-    file = replace(file, version=_version(options["ojp_version"], file.version))
+    file = replace(file, version=read_version(options["ojp_version"], file.version))
     if file.replicas is not None:
         deployment, warnings = file.judged(question.known, question.database)
         deployment = replace(deployment, warm_pools=not options["cold_pools"])
@@ -91,7 +93,7 @@ def run(options: dict[str, Any]) -> int:
     return _size(options, replace(question, version=version, constants=constants), execution)
 
 
-def _version(asked: str | None, in_file: str | None) -> str | None:
+def read_version(asked: str | None, in_file: str | None) -> str | None:
     """The release of the flag or of the deployment file; said where it is taken for another."""
     from ojp_sizing.deployment.versions import number_of, row_for, versions
 

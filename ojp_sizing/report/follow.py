@@ -9,7 +9,10 @@ from math import inf
 from rich import box
 from rich.table import Table
 
+from ojp_sizing.deployment.deployment import Deployment, describe
+from ojp_sizing.measurement.objectives import Situation
 from ojp_sizing.simulation.following import Step
+from ojp_sizing.sizing.question import Question
 
 
 def follow_table(steps: Sequence[Step]) -> Table:
@@ -24,6 +27,12 @@ def follow_table(steps: Sequence[Step]) -> Table:
         lasts = "" if step.place == "ended" else "no end" if end_s == inf else f"{(end_s - step.time_s) * 1e3:.3f}"
         table.add_row(f"{(step.time_s - due_s) * 1e3:.3f}", lasts, step_words(step))
     return table
+
+
+def headline(unit: int, question: Question, deployment: Deployment, situation: Situation, steps: Sequence[Step]) -> str:
+    """Which unit of which run, and how it ended."""
+    of = f"{question.rate:,.6g} units/s of {question.workload.name} on {describe(deployment)}, {situation.value}"
+    return f"Unit {unit}, due at {steps[0].time_s:.3f} s of a run: {of}"
 
 
 def _ends_s(steps: Sequence[Step]) -> list[float]:

@@ -306,8 +306,10 @@ class Clock(ABC):
     def _follow(self, unit: int) -> tuple[Step, ...]:
         """Go on until all attempts at this unit have ended, one instant at a time from when it is due."""
         follower = Follower(self, self.trace, unit, self.page_bits)
-        due_s = 0.0 if self.trace.closed else float(self.trace.arrival_s[unit])
-        while self._advance(min(due_s, self._end_s)):
+        # Units are loaded before the first of their page is due.
+        while self._paging.loaded <= unit and self._advance(self._end_s):
+            pass
+        while self._paging.loaded > unit and self._advance(min(follower.due_s, self._end_s)):
             pass
         while (now_s := self._next_s()) < self._end_s:
             while self._advance(min(nextafter(now_s, inf), self._end_s)):

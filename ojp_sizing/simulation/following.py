@@ -53,6 +53,11 @@ class Follower:
         self._ended: set[int] = set()
         self.steps: list[Step] = []
 
+    @property
+    def due_s(self) -> float:
+        """When the unit is due; from the start where clients take their units in turn, since nobody knows it before."""
+        return 0.0 if self._head.closed else float(self._unit(self._first)["arrival_s"])
+
     def look(self, now_s: float) -> bool:
         """Note what has changed by this instant; whether all is told."""
         for attempt in range(self._attempts):
@@ -67,7 +72,7 @@ class Follower:
 
     def _look_at(self, attempt: int, now_s: float) -> None:
         number = self._first + attempt
-        unit = self._one("units", number + int(self._one("pages", self._page)["shift"]))
+        unit = self._unit(number)
         if unit["number"] != number or unit["arrival_s"] > now_s:
             return
         if attempt not in self._thread and unit["began_s"] <= now_s:
@@ -86,6 +91,9 @@ class Follower:
             return
         key = (place, *(int(caller[name]) for name in ("rpc", "pod", "sends", "at", "responding", "status")))
         self._note(attempt, key, self._step(now_s, attempt, caller, reply))
+
+    def _unit(self, number: int) -> Any:
+        return self._one("units", number + int(self._one("pages", self._page)["shift"]))
 
     def _find(self, attempt: int, jvm: int, number: int) -> None:
         first = jvm * self._head.threads

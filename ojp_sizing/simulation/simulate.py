@@ -109,13 +109,13 @@ def simulate(
     the end of its demand until all units have ended, for a minute at most; with one, and with clients that take their units
     in turn, it is 0. ``warm`` starts with pools open and classifiers that have learned (see ``build_world``). ``checked``
     holds the model's own laws against the run as it goes (``invariants``), and raises InvariantError where one is broken.
-    ``follow``: the number of a unit in the trace, from 0; what happens to it is in ``Outcomes.followed``, step by step.
+    ``follow``: the number of a unit of the demand, from 0; what happens to it is in ``Outcomes.followed``, step by step, and
+    nothing where the run ends before that unit is due.
     """
     trace, deployment, sample_every_s, recovery_s, well_within_s, warm, checked, follow = taken(
         _ARGUMENTS, trace=trace, deployment=deployment, sample_every_s=sample_every_s, recovery_s=recovery_s,
         well_within_s=well_within_s, warm=warm, checked=checked, follow=follow,
     )  # fmt: skip
-    _check_followed(trace, follow)
     check_disruption(disruption, deployment.replicas)
     if tail_s is None:
         tail_s = 0.0 if trace.head.closed or disruption is not None else MOST_TAIL_S
@@ -123,17 +123,6 @@ def simulate(
     return clock_class(engine)(trace, deployment, warm=warm, checked=checked).run(
         disruption, sample_every_s, recovery_s, INSTANT.take(tail_s, "tail_s"), well_within_s, follow
     )
-
-
-def _check_followed(demand: Trace | Stream, unit: int | None) -> None:
-    if unit is None:
-        return
-    if not isinstance(demand, Trace):
-        raise InputError(
-            "follow", "the units of a stream have no numbers before they come", "give a Trace (sample_trace)"
-        )
-    if unit >= len(demand.arrival_s):
-        raise InputError("follow", f"there is no unit {unit}", f"write 0 to {len(demand.arrival_s) - 1}")
 
 
 def _longer(demand: Trace | Stream, seconds: float) -> Trace | Stream:

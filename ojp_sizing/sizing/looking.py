@@ -192,8 +192,11 @@ def watch(
     execution: Execution | None = None,
     *,
     after_s: float = 30.0,
+    follow: int | None = None,
 ) -> Watched:
     """One whole run through a situation that begins after some seconds, and ``after_s`` of what comes after it.
+
+    ``follow``: the number of a unit whose steps are wanted, too (see ``simulate``).
 
     A deployment that states no memory limit gets the one that a sizing would give it.
     """
@@ -210,5 +213,7 @@ def watch(
     demand = stream_of(
         question.workload, question.rate, end_s + after_s + tail_s, seed, goes_on=disruption is not None, early=early
     )
-    outcomes = simulate(demand, deployment, disruption, engine=execution.engine, recovery_s=after_s, tail_s=tail_s)
+    outcomes = simulate(
+        demand, deployment, disruption, engine=execution.engine, recovery_s=after_s, tail_s=tail_s, follow=follow
+    )
     return Watched(question, deployment, situation, disruption, outcomes)
