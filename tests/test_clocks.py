@@ -236,7 +236,7 @@ def test_simpy_and_compiled_clock_agree_bit_for_bit(number: int) -> None:
     (reference, expected), (compiled, found) = (
         run_clock(kind, number, until_s) for kind in (SimpyClock, CompiledClock)
     )
-    assert (expected.outcome != UNFINISHED).all()
+    assert (expected.outcome != Ending.UNFINISHED).all()
     assert len(expected.arrival_s) <= MOST_UNITS
     for field in ("arrival_s", "began_s", "latency_s", "thought_s", "outcome", "slow", "pod", "sample_s"):
         assert bits(getattr(expected, field)) == bits(getattr(found, field)), field
