@@ -468,3 +468,25 @@ def test_an_interruption_before_anything_is_known_says_so(tmp_path: Path) -> Non
     assert out == "" or out.startswith("INTERRUPTED  there is no answer yet")
     assert "no file was written" in seen
     assert list(tmp_path.iterdir()) == []
+
+
+def test_explain_follows_a_unit_of_the_deployment_that_is_named(tmp_path: Path) -> None:
+    (tmp_path / "values.yaml").write_text(
+        "replicaCount: 3\nimage:\n  tag: 0.3.1-beta\nresources:\n  limits:\n    cpu: 1\n"
+    )
+    asked = ("explain", *SMALL, "--deployment", "values.yaml")
+    slowest = run(*asked, "--follow", "slowest", cwd=tmp_path)
+    assert (slowest.returncode, slowest.stderr) == (0, "")
+    assert re.match(r"Unit \d+, due at [\d.]+ s of a run: 120 units/s of web-oltp on 3 pods x 1 cores", slowest.stdout)
+    assert "in the database, with" in slowest.stdout
+    assert slowest.stdout.rstrip().endswith("ended: ok")
+    number = slowest.stdout.split()[1].rstrip(",")
+    assert run(*asked, "--follow", number, cwd=tmp_path).stdout == slowest.stdout
+    none = run(*asked, "--follow", "failed", cwd=tmp_path)
+    assert none.returncode == 2
+    assert re.fullmatch(r"ojp-size: --follow: none of [\d,]+ units failed; write slowest, or a number\n", none.stderr)
+    late = run(*asked, "--follow", "100000000", cwd=tmp_path)
+    assert (late.returncode, late.stdout) == (3, "the run ended before unit 100000000 was due\n")
+    misnamed = run(*asked, "--follow", "1", "--during", "lunch", cwd=tmp_path)
+    assert misnamed.returncode == 2
+    assert misnamed.stderr.startswith("ojp-size: --during: there is no situation")

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
+import click
 import pytest
 
 ROOT = Path(__file__).parent.parent
@@ -23,19 +25,37 @@ def test_the_python_of_the_readme_runs(tmp_path: Path) -> None:
     assert "rolling update: p99" in result.stdout
 
 
-def test_every_flag_that_a_page_shows_exists() -> None:
-    from ojp_sizing.cli import command
+def test_the_life_of_a_request_is_as_the_page_prints_it() -> None:
+    page = (ROOT / "docs" / "life-of-a-request.md").read_text()
+    (block,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    (shown,) = re.findall(r"```text\n(.*?)```", page, re.DOTALL)
+    result = subprocess.run([sys.executable, "-c", block], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.stdout == shown
 
-    flags = {flag for parameter in command.params for flag in parameter.opts} | {"--help"}
-    shown = {
-        flag
-        for page in PAGES
-        for line in page.read_text().splitlines()
-        if line.strip().startswith("ojp-size ")
-        for flag in re.findall(r"--[a-z][a-z0-9-]*", line)
-    }
+
+def test_the_life_of_a_request_names_transitions_that_are_there() -> None:
+    page = (ROOT / "docs" / "life-of-a-request.md").read_text().rpartition("## Where")[2]
+    for row in re.findall(r"^\| .* \| (`behaviour.*?) \| (`.*?) \|$", page, re.MULTILINE):
+        sources = [(ROOT / "ojp_sizing" / name).read_text() for name in re.findall(r"`(behaviour/\w+\.py)`", row[0])]
+        for transition in re.findall(r"`(\w+)`", row[1]):
+            assert any(f"def {transition}(" in source for source in sources), transition
+
+
+def test_every_flag_that_a_page_shows_exists() -> None:
+    from ojp_sizing.cli import SUBCOMMANDS, command
+
+    commands = {name: import_module(one.module).command for name, one in SUBCOMMANDS.items()}
+    lines = [line.split() for page in PAGES for line in page.read_text().splitlines()]
+    shown = [line for line in lines if line[:1] == ["ojp-size"] and len(line) > 1]
     assert shown
-    assert shown <= flags
+    for _, *words in shown:
+        names, of = [], commands.get(words[0], command)
+        while isinstance(of, click.Group) and of is not command and words[1:]:
+            words, of = words[1:], of.commands.get(words[1], of)
+        for parameter in of.params:
+            names += parameter.opts
+        for flag in re.findall(r"--[a-z][a-z0-9-]*", " ".join(words)):
+            assert flag in (*names, "--help"), (flag, " ".join(words))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
