@@ -6,7 +6,7 @@ from enum import IntEnum
 from pathlib import Path
 from typing import get_args, get_type_hints
 
-from ojp_sizing.behaviour.kinds import Ending, EventKind, News, Place, PodState, Rpc, Side, Trap
+from ojp_sizing.behaviour.kinds import Action, Ending, EventKind, News, Place, PodState, Rpc, Side, Trap
 from ojp_sizing.behaviour.record import Field, Own, Record, Reset, Setting
 from ojp_sizing.behaviour.world import TABLES
 
@@ -21,7 +21,7 @@ clock, what a type checker knows of them, the values of a new world, and what is
 value back: the end of the server **process** that the record is of, or that the caller's RPC is in; or the begin of a **unit**
 of work. A field without either keeps its value, or is written before each use. Times are seconds, CPU is core seconds.
 """
-KINDS: tuple[type[IntEnum], ...] = (EventKind, Rpc, Place, Ending, PodState, News, Side, Trap)
+KINDS: tuple[type[IntEnum], ...] = (EventKind, Rpc, Place, Ending, PodState, News, Action, Side, Trap)
 RESETS = {Reset.PROCESS: "process", Reset.UNIT: "unit"}
 
 

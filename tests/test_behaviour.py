@@ -10,7 +10,7 @@ from worlds import Unit, deployment_of, lost, run, select, take_posts, trace_of,
 from ojp_sizing.behaviour.breaker import breaker_fails, breaker_is_open, breaker_succeeds
 from ojp_sizing.behaviour.classifier import is_slow, record_time, wall_clock_ms
 from ojp_sizing.behaviour.kinds import Ending, EventKind, Side
-from ojp_sizing.behaviour.pod import pod_dies, pod_listens
+from ojp_sizing.behaviour.lifecycle import pod_dies, pod_listens
 from ojp_sizing.behaviour.pool import (
     adder_due,
     borrow_connection,

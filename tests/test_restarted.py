@@ -12,7 +12,7 @@ from worlds import Unit, deployment_of, lost, select, trace_of, update, world_of
 from ojp_sizing import simulate
 from ojp_sizing.behaviour.agenda import happen
 from ojp_sizing.behaviour.kinds import Ending, Place, Rpc, Side
-from ojp_sizing.behaviour.pod import pod_dies, pod_listens, pod_stops, pod_vanishes
+from ojp_sizing.behaviour.lifecycle import pod_dies, pod_listens, pod_stops, pod_vanishes
 from ojp_sizing.behaviour.pool import borrow_connection, return_connection
 from ojp_sizing.behaviour.sharing import settle_station
 from ojp_sizing.behaviour.slots import acquire_slot, release_slot

@@ -20,7 +20,7 @@ from ojp_sizing.behaviour import agenda
 from ojp_sizing.behaviour import world as kinds
 from ojp_sizing.behaviour.database import most_joins
 from ojp_sizing.behaviour.kinds import Ending, EventKind
-from ojp_sizing.behaviour.pod import pod_dies
+from ojp_sizing.behaviour.lifecycle import pod_dies
 from ojp_sizing.behaviour.sharing import join
 from ojp_sizing.behaviour.world import LAYOUTS, post
 from ojp_sizing.demand.trace import Trace, sample_trace

@@ -1,7 +1,9 @@
-"""Which transition answers which kind of event."""
+"""Which transition answers which kind of event, and which act of the control plane."""
 
 from __future__ import annotations
 
+from ojp_sizing.behaviour.connect import code_loaded, pool_built, xa_opened
+from ojp_sizing.behaviour.database import database_fills, database_slows
 from ojp_sizing.behaviour.driver import (
     attempt_due,
     health_tick,
@@ -11,24 +13,20 @@ from ojp_sizing.behaviour.driver import (
     unit_arrives,
     unit_begins,
 )
-from ojp_sizing.behaviour.kinds import EventKind
-from ojp_sizing.behaviour.pod import (
-    code_loaded,
-    connection_granted,
-    connection_timer,
-    cpu_timer,
-    database_timer,
-    memory_passed,
-    pool_built,
-    rpc_reaches_pod,
-    settle_pod,
-    slot_granted,
-    slot_timer,
-    xa_opened,
-)
+from ojp_sizing.behaviour.executor import rpc_reaches_pod, settle_pod
+from ojp_sizing.behaviour.kinds import Action, EventKind
+from ojp_sizing.behaviour.lifecycle import memory_passed, pod_dies, pod_listens, pod_stops, pod_vanishes
+from ojp_sizing.behaviour.pod import cpu_timer
 from ojp_sizing.behaviour.pool import adder_due
 from ojp_sizing.behaviour.sharing import settle_station
 from ojp_sizing.behaviour.slots import slot_handed
+from ojp_sizing.behaviour.statement import (
+    connection_granted,
+    connection_timer,
+    database_timer,
+    slot_granted,
+    slot_timer,
+)
 from ojp_sizing.behaviour.transition import transition
 from ojp_sizing.behaviour.world import World
 
@@ -87,3 +85,22 @@ def settle_all(w: World) -> None:
         settle_pod(w, pod)
     for index in range(len(w.stations)):
         settle_station(w, w.stations[index])
+
+
+@transition
+def act(w: World, action: Action, subject: float) -> None:
+    """Let the control plane act, at the instant that the clock has set: on a pod, or by a factor."""
+    if action == Action.STOP:
+        pod_stops(w, int(subject))
+    elif action == Action.KILL:
+        pod_dies(w, int(subject))
+    elif action == Action.VANISH:
+        pod_vanishes(w, int(subject))
+    elif action == Action.LISTEN:
+        pod_listens(w, int(subject))
+    elif action == Action.SLOW_DATABASE:
+        database_slows(w, subject)
+    elif action == Action.FILL_DATABASE:
+        database_fills(w, int(subject))
+    else:
+        settle_all(w)

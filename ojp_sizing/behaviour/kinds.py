@@ -124,6 +124,18 @@ class News(IntEnum):
     UNITS_WANTED = 2
 
 
+class Action(IntEnum):
+    """What the control plane does to a pod or to the database; ``agenda.act`` says which transition it is."""
+
+    STOP = 0
+    KILL = 1
+    VANISH = 2
+    LISTEN = 3
+    SLOW_DATABASE = 4
+    FILL_DATABASE = 5
+    SETTLE = 6
+
+
 class Side(IntEnum):
     """The two lanes of a pool's slots."""
 

@@ -17,7 +17,7 @@ from simpy import Environment, Event
 from simpy.events import EventPriority
 
 from ojp_sizing.behaviour.breaker import is_open
-from ojp_sizing.behaviour.kinds import EventKind, News
+from ojp_sizing.behaviour.kinds import Action, EventKind, News
 from ojp_sizing.behaviour.records import NOBODY
 from ojp_sizing.behaviour.world import LAYOUTS, World
 from ojp_sizing.demand.trace import Stream, Trace
@@ -86,8 +86,8 @@ class Clock(ABC):
         """Put what is due at first on the agenda: by (time, kind, subject)."""
 
     @abstractmethod
-    def _act(self, action: str, subject: float) -> None:
-        """Let a transition of the control plane happen now (``pod_stops`` ... ``settle_all``), to a pod or by a factor."""
+    def _act(self, action: Action, subject: float) -> None:
+        """Let the control plane act now, on a pod or by a factor."""
 
     @abstractmethod
     def _advance(self, until_s: float) -> bool:
@@ -155,30 +155,30 @@ class Clock(ABC):
     def stop(self, pod: int) -> None:
         self._changes.append(PodChange(self.env.now, pod, "stopping"))
         self._replace(pod)
-        self._act("pod_stops", pod)
+        self._act(Action.STOP, pod)
 
     def kill(self, pod: int) -> None:
         self._changes.append(PodChange(self.env.now, pod, "down"))
         self._awaited.pop((News.DRAINED, pod), None)
         self._replace(pod)
-        self._act("pod_dies", pod)
+        self._act(Action.KILL, pod)
 
     def vanish(self, pod: int) -> None:
         self._changes.append(PodChange(self.env.now, pod, "lost"))
         self._replace(pod)
-        self._act("pod_vanishes", pod)
+        self._act(Action.VANISH, pod)
 
     def slow_database(self, factor: float) -> None:
-        self._act("database_slows", factor)
+        self._act(Action.SLOW_DATABASE, factor)
 
     def fill_database(self, full: bool) -> None:
-        self._act("database_fills", int(full))
+        self._act(Action.FILL_DATABASE, int(full))
 
     def started(self, pod: int) -> None:
         self._changes.append(PodChange(self.env.now, pod, "listening"))
 
     def reachable(self, pod: int) -> None:
-        self._act("pod_listens", pod)
+        self._act(Action.LISTEN, pod)
 
     def ready(self, pod: int) -> None:
         self._changes.append(PodChange(self.env.now, pod, "ready"))
@@ -235,7 +235,7 @@ class Clock(ABC):
         self._end_s = min(self._end_s, self.env.now)
 
     def sample(self) -> None:
-        self._act("settle_all", NOBODY)
+        self._act(Action.SETTLE, NOBODY)
         if self.audits:
             audit(self._records)
         self._sample_s.append(self.env.now)

@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from ojp_sizing.behaviour.agenda import happen, settle_all
-from ojp_sizing.behaviour.database import database_fills, database_slows, most_jobs
-from ojp_sizing.behaviour.kinds import EventKind, News
-from ojp_sizing.behaviour.pod import pod_dies, pod_listens, pod_stops, pod_vanishes
+from ojp_sizing.behaviour.agenda import act, happen
+from ojp_sizing.behaviour.database import most_jobs
+from ojp_sizing.behaviour.kinds import Action, EventKind, News
 from ojp_sizing.behaviour.records import NOBODY
 from ojp_sizing.behaviour.world import LAYOUTS, World
 from ojp_sizing.demand.trace import Stream, Trace
@@ -35,11 +34,6 @@ CHILDREN_BITS = 2
 CHILDREN = 1 << CHILDREN_BITS
 
 DONE, TOLD, FULL, CROWDED = 0, 1, 2, 3
-STOPS, DIES, VANISHES, LISTENS, SLOWS, FILLS, SETTLES = 0, 1, 2, 3, 4, 5, 6
-ACTIONS = {
-    "pod_stops": STOPS, "pod_dies": DIES, "pod_vanishes": VANISHES, "pod_listens": LISTENS,
-    "database_slows": SLOWS, "database_fills": FILLS, "settle_all": SETTLES,
-}  # fmt: skip
 
 
 @kernel
@@ -146,22 +140,9 @@ def _advance(w: Any, until_s: float) -> int:
 
 
 @kernel
-def _act(w: Any, now_s: float, action: int, subject: float) -> None:
+def _act(w: Any, now_s: float, action: Any, subject: float) -> None:
     w.state[0].now = now_s
-    if action == STOPS:
-        pod_stops(w, int(subject))
-    elif action == DIES:
-        pod_dies(w, int(subject))
-    elif action == VANISHES:
-        pod_vanishes(w, int(subject))
-    elif action == LISTENS:
-        pod_listens(w, int(subject))
-    elif action == SLOWS:
-        database_slows(w, subject)
-    elif action == FILLS:
-        database_fills(w, int(subject))
-    else:
-        settle_all(w)
+    act(w, action, subject)
     _put_posts(w, 0)
 
 
@@ -187,11 +168,11 @@ class CompiledClock(Clock):
         for time_s, kind, subject in posts:
             _push(self._compiled, time_s, kind, subject)
 
-    def _act(self, action: str, subject: float) -> None:
+    def _act(self, action: Action, subject: float) -> None:
         # What it posts is on top of the last event's posts.
         if self._compiled.agenda["count"][0] > self._compiled.room - len(self.world.posts) - CHILDREN:
             self._compiled.make_room(self._compiled.room)
-        _act(self._compiled, self.env.now, ACTIONS[action], float(subject))
+        _act(self._compiled, self.env.now, int(action), float(subject))
         self._refuse_overrun(int(self.world.state["overrun"][0]))  # type: ignore[call-overload]
         self._hear_news()
 

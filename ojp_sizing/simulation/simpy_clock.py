@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 from simpy import Event
 
-from ojp_sizing.behaviour.agenda import happen, settle_all
-from ojp_sizing.behaviour.database import database_fills, database_slows, most_jobs
-from ojp_sizing.behaviour.kinds import EventKind
-from ojp_sizing.behaviour.pod import pod_dies, pod_listens, pod_stops, pod_vanishes
+from ojp_sizing.behaviour.agenda import act, happen
+from ojp_sizing.behaviour.database import most_jobs
+from ojp_sizing.behaviour.kinds import Action, EventKind
 from ojp_sizing.behaviour.records import NOBODY
-from ojp_sizing.behaviour.world import LAYOUTS, World
+from ojp_sizing.behaviour.world import LAYOUTS
 from ojp_sizing.simulation.building import Records, as_objects, fill
 from ojp_sizing.simulation.clock import REQUESTS, Clock
 from ojp_sizing.simulation.invariants import InvariantError, audit
-
-ACTIONS: dict[str, Callable[[World, Any], None]] = {
-    transition.__name__: transition
-    for transition in (pod_stops, pod_dies, pod_vanishes, pod_listens, database_slows, database_fills)
-}
-
 
 #: A checked run looks at every so many events; each look reads the whole world.
 AUDIT_EVERY = 500
@@ -64,9 +54,7 @@ class SimpyClock(Clock):
         if self.audits and self.events % AUDIT_EVERY == 0:
             audit(self._records)
         self._put_posts()
-        if state.told != NOBODY:
-            pod, state.told = state.told, NOBODY
-            self._hear(pod, state.news)
+        self._hear_news()
 
     def _put_posts(self) -> None:
         state, posts = self.world.state[0], self.world.posts
@@ -76,14 +64,14 @@ class SimpyClock(Clock):
             self.env.schedule_at(Happening(self, entry.kind, entry.subject), entry.time, REQUESTS)
         state.posted = 0
 
-    def _act(self, action: str, subject: float) -> None:
-        world, state = self.world, self.world.state[0]
-        state.now = self.env.now
-        if action == "settle_all":
-            settle_all(world)
-        else:
-            ACTIONS[action](world, subject)
+    def _act(self, action: Action, subject: float) -> None:
+        self.world.state[0].now = self.env.now
+        act(self.world, action, subject)
         self._put_posts()
+        self._hear_news()
+
+    def _hear_news(self) -> None:
+        state = self.world.state[0]
         if state.told != NOBODY:
             pod, state.told = state.told, NOBODY
             self._hear(pod, state.news)

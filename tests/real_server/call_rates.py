@@ -470,7 +470,7 @@ BETWEEN_S = 1e-3
 
 @dataclass(frozen=True, slots=True)
 class Law(Costs):
-    """What the model charges (``behaviour.pod``): a call's work, handing it to a thread, and waking a server that has paused."""
+    """What the model charges (``behaviour.executor``): a call's work, handing it to a thread, and waking one that has paused."""
 
     hand_over_cpu_s: float
     wake_cpu_s: float
