@@ -11,8 +11,9 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from ojp_sizing.behaviour.arithmetic import share_of_pool
 from ojp_sizing.deployment.constants import SET
-from ojp_sizing.deployment.deployment import Deployment, describe, share_of_pool
+from ojp_sizing.deployment.deployment import Deployment, describe
 from ojp_sizing.deployment.rules import Finding
 from ojp_sizing.emit.release import Release
 from ojp_sizing.emit.writing import Written
