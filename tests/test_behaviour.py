@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from worlds import Unit, deployment_of, lost, run, select, take_posts, trace_of, update, world_of
 
+from ojp_sizing.behaviour.arithmetic import share_of_pool, split_slots
 from ojp_sizing.behaviour.breaker import breaker_fails, breaker_is_open, breaker_succeeds
 from ojp_sizing.behaviour.classifier import is_slow, record_time, wall_clock_ms
 from ojp_sizing.behaviour.kinds import Ending, EventKind, Side
@@ -21,7 +22,7 @@ from ojp_sizing.behaviour.pool import (
 )
 from ojp_sizing.behaviour.slots import GRANTED, acquire_slot, release_slot
 from ojp_sizing.behaviour.world import World
-from ojp_sizing.deployment.deployment import ServerSettings, share_of_pool, split_slots
+from ojp_sizing.deployment.deployment import ServerSettings
 from ojp_sizing.deployment.disruption import PodLoss, RollingUpdate
 
 SEGREGATED = ServerSettings(segregation=True)

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from test_emit import release
 
 from ojp_sizing import Database, Question, read_workload
+from ojp_sizing.behaviour.arithmetic import share_of_pool
 from ojp_sizing.deployment.constants import default_constants
-from ojp_sizing.deployment.deployment import ClientPool, Deployment, ServerSettings, share_of_pool
+from ojp_sizing.deployment.deployment import ClientPool, Deployment, ServerSettings
 from ojp_sizing.deployment.ledger import connections_at_most
 from ojp_sizing.emit.values import values_yaml
 from ojp_sizing.quantities import format_cores, parse_cores

@@ -9,17 +9,18 @@ from __future__ import annotations
 
 from math import floor
 
+from ojp_sizing.behaviour.arithmetic import SEGREGATION_FLOOR_S, slow_by_mean
 from ojp_sizing.behaviour.kinds import Trap
 from ojp_sizing.behaviour.records import BASELINE_S, Memory
 from ojp_sizing.behaviour.transition import transition
 from ojp_sizing.behaviour.world import World, note
 
-#: Below this overall average nothing is slow (reference 3.1).
-LEAST_OVERALL_MS = 1.0
-SLOW_RATIO = 2.0
+LEAST_OVERALL_MS = 1000.0 * SEGREGATION_FLOOR_S
 #: From 0.4.19 on (later versions 3, CODE+RUN): runs of a text before it is classed; least slow average;
 #: and by how many times the baseline a text becomes slow, and stays it.
 LEAST_SAMPLES, LEAST_SLOW_MS, ENTER_RATIO, LEAVE_RATIO = 20, 100.0, 5.0, 3.0
+
+transition(slow_by_mean)
 
 
 @transition
@@ -31,13 +32,10 @@ def wall_clock_ms(w: World) -> float:
 @transition
 def is_slow(w: World, pool: int, text: int) -> bool:
     """Whether the pool sends this text to the slow lane now."""
-    overall_ms = w.pools[pool].overall_ms
-    memory = w.memories[pool * w.settings[0].texts + text]
     if w.settings[0].relative_baseline == 1:
         return _is_slow_by_baseline(w, pool, text)
-    if memory.seen == 0 or overall_ms <= LEAST_OVERALL_MS:
-        return False
-    return memory.average_ms >= SLOW_RATIO * overall_ms
+    memory = w.memories[pool * w.settings[0].texts + text]
+    return memory.seen == 1 and slow_by_mean(memory.average_ms, w.pools[pool].overall_ms, LEAST_OVERALL_MS)
 
 
 @transition
@@ -45,14 +43,13 @@ def record_time(w: World, pool: int, text: int, elapsed_ms: float) -> None:
     """Learn one execution, failed ones too."""
     memory = w.memories[pool * w.settings[0].texts + text]
     first = memory.seen == 0
-    if w.settings[0].relative_baseline == 1:
-        memory.average_ms = elapsed_ms if first else (memory.average_ms * 4.0 + elapsed_ms) / 5.0
-        memory.seen = 1
-        memory.samples += 1
-        return
-    slow_before = is_slow(w, pool, text)
+    relative = w.settings[0].relative_baseline == 1
+    slow_before = not relative and is_slow(w, pool, text)
     memory.average_ms = elapsed_ms if first else (memory.average_ms * 4.0 + elapsed_ms) / 5.0
     memory.seen = 1
+    memory.samples += 1
+    if relative:
+        return
     # Java compares whole seconds of its clock, so that the interval can end up to a second early.
     since_s = floor(w.state[0].now) - floor(w.pools[pool].overall_at_s)
     if first or since_s >= w.pools[pool].global_average_s:
@@ -74,10 +71,10 @@ def _is_slow_by_baseline(w: World, pool: int, text: int) -> bool:
         _refresh_baseline(w, pool)
     if p.baseline_ms <= 0.0:
         return False
-    ratio = LEAVE_RATIO if memory.flagged == 1 else ENTER_RATIO
-    over = (
-        memory.average_ms > ratio * p.baseline_ms if memory.flagged == 1 else memory.average_ms >= ratio * p.baseline_ms
-    )
+    if memory.flagged == 1:
+        over = memory.average_ms > LEAVE_RATIO * p.baseline_ms
+    else:
+        over = memory.average_ms >= ENTER_RATIO * p.baseline_ms
     slow = memory.average_ms >= LEAST_SLOW_MS and over
     memory.flagged = 1 if slow else 0
     return slow

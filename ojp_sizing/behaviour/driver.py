@@ -589,20 +589,23 @@ def _heartbeat_returns(w: World, thread: int) -> None:
     if was_up != (c.status == Ending.OK):
         _push(w, thread)
     else:
-        c.probe += 1
-        _health_onward(w, thread)
+        _ask_next(w, thread)
+
+
+@transition
+def _ask_next(w: World, thread: int) -> None:
+    w.callers[thread].probe += 1
+    _health_onward(w, thread)
 
 
 @transition
 def _push(w: World, thread: int) -> None:
     """The JVM sees the cluster anew, and tells each pod that it believes up, one after another (from 0.4.7 on, CODE)."""
-    c = w.callers[thread]
     if w.settings[0].health_pushed == 1:
-        c.at = 0
+        w.callers[thread].at = 0
         _push_onward(w, thread)
     else:
-        c.probe += 1
-        _health_onward(w, thread)
+        _ask_next(w, thread)
 
 
 @transition
@@ -612,5 +615,4 @@ def _push_onward(w: World, thread: int) -> None:
     if c.at < w.settings[0].replicas:
         _send(w, thread, Rpc.PUSH, c.at)
     else:
-        c.probe += 1
-        _health_onward(w, thread)
+        _ask_next(w, thread)

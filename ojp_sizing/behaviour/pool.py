@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from math import inf
 
+from ojp_sizing.behaviour.arithmetic import share_of_pool
 from ojp_sizing.behaviour.heap import connections_come
 from ojp_sizing.behaviour.kinds import EventKind, Place, Trap
 from ojp_sizing.behaviour.queues import dequeue, wait
 from ojp_sizing.behaviour.records import ADDER, Pool
 from ojp_sizing.behaviour.sharing import join
-from ojp_sizing.behaviour.slots import cut_slots
+from ojp_sizing.behaviour.slots import cut_slots, has_slots
 from ojp_sizing.behaviour.transition import transition
 from ojp_sizing.behaviour.world import World, note, post
 
@@ -33,7 +34,7 @@ def count_connections(w: World, pod: int, change: int) -> None:
     s = w.settings[0]
     state = w.state[0]
     kinds = s.sources - 1 if s.xa_source >= 0 else s.sources
-    shared_out = s.replicas * kinds * -(-s.pool_size // s.replicas)
+    shared_out = s.replicas * kinds * share_of_pool(s.pool_size, s.replicas)
     if state.connections <= shared_out < state.connections + change:
         note(w, Trap.CONNECTIONS_OVERSHOOT)
     state.connections += change
@@ -62,7 +63,7 @@ def _ask_adder(w: World, index: int) -> None:
     pool = w.pools[index]
     if pool.opening_due == inf:
         _open_if_wanted(w, index)
-    elif pool.tasks < -(-w.settings[0].pool_size // w.settings[0].replicas):
+    elif pool.tasks < share_of_pool(w.settings[0].pool_size, w.settings[0].replicas):
         pool.tasks += 1
 
 
@@ -114,10 +115,10 @@ def build_pool(w: World, index: int) -> None:
     pool = w.pools[index]
     sharers = pool.healthy if s.remembers_view == 1 else s.replicas
     pool.created = 1
-    pool.maximum = -(-s.pool_size // sharers)
-    pool.minimum = min(pool.maximum, -(-s.pool_idle // sharers))
+    pool.maximum = share_of_pool(s.pool_size, sharers)
+    pool.minimum = min(pool.maximum, share_of_pool(s.pool_idle, sharers))
     pool.idle = 1
-    if s.remembers_view == 1 and s.admission_always_on + s.segregation > 0:
+    if s.remembers_view == 1 and has_slots(w):
         cut_slots(w, index, pool.maximum, 0)
     _count_open(w, pool, 1)
     _fill_pool(w, index)
@@ -164,8 +165,8 @@ def resize_pool(w: World, index: int, healthy: int) -> None:
     s = w.settings[0]
     pool = w.pools[index]
     sharers = max(1, min(s.replicas, healthy))
-    maximum = -(-s.pool_size // sharers)
-    minimum = min(maximum, -(-s.pool_idle // sharers))
+    maximum = share_of_pool(s.pool_size, sharers)
+    minimum = min(maximum, share_of_pool(s.pool_idle, sharers))
     if maximum != pool.maximum:
         if w.state[0].now - pool.resized_s < s.health_interval_s:
             note(w, Trap.POOL_FLAPS)
@@ -174,10 +175,7 @@ def resize_pool(w: World, index: int, healthy: int) -> None:
             note(w, Trap.POOL_OF_ONE)
         if s.slots_follow_pool == 1:
             cut_slots(w, index, maximum, 1)
-        elif (
-            s.segregation + s.admission_always_on > 0
-            and maximum > w.lanes[2 * index].total + w.lanes[2 * index + 1].total
-        ):
+        elif has_slots(w) and maximum > w.lanes[2 * index].total + w.lanes[2 * index + 1].total:
             note(w, Trap.SLOTS_BELOW_POOL)
     shrinks = maximum < pool.maximum or minimum < pool.minimum
     pool.maximum = maximum

@@ -259,7 +259,7 @@ class Memory(Record):
 
     seen: Whole = field("1: it has run", 0, PROCESS)
     average_ms: Real = field("moving average of its times", 0.0, PROCESS)
-    samples: Whole = field("how often it ran (later classifier)", 0, PROCESS)
+    samples: Whole = field("how often it ran", 0, PROCESS)
     flagged: Whole = field("1: it is slow (later classifier)", 0, PROCESS)
 
 

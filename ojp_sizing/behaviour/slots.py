@@ -7,6 +7,7 @@ stage of the server is never entered (reference 2). A released permit goes to th
 
 from __future__ import annotations
 
+from ojp_sizing.behaviour.arithmetic import share_of_pool, slots_of, split_slots
 from ojp_sizing.behaviour.kinds import EventKind, Place, Side, Trap
 from ojp_sizing.behaviour.queues import dequeue, wait
 from ojp_sizing.behaviour.records import NOBODY, Lane
@@ -15,6 +16,15 @@ from ojp_sizing.behaviour.world import World, note, post
 
 #: What becomes of who asks for a slot.
 REFUSED, WAITS, GRANTED = -1, 0, 1
+
+for rule in (share_of_pool, split_slots, slots_of):
+    transition(rule)
+
+
+@transition
+def has_slots(w: World) -> bool:
+    """Whether statements of pooled connections take slots."""
+    return w.settings[0].segregation == 1 or w.settings[0].admission_always_on == 1
 
 
 @transition
@@ -93,12 +103,10 @@ def abandon_session(w: World, caller: int) -> None:
 def cut_slots(w: World, pool: int, connections: int, in_use: int) -> None:
     """The pool has so many connections now, and as many slots. ``in_use`` 1: some may be; 0: all are free."""
     s = w.settings[0]
-    slow = 0
-    if s.segregation == 1 and (s.slow_slot_percentage > 0 or s.admission_always_on == 0):
-        slow = max(1, connections * s.slow_slot_percentage // 100)
+    fast, slow = slots_of(connections, s.slow_slot_percentage, s.segregation == 1, s.admission_always_on == 1)
     for side in range(2):
         lane = w.lanes[2 * pool + side]
-        total = slow if side == Side.SLOW else connections - slow
+        total = slow if side == Side.SLOW else fast
         lane.free = lane.free + total - lane.total if in_use == 1 else total
         lane.total = total
         while lane.free > 0 and lane.waiting > 0:
@@ -135,8 +143,8 @@ def _grant(w: World, lane: Lane) -> None:
 def divide_slots(w: World, pool: int) -> None:
     """A new process has the slots of the pool's share with all pods up, whatever the one before it had at its end."""
     s = w.settings[0]
-    if s.remembers_view == 1 and s.segregation + s.admission_always_on > 0:
-        cut_slots(w, pool, -(-s.pool_size // s.replicas), 0)
+    if s.remembers_view == 1 and has_slots(w):
+        cut_slots(w, pool, share_of_pool(s.pool_size, s.replicas), 0)
 
 
 @transition

@@ -15,7 +15,7 @@ from ojp_sizing.behaviour.pool import borrow_connection, has_run_out, leak_conne
 from ojp_sizing.behaviour.queues import take_overdue, wait_timer_fired
 from ojp_sizing.behaviour.records import NOBODY
 from ojp_sizing.behaviour.sharing import join, take_finished, timer_fired
-from ojp_sizing.behaviour.slots import GRANTED, REFUSED, acquire_slot, keep_permit, leak_slot, release_slot
+from ojp_sizing.behaviour.slots import GRANTED, REFUSED, acquire_slot, has_slots, keep_permit, leak_slot, release_slot
 from ojp_sizing.behaviour.transition import transition
 from ojp_sizing.behaviour.world import World, chance, note
 
@@ -56,7 +56,7 @@ def admit(w: World, caller: int) -> None:
             finish(w, caller, Ending.NO_DATASOURCE)
     elif c.permit != NOBODY and s.session_takes_slots == 0:
         _with_slot(w, caller)
-    elif s.segregation == 1 or s.admission_always_on == 1 or c.xa == 1:
+    elif c.xa == 1 or has_slots(w):
         # XA statements take slots also where segregation is off (0.3.1, CODE).
         side = Side.FAST
         if (s.segregation == 1 or c.xa == 1) and is_slow(w, c.pool, _text(w, caller)):

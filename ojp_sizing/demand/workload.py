@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from math import fsum, inf
 from typing import Annotated, Any, Literal
 
+from ojp_sizing.behaviour.arithmetic import SEGREGATION_FLOOR_S, slow_by_mean
 from ojp_sizing.bounds import LINE, NAME, SHARE, TIME, Checked, Demanded, Number, said
 from ojp_sizing.demand.arrivals import Arrivals, Poisson, Replay
 from ojp_sizing.deployment.constants import check_constant, constant_table
@@ -21,11 +22,6 @@ from ojp_sizing.quantities import shown
 from ojp_sizing.showing import Shown
 
 Lane = Literal["fast", "slow"]
-#: A class is slow where its mean is at least this many times the mean of all class means
-#: (reference section 3.1, CODE+RUN): the rule of OJP's own classifier, applied to the stated means.
-SLOW_RATIO = 2.0
-#: Below this mean of means OJP never segregates (reference section 3.1).
-SEGREGATION_FLOOR_S = 0.001
 #: Bounds of this tool: beyond them a figure is a slip of the pen.
 MOST_SQL_BYTES = 64 * 1024
 MOST_STEPS = 1000
@@ -260,7 +256,7 @@ class Workload(Checked, Shown):
                     raise self.refuse(f"arrivals.{name}", problem, f"write 0 to {there - 1}")
 
     def lane_of(self, statement: StatementClass) -> Lane:
-        """The side on which a statement's latency is judged: its own word, or OJP's rule on the stated means.
+        """The side on which a statement's latency is judged: its own word, or OJP's classifier's rule on the stated means.
 
         The mean of means is that of the texts that OJP times: it never sees a call, and of a batch only its additions.
         """
@@ -268,9 +264,7 @@ class Workload(Checked, Shown):
             return statement.lane
         timed_s = [0.0 if s.kind == "batch" else s.database_time.mean_s for s in self.statements if s.kind != "call"]
         mean_of_means_s = sum(timed_s) / max(1, len(timed_s))
-        slow = mean_of_means_s > SEGREGATION_FLOOR_S and (
-            statement.database_time.mean_s >= SLOW_RATIO * mean_of_means_s
-        )
+        slow = slow_by_mean(statement.database_time.mean_s, mean_of_means_s, SEGREGATION_FLOOR_S)
         return "slow" if slow else "fast"
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Annotated, Any
 
+from ojp_sizing.behaviour.arithmetic import share_of_pool, split_slots
 from ojp_sizing.bounds import TIME, Checked, Number, said
 from ojp_sizing.deployment.constants import Constants, default_constants
 from ojp_sizing.deployment.versions import row_for, versions
@@ -175,17 +176,6 @@ class Deployment(Checked, Shown):
     def slots_per_pod(self) -> tuple[int, int]:
         """Fast and slow slots of one pod (reference 2, CODE+RUN)."""
         return split_slots(self.pool_per_pod, self.server.slow_slot_percentage)
-
-
-def share_of_pool(size: int, pods: int) -> int:
-    """Divide a pool as OJP does: ``ceil(size / pods)`` on each pod (reference 5, CODE+RUN)."""
-    return -(-size // pods)
-
-
-def split_slots(total: int, slow_percentage: int) -> tuple[int, int]:
-    """``(fast, slow)``: the slow lane gets ``max(1, floor(total * pct / 100))`` (reference 2, CODE+RUN)."""
-    slow = max(1, total * slow_percentage // 100)
-    return total - slow, slow
 
 
 def describe(deployment: Deployment) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ojp_sizing.deployment.deployment import share_of_pool
+from ojp_sizing.behaviour.arithmetic import share_of_pool
 
 
 def connections_at_most(pool_size: int, replicas: int) -> int:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from math import isnan
 from typing import TYPE_CHECKING
 
+from ojp_sizing.behaviour.arithmetic import share_of_pool
 from ojp_sizing.demand.workload import Workload
 from ojp_sizing.deployment.constants import SET
-from ojp_sizing.deployment.deployment import Deployment, describe, share_of_pool
+from ojp_sizing.deployment.deployment import Deployment, describe
 from ojp_sizing.deployment.ledger import connections_at_most
 from ojp_sizing.deployment.rules import Finding
 from ojp_sizing.measurement.objectives import Judgement, Situation, Verdict

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ojp_sizing.behaviour.arithmetic import share_of_pool, slots_of, split_slots
 from ojp_sizing.behaviour.classifier import LEAST_SAMPLES
 from ojp_sizing.behaviour.kinds import Trap
 from ojp_sizing.behaviour.record import new_rows
 from ojp_sizing.behaviour.records import NOBODY
 from ojp_sizing.behaviour.world import TABLES, World
 from ojp_sizing.demand.trace import Trace
-from ojp_sizing.deployment.deployment import Deployment, share_of_pool, split_slots
+from ojp_sizing.deployment.deployment import Deployment
 from ojp_sizing.deployment.versions import traits_of
 from ojp_sizing.errors import InputError
 
@@ -76,9 +77,8 @@ def _lanes(deployment: Deployment, xa: bool) -> dict[str, float]:
     """
     server, pool = deployment.server, deployment.pool
     traits = traits_of(deployment.version)
-    fast, slow = deployment.slots_per_pod
-    if traits.admission_always_on and (not server.segregation or server.slow_slot_percentage == 0):
-        fast, slow = deployment.pool_per_pod, 0
+    total, percentage = deployment.pool_per_pod, server.slow_slot_percentage
+    fast, slow = slots_of(total, percentage, server.segregation, traits.admission_always_on)
     times = {
         "fast_timeout_s": server.fast_slot_timeout_s, "slow_timeout_s": server.slow_slot_timeout_s,
         "idle_timeout_s": server.idle_timeout_s, "global_average_s": server.update_global_average_s,
@@ -86,8 +86,8 @@ def _lanes(deployment: Deployment, xa: bool) -> dict[str, float]:
     if traits.admission_always_on and traits.admission_wait == "connection" and not server.segregation:
         times["fast_timeout_s"] = pool.connection_timeout_s
     if xa:
-        percentage = server.slow_slot_percentage if server.segregation else 0
-        fast, slow = split_slots(share_of_pool(pool.xa_transactions, deployment.replicas), percentage)
+        total = share_of_pool(pool.xa_transactions, deployment.replicas)
+        fast, slow = split_slots(total, percentage if server.segregation else 0)
         if not server.segregation:
             times = {
                 "fast_timeout_s": pool.xa_start_timeout_s, "slow_timeout_s": 0.0, "idle_timeout_s": 0.0,
@@ -188,7 +188,7 @@ def build_world(
         pooled = xa == 0
         pools["created"] = 1
         pools["maximum"][pooled] = pools["open"][pooled] = pools["idle"][pooled] = deployment.pool_per_pod
-        pools["minimum"][pooled] = min(deployment.pool_per_pod, -(-pool.minimum_idle // replicas))
+        pools["minimum"][pooled] = min(deployment.pool_per_pod, share_of_pool(pool.minimum_idle, replicas))
         state["connections"] = state["connections_peak"] = pools["open"].sum()
         memories["seen"] = 1
         memories["samples"] = LEAST_SAMPLES

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import ceil
 
+from ojp_sizing.behaviour.arithmetic import share_of_pool
 from ojp_sizing.demand.workload import Workload
-from ojp_sizing.deployment.deployment import Deployment, share_of_pool
+from ojp_sizing.deployment.deployment import Deployment
 
 MIB = 2**20
 #: Memory is rounded up to this; CPU requests to this, or to a twentieth of the limit where that is less.

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from math import ceil, inf, sqrt
 
+from ojp_sizing.behaviour.arithmetic import share_of_pool, split_slots
 from ojp_sizing.deployment.constants import Constants
-from ojp_sizing.deployment.deployment import Database, Deployment, share_of_pool, split_slots
+from ojp_sizing.deployment.deployment import Database, Deployment
 from ojp_sizing.measurement.known_error import RESOURCES, Use, is_disputed, may_collapse
 from ojp_sizing.sizing.question import Question
 from ojp_sizing.theory.offered import LEAST_FREE, least_pod_cores, opening_s, pod_cores, pod_rpcs_per_s, stay_of

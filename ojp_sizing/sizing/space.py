@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import ceil, inf
 
-from ojp_sizing.deployment.deployment import ClientPool, Deployment, ServerSettings, share_of_pool
+from ojp_sizing.behaviour.arithmetic import share_of_pool
+from ojp_sizing.deployment.deployment import ClientPool, Deployment, ServerSettings
 from ojp_sizing.deployment.ledger import connections_at_most
 from ojp_sizing.errors import InputError
 from ojp_sizing.sizing.question import Question

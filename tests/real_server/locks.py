@@ -16,8 +16,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from ojp_sizing.behaviour.arithmetic import split_slots
 from ojp_sizing.demand.workload import Clients, Duration, Network, StatementClass, UnitOfWork, Workload
-from ojp_sizing.deployment.deployment import ClientPool, ServerSettings, split_slots
+from ojp_sizing.deployment.deployment import ClientPool, ServerSettings
 from tests.real_server.artifacts import java_home
 from tests.real_server.experiments import READ, WRITE, Band, Experiment, Signal
 from tests.real_server.measure import class_path, clients, database_url, machine, read_units, versions, wait_until_ready
