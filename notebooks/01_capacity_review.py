@@ -97,10 +97,7 @@ ojp.figures.latency_against_demand(points, answer.question.objectives, sized_rat
 # This is one run with a chance of its own, not the mean over runs that was judged above.
 
 # %%
-watched = ojp.watch(answer.question, deployment, execution=ojp.Execution(seed=SEED))
-ojp.figures.rolling_update_over_time(
-    watched.outcomes, deployment, watched.disruption, objectives=answer.question.objectives
-)
+ojp.figures.timeline(ojp.watch(answer.question, deployment, execution=ojp.Execution(seed=SEED)))
 
 # %% [markdown]
 # ## 7. The Helm values

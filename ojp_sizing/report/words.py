@@ -197,7 +197,7 @@ def growth_words(growth: Growth) -> str:
     )
 
 
-def _input_words(name: str) -> str:
+def input_words(name: str) -> str:
     """An input as its file has it: times have no suffix there, and patience is the clients'."""
     if name.startswith("constants."):
         return name
@@ -221,7 +221,7 @@ def ranges_words(over: OverRanges) -> list[tuple[str, str]]:
     rows: list[tuple[str, str]] = []
     if not over.ends:
         return [("not held", "the mids already are no answer; the ends were not tried")]
-    hard = ", ".join(f"{_input_words(name)} {_input_value(name, value)}" for name, value in over.hard.items())
+    hard = ", ".join(f"{input_words(name)} {_input_value(name, value)}" for name, value in over.hard.items())
     if over.at_mids is None:
         rows.append(("judged at", f"the hard ends of all together: {hard}"))
     elif over.resized:
@@ -229,15 +229,15 @@ def ranges_words(over: OverRanges) -> list[tuple[str, str]]:
         rows.append(("sized at", f"the hard ends of all together: {hard}; the mids alone would take {size}"))
     else:
         rows.append(("sized at", f"the mids, and shown to do at the hard ends of all together, too: {hard}"))
-    rows.append(("decides", f"{_input_words(over.decides)}: measure it first"))
+    rows.append(("decides", f"{input_words(over.decides)}: measure it first"))
     tried = "each alone at an end, the others at their mids" + (", with the size at the mids" if over.resized else "")
     rows.append(("tried", tried))
     for name in over.inputs:
         words = "; ".join(_end_words(end) for end in over.ends if end.name == name)
         ends = over.inputs[name]
         span = "..".join(_input_value(name, value) for value in (ends.low, ends.mid, ends.high))
-        rows.append(("", f"{_input_words(name)} {span}: {words}"))
-    rows += [("not held", f"{_input_words(end.name)}: {_end_words(end)}") for end in over.broken_ends]
+        rows.append(("", f"{input_words(name)} {span}: {words}"))
+    rows += [("not held", f"{input_words(end.name)}: {_end_words(end)}") for end in over.broken_ends]
     return rows
 
 
