@@ -6,7 +6,7 @@ from math import isnan
 
 import plotly.graph_objects as go
 
-from ojp_sizing.deployment.deployment import share_of_pool
+from ojp_sizing.behaviour.arithmetic import share_of_pool
 from ojp_sizing.measurement.objectives import Situation
 from ojp_sizing.report.figures.style import (
     BLUE,
