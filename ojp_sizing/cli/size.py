@@ -93,18 +93,18 @@ def run(options: dict[str, Any]) -> int:
     return _size(options, replace(question, version=version, constants=constants), execution)
 
 
-def read_version(asked: str | None, in_file: str | None) -> str | None:
-    """The release of the flag or of the deployment file; said where it is taken for another."""
+def read_version(asked: str | None, in_file: str | None, place: str = "--ojp-version") -> str | None:
+    """The release of the flag (or of another ``place``) or of the deployment file; said where it is taken for another."""
     from ojp_sizing.deployment.versions import number_of, row_for, versions
 
     version = in_file if asked is None else asked
     row = None if version is None else row_for(version)
     if asked is not None:
         known = f"write one of {', '.join(versions())}"
-        refuse_if(row is None, "--ojp-version", f"no server {asked[:40]!r} is modelled", known)
+        refuse_if(row is None, place, f"no server {asked[:40]!r} is modelled", known)
         differs = in_file is not None and row_for(in_file) != row
         problem = f"{asked}, but the deployment file says {in_file}"
-        refuse_if(differs, "--ojp-version", problem, "remove one of the two")
+        refuse_if(differs, place, problem, "remove one of the two")
     if version is not None and row is not None and number_of(row) != number_of(version):
         taken = f"{version[:40]} is taken for {row}, the newest before it whose source is known"
         click.echo(f"ojp-size: {taken}", err=True)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from ojp_sizing.behaviour.arithmetic import share_of_pool, split_slots
 from ojp_sizing.bounds import TIME, Checked, Number, said
 from ojp_sizing.deployment.constants import Constants, default_constants
-from ojp_sizing.deployment.versions import row_for, versions
+from ojp_sizing.deployment.versions import Traits, row_for, traits_of, versions
 from ojp_sizing.errors import InputError
 from ojp_sizing.quantities import MOST_BYTES, MOST_CORES
 from ojp_sizing.settings import JAVA_BOUNDS, settings
@@ -155,6 +155,13 @@ class Deployment(Checked, Shown):
     memory_limit_bytes: Annotated[float, Number(0.0, MOST_BYTES, "bytes", above=True, infinite=True)] = inf
     garbage_collection: GarbageCollection | None = None
     warm_pools: bool = False
+    switched: Traits | None = None
+    """Traits instead of the version's: those of no release, to see what one of them does."""
+
+    @property
+    def traits(self) -> Traits:
+        """How its servers and drivers act."""
+        return traits_of(self.version) if self.switched is None else self.switched
 
     @property
     def pool_per_pod(self) -> int:

@@ -69,6 +69,21 @@ class Traits:
     source: str
 
 
+#: Traits that the model doesn't follow.
+NOT_SIMULATED = ("virtual_threads", "max_concurrent_requests", "client_throttle")
+#: What a row says beside how the version acts.
+_ABOUT = ("segregation_default", "models_xa", "status", "source")
+
+
+def differences(before: Traits, after: Traits) -> tuple[str, ...]:
+    """Names of the traits that differ, in the table's order."""
+    return tuple(
+        field.name
+        for field in fields(Traits)
+        if field.name not in _ABOUT and getattr(before, field.name) != getattr(after, field.name)
+    )
+
+
 @cache
 def versions() -> Mapping[str, Traits]:
     """By name, in the order of their release."""

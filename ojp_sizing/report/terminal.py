@@ -13,6 +13,7 @@ from ojp_sizing.deployment.deployment import describe
 from ojp_sizing.emit.release import Release
 from ojp_sizing.emit.writing import Written
 from ojp_sizing.measurement.objectives import Verdict
+from ojp_sizing.report.comparing import upgrade_words
 from ojp_sizing.report.tables import Table
 from ojp_sizing.report.words import headline
 from ojp_sizing.sizing.recommendation import Judged, Recommendation
@@ -51,7 +52,7 @@ def _print_table(console: Console, table: Table) -> None:
     console.print(shown)
 
 
-def _print_tables(console: Console, tables: Iterable[Table]) -> None:
+def print_tables(console: Console, tables: Iterable[Table]) -> None:
     for table in tables:
         _print_table(console, table)
 
@@ -71,7 +72,7 @@ def print_answer(
     if recommendation.evaluation is None or release is None:
         _print_no_answer(console, recommendation)
         return
-    _print_tables(console, recommendation.tables().values())
+    print_tables(console, recommendation.tables().values())
     files = tuple((str(item.path), item.change) for item in written) or (("none", ""),)
     _print_table(console, Table("Files", ("file", "change"), files))
     for purpose, command in commands.items():
@@ -79,12 +80,16 @@ def print_answer(
         console.print(Text(purpose, style="bold"))
         # A command is to be copied: never wrapped.
         console.print(Text(command), soft_wrap=True, highlight=False)
+    upgrade = upgrade_words(recommendation)
+    if upgrade:
+        console.print()
+        console.print(upgrade, soft_wrap=True, highlight=False)
 
 
 def print_judged(console: Console, judged: Judged) -> None:
     """Print the judgement of a given deployment."""
     _print_headline(console, judged)
-    _print_tables(console, judged.tables().values())
+    print_tables(console, judged.tables().values())
     console.print()
     console.print("No file was written.")
 
@@ -106,12 +111,12 @@ def _print_interrupted(console: Console, recommendation: Recommendation) -> None
         console.print(f"  not simulated yet: {', '.join(missing)}")
     if recommendation.evaluation.results:
         tables = recommendation.tables()
-        _print_tables(console, (tables[name] for name in ("back", "measures", "server", "notes")))
+        print_tables(console, (tables[name] for name in ("back", "measures", "server", "notes")))
 
 
 def _print_no_answer(console: Console, recommendation: Recommendation) -> None:
     if recommendation.nearest:
         console.print(Text(f"  closest request that might be met: {recommendation.nearest}"), highlight=False)
     tables = recommendation.tables()
-    _print_tables(console, (tables[name] for name in ("rejected", "ranges", "server") if name in tables))
+    print_tables(console, (tables[name] for name in ("rejected", "ranges", "server") if name in tables))
     console.print("No file was written.")

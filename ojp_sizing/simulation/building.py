@@ -17,7 +17,6 @@ from ojp_sizing.behaviour.records import NOBODY
 from ojp_sizing.behaviour.world import TABLES, World
 from ojp_sizing.demand.trace import Trace
 from ojp_sizing.deployment.deployment import Deployment
-from ojp_sizing.deployment.versions import traits_of
 from ojp_sizing.errors import InputError
 
 Records = NDArray[np.void]
@@ -76,7 +75,7 @@ def _lanes(deployment: Deployment, xa: bool) -> dict[str, float]:
     (0.3.1, CODE).
     """
     server, pool = deployment.server, deployment.pool
-    traits = traits_of(deployment.version)
+    traits = deployment.traits
     total, percentage = deployment.pool_per_pod, server.slow_slot_percentage
     fast, slow = slots_of(total, percentage, server.segregation, traits.admission_always_on)
     times = {
@@ -108,7 +107,7 @@ def build_world(
     collector = deployment.garbage_collection
     replicas, texts = deployment.replicas, len(trace.typical_ms)
     sources = trace.pools + trace.has_xa
-    traits = traits_of(deployment.version)
+    traits = deployment.traits
     if trace.has_xa and not traits.models_xa:
         raise InputError(
             "units", f"XA isn't modelled for OJP {deployment.version}", "write version: 0.3.1-beta, or no XA unit"

@@ -22,7 +22,6 @@ from ojp_sizing.deployment.disruption import (
     sample_rolling_update,
     sample_two_losses,
 )
-from ojp_sizing.deployment.versions import traits_of
 from ojp_sizing.measurement.measure import (
     PERCENTILES,
     Part,
@@ -204,10 +203,7 @@ def _steady(task: Task, deployment: Deployment, trace_seed: SeedSequence, early:
     demand = stream_of(task.workload, task.rate, last_s + tail_s, trace_seed, early=early)
     outcomes = simulate(demand, deployment, engine=task.engine, tail_s=tail_s, checked=task.checked)
     replication = measure_steady(outcomes, deployment, last_s, early.until_s + LEAD_S)
-    held = (
-        replication.values["units_per_s"]
-        * mean_load(task.workload, deployment.constants, traits_of(deployment.version)).hold_s
-    )
+    held = replication.values["units_per_s"] * mean_load(task.workload, deployment.constants, deployment.traits).hold_s
     pooled = replication.values["pooled_connections"]
     # Where every pod was down for want of memory there is no pool.
     offered = held / pooled if pooled > 0 else nan
