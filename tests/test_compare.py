@@ -80,6 +80,6 @@ def test_what_can_t_be_compared_is_refused_in_a_line(versions: tuple[str, str], 
 
 
 def test_a_range_can_t_be_compared(tmp_path: Path) -> None:
-    result = run("compare", "0.3.1", "0.4.21", "--peak-rps", "20..30", cwd=tmp_path)
+    result = run("compare", "0.3.1", "0.4.21", "--peak-rps", "20..25..30", cwd=tmp_path)
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr == "ojp-size: --peak-rps: a range can't be compared; write one rate\n"
