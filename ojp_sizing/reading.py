@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from math import inf
 from pathlib import Path
@@ -20,8 +20,8 @@ from pydantic import BaseModel, ConfigDict, PlainValidator, ValidationError, mod
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 from ruamel.yaml.events import (
+    AliasEvent,
     CollectionEndEvent,
-    DocumentStartEvent,
     Event,
     MappingStartEvent,
     NodeEvent,
@@ -95,6 +95,8 @@ class _Frame:
     node: dict[str, object] | list[object]
     path: str
     key: str | None = None
+    anchor: str = ""
+    began: int = 0
 
     def next_path(self) -> str:
         """Where the next value goes, as ``units[0].share``."""
@@ -151,37 +153,113 @@ def _scalar(event: ScalarEvent) -> str | None:
     return None if plain and event.value in {"", "~", "null", "Null", "NULL"} else str(event.value)
 
 
-def _take(event: NodeEvent, frames: list[_Frame], place: str, guide: str) -> None:
-    """Put one value, key or opened mapping or list where it belongs. The outermost frame is the list of documents."""
-    frame = frames[-1]
-    path = frame.next_path() if len(frames) > 1 else ""
-    _refuse_devices(event, at(place, path or f"line {event.start_mark.line + 1}"))
-    if isinstance(event, ScalarEvent):
-        frame.put(_scalar(event), place)
-        return
-    if len(frames) > MOST_DEPTH:
-        raise InputError(at(place, path), f"nested deeper than {MOST_DEPTH} levels", f"see {guide}")
-    node: dict[str, object] | list[object] = {} if isinstance(event, MappingStartEvent) else []
-    frame.put(node, place)
-    frames.append(_Frame(node, path))
+@dataclass(slots=True)
+class _Anchors:
+    """What anchors stand for, and how much each is when it is written out. ``None`` where they are not taken."""
+
+    nodes: dict[str, object] = field(default_factory=dict)
+    sizes: dict[str, int] = field(default_factory=dict)
+
+    def keep(self, name: str, node: object, size: int) -> None:
+        self.nodes[name], self.sizes[name] = node, size
+
+    def find(self, name: str, place: str) -> tuple[object, int]:
+        if name not in self.nodes:
+            raise InputError(place, f"no anchor {shown(name)} above it", "write the value out")
+        return self.nodes[name], self.sizes[name]
 
 
-def load_tree(text: str, place: str, guide: str = "docs/workload.md") -> dict[str, object]:
-    """One YAML mapping as nested mappings, lists, text and None, or an ``InputError`` that may lead to the guide."""
+def _merged(node: dict[str, object], place: str) -> None:
+    """The mappings behind ``<<`` below the mapping's own keys; of several the first wins."""
+    behind = node.pop("<<")
+    for one in behind if isinstance(behind, list) else [behind]:
+        if not isinstance(one, dict):
+            raise InputError(place, "<< is no mapping", "write '<<: *name' of a mapping")
+        for key, value in one.items():
+            node.setdefault(key, value)
+
+
+class _Builder:
+    """Puts each value, key or opened mapping or list where it belongs. The outermost frame is the list of documents."""
+
+    def __init__(self, place: str, guide: str, anchors: _Anchors | None, lines: dict[str, int] | None) -> None:
+        self.place, self.guide, self.anchors, self.lines = place, guide, anchors, lines
+        self.documents: list[object] = []
+        self.frames = [_Frame(self.documents, "")]
+        #: Values so far, aliases written out.
+        self.count = 0
+
+    def take(self, event: NodeEvent) -> None:
+        frame = self.frames[-1]
+        if len(self.frames) == 1:
+            if isinstance(event, ScalarEvent) and _scalar(event) is None:
+                return  # a document without anything in it
+            if self.documents:
+                raise InputError(self.place, "several YAML documents", "keep one document per file")
+        path = frame.next_path() if len(self.frames) > 1 else ""
+        place = at(self.place, path or f"line {event.start_mark.line + 1}")
+        anchor = self._anchor(event, place)
+        self._counted(1)
+        if isinstance(event, AliasEvent):
+            node, size = self.anchors.find(str(event.anchor), place)  # type: ignore[union-attr]
+            self._counted(size)
+            frame.put(node, self.place)
+        elif isinstance(event, ScalarEvent):
+            is_key = isinstance(frame.node, dict) and frame.key is None
+            frame.put(_scalar(event), self.place)
+            if is_key and self.lines is not None:
+                self.lines.setdefault(frame.next_path(), event.start_mark.line + 1)
+            if anchor and self.anchors is not None:
+                self.anchors.keep(anchor, _scalar(event), 1)
+        else:
+            if len(self.frames) > MOST_DEPTH:
+                raise InputError(at(self.place, path), f"nested deeper than {MOST_DEPTH} levels", f"see {self.guide}")
+            opened: dict[str, object] | list[object] = {} if isinstance(event, MappingStartEvent) else []
+            frame.put(opened, self.place)
+            self.frames.append(_Frame(opened, path, anchor=anchor, began=self.count))
+
+    def end(self) -> None:
+        """The innermost mapping or list is whole."""
+        frame = self.frames.pop()
+        if self.anchors is not None:
+            if isinstance(frame.node, dict) and "<<" in frame.node:
+                _merged(frame.node, at(self.place, frame.path))
+            if frame.anchor:
+                self.anchors.keep(frame.anchor, frame.node, 1 + self.count - frame.began)
+
+    def _counted(self, values: int) -> None:
+        self.count += values
+        if self.count > MOST_NODES:
+            raise InputError(self.place, f"more than {MOST_NODES:,} entries", "merge statements that are alike")
+
+    def _anchor(self, event: NodeEvent, place: str) -> str:
+        if self.anchors is None or getattr(event, "tag", None) is not None:
+            _refuse_devices(event, place)
+        return str(getattr(event, "anchor", None) or "")
+
+
+def load_tree(
+    text: str,
+    place: str,
+    guide: str = "docs/workload.md",
+    *,
+    aliases: bool = False,
+    lines: dict[str, int] | None = None,
+) -> dict[str, object]:
+    """One YAML mapping as nested mappings, lists, text and None, or an ``InputError`` that may lead to the guide.
+
+    ``aliases``: anchors, aliases and ``<<`` are taken, as long as the file is no larger with them written out. ``lines`` is
+    filled with the line of each key by its path.
+    """
     if len(text) > MOST_FILE_BYTES:
         raise InputError(place, "more than 1 MiB", "such a file is a few KiB")
-    documents: list[object] = []
-    frames = [_Frame(documents, "")]
-    for count, event in enumerate(_events(text, place, guide)):
-        if count > MOST_NODES:
-            raise InputError(place, f"more than {MOST_NODES:,} entries", "merge statements that are alike")
-        if isinstance(event, DocumentStartEvent) and documents:
-            raise InputError(place, "several YAML documents", "keep one document per file")
+    builder = _Builder(place, guide, _Anchors() if aliases else None, lines)
+    for event in _events(text, place, guide):
         if isinstance(event, CollectionEndEvent):
-            frames.pop()
+            builder.end()
         elif isinstance(event, NodeEvent):
-            _take(event, frames, place, guide)
-    root = documents[0] if documents else None
+            builder.take(event)
+    root = builder.documents[0] if builder.documents else None
     if not isinstance(root, dict):
         raise InputError(place, "not a mapping of keys to values", f"start with 'name: ...'; see {guide}")
     return root

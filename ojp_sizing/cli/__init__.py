@@ -34,6 +34,7 @@ class Subcommand:
 
 #: By name, in the order of --help.
 SUBCOMMANDS: dict[str, Subcommand] = {
+    "check": Subcommand("ojp_sizing.checking.command", "Check values files: what is wrong, and what they carry."),
     "compare": Subcommand("ojp_sizing.cli.compare", "The same demand on two releases of OJP, side by side."),
     "explain": Subcommand("ojp_sizing.cli.explain", "What happens to one unit of work, step by step."),
 }

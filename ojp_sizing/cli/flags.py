@@ -107,8 +107,8 @@ OBJECTIVES = together(
         help="Judge this too: pod-stopped, node-lost, two-pods-lost, database-slow or database-full. Repeatable.",
     ),
 )
-#: What may vary, within which bounds, and what it costs.
-SEARCH = together(
+#: What the database has.
+DATABASE = together(
     click.option(
         "--db-max-connections",
         default=None,
@@ -118,6 +118,10 @@ SEARCH = together(
     click.option(
         "--db-cores", default=None, metavar="N", help="The database's cores; otherwise the answer says what it needs."
     ),
+)
+#: What may vary, within which bounds, and what it costs.
+SEARCH = together(
+    DATABASE,
     click.option(
         "--min-replicas", default="3", show_default=True, metavar="N", help="Fewest replicas that may be recommended."
     ),

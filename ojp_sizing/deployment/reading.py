@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from functools import cache
 from math import inf
 from pathlib import Path
@@ -30,6 +31,7 @@ from ojp_sizing.deployment.deployment import (
     ServerSettings,
     Stated,
 )
+from ojp_sizing.deployment.layers import CHART_NAME, GUIDE, IGNORED, Layer, merged, parse_layer, read_layer
 from ojp_sizing.deployment.properties import parse_properties
 from ojp_sizing.deployment.rules import (
     CHART_IMAGE_VERSION,
@@ -53,7 +55,6 @@ from ojp_sizing.reading import (
     flag_of,
     input_error,
     join_path,
-    load_tree,
     read_text,
     text_of,
     whole_number,
@@ -62,10 +63,11 @@ from ojp_sizing.reading import (
 )
 from ojp_sizing.settings import JAVA_BOUNDS, Setting, Value, by_helm_path, check, settings
 
-GUIDE = "docs/deployment.md"
 PROPERTIES_FILE = "ojp.properties"
 #: Settings with a rule of their own, which says more than the table's bounds.
 _RULED = frozenset({"ojp.server.circuitBreakerThreshold", PERCENTAGE.key})
+#: A key that the chart lacks is a slip of the pen where it is so much like one that it has.
+_SLIP = 0.75
 #: Below it Kubernetes' own fields stand, of which the chart hands on whatever there is.
 _RESOURCES = "resources"
 
@@ -76,7 +78,8 @@ class DeploymentFile:
 
     ``settings``: values in their own units by key of the settings table, of the chart, the server and the client.
     ``version`` and ``limit_cores`` None, ``database`` infinite, ``constants`` empty: the file is silent.
-    ``client_file``: the ``ojp.properties`` that was read along, "" for none.
+    ``client_file``: the ``ojp.properties`` that was read along, "" for none. ``layers``: the files in their order, ``values``
+    what Helm makes of them, ``notes`` the keys that have no effect.
     """
 
     source: str
@@ -87,11 +90,15 @@ class DeploymentFile:
     database: Database = field(default_factory=Database)
     constants: tuple[tuple[str, float], ...] = ()
     client_file: str = ""
+    layers: tuple[Layer, ...] = ()
+    values: Mapping[str, object] = field(default_factory=dict)
+    notes: tuple[Finding, ...] = ()
 
     @property
     def files(self) -> tuple[str, ...]:
         """Every file that was read."""
-        return tuple(name for name in (self.source, self.client_file) if name)
+        layers = [layer.source for layer in self.layers] or [self.source]
+        return tuple(name for name in (*layers, self.client_file) if name)
 
     @property
     def replicas(self) -> int | None:
@@ -117,6 +124,12 @@ class DeploymentFile:
         ``constants`` are those below the file's own (None: the table's); ``database`` is that of the flags, over the
         file's. Raises InputError where the file states no whole deployment, or a rule refuses it.
         """
+        deployment = self.deployment(constants, database)
+        warnings = warnings_of(self.subject(deployment), self.source)
+        return deployment, (*self.notes, *self.silences(deployment.database), *warnings)
+
+    def deployment(self, constants: Constants | None = None, database: Database | None = None) -> Deployment:
+        """The deployment that the file states, whatever the rules think of it."""
         if self.replicas is None:
             raise InputError(self.source, "no replicaCount", "write the number of pods")
         if self.limit_cores is None:
@@ -124,7 +137,7 @@ class DeploymentFile:
             raise InputError(at(self.source, "resources.limits.cpu"), "missing", fix)
         version = self.version or CHART_IMAGE_VERSION
         check_version(version, self.replicas, self.source)
-        deployment = Deployment(
+        return Deployment(
             replicas=self.replicas,
             limit_cores=self.limit_cores,
             pool=self._pool(),
@@ -134,11 +147,13 @@ class DeploymentFile:
             constants=self.constants_over(constants or default_constants()),
             memory_limit_bytes=inf if self.memory_limit_bytes is None else self.memory_limit_bytes,
         )
-        warnings = warnings_of(Subject(deployment, self.settings, version), self.source)
-        return deployment, (*self._silences(deployment.database), *warnings)
 
-    def _silences(self, database: Database) -> Iterator[Finding]:
-        """Warnings for what weighs most where the file is silent."""
+    def subject(self, deployment: Deployment) -> Subject:
+        """What the rules look at."""
+        return Subject(deployment, self.settings, self.version or CHART_IMAGE_VERSION)
+
+    def silences(self, database: Database) -> Iterator[Finding]:
+        """What weighs most where the file is silent."""
         if database.cores == inf:
             yield Finding(
                 "no-database-cores",
@@ -249,43 +264,87 @@ def _names_below(path: str) -> list[str]:
     return list(dict.fromkeys(found[len(start) :].partition(".")[0] for found in paths if found))
 
 
-def _chart(tree: Mapping[str, object], place: str, path: str = "") -> Iterator[tuple[str, Value]]:
-    """The chart's values that are single ones, by the table's key. Lists and maps have no effect on capacity."""
-    known = _names_below(path)
-    for key, value in tree.items():
-        here = f"{path}.{key}" if path else key
-        where = at(place, join_path(path, key))
-        if key not in known:
-            if path.partition(".")[0] == _RESOURCES:
-                continue
-            choices = known if path else [*known, *_Own.model_fields]
-            raise InputError(where, "the chart has no such key", did_you_mean(key, choices))
-        if value is None:
-            continue
+#: Who is told of what is wrong; to raise it stops at the first.
+Told = Callable[[InputError], None]
+
+
+def _raise(error: InputError) -> None:
+    raise error
+
+
+def _no_effect(name: str, path: str, text: str, fix: str) -> Finding:
+    return Finding(name, Action.WARN, path, text, fix, "reference 9, CODE")
+
+
+class _ChartValues:
+    """The chart's values that are single ones, by the table's key. Lists and maps have no effect on capacity.
+
+    ``settings`` has what was read, ``notes`` the keys that nothing reads; what is wrong is told.
+    """
+
+    def __init__(self, place: str, told: Told) -> None:
+        self.place, self.told = place, told
+        self.settings: dict[str, Value] = {}
+        self.notes: list[Finding] = []
+
+    def take(self, tree: Mapping[str, object], path: str = "") -> None:
+        known = _names_below(path)
+        for key, value in tree.items():
+            here = f"{path}.{key}" if path else key
+            if key not in known:
+                if path.partition(".")[0] != _RESOURCES:
+                    self._unknown(key, here, [*known, *([] if path else _Own.model_fields)], path)
+            elif value is not None:
+                try:
+                    self._known(here, value, at(self.place, join_path(path, key)))
+                except InputError as error:
+                    self.told(error)
+
+    def _known(self, here: str, value: object, where: str) -> None:
         setting = by_helm_path(here)
         if _names_below(here):
             if not isinstance(value, dict):
                 raise InputError(
                     where, "not a mapping of keys to values", f"known keys: {', '.join(_names_below(here))}"
                 )
-            yield from _chart(value, place, here)
+            self.take(value, here)
         elif setting is not None and setting.type in ("list", "map"):
             if not isinstance(value, {"list": list, "map": dict}[setting.type]):
                 raise InputError(where, f"not a {setting.type}", "write it as Kubernetes takes it")
         elif setting is not None:
-            yield setting.key, _value_of(setting, value, where)
+            found = self.settings[setting.key] = _value_of(setting, value, where)
+            if not setting.is_read and found != setting.default:
+                why = setting.effect.removeprefix("Nothing reads it: ").removesuffix(".")
+                self.notes.append(_no_effect("ignored", here, f"the chart ignores it: {why}", "remove it"))
+
+    def _unknown(self, key: str, here: str, choices: list[str], path: str) -> None:
+        """Helm ignores it; where it looks like a slip of the pen, it is refused."""
+        if here in IGNORED:
+            self.notes.append(_no_effect("ignored", here, f"the chart ignores it: {IGNORED[here]}", "remove it"))
+            return
+        fix = did_you_mean(key, choices)
+        if by_helm_path(key) is not None:
+            fix = f"write {key.replace('.', ': {')}{': ...' + '}' * key.count('.')}, each key below the other"
+        elif not get_close_matches(key, choices, 1, cutoff=_SLIP):
+            text = "the chart has no such key, and Helm ignores it"
+            self.notes.append(_no_effect("unknown-key", here, text, fix))
+            return
+        self.told(InputError(at(self.place, join_path(path, key)), "the chart has no such key", fix))
 
 
-def _client_settings(values: Mapping[str, object], place: str) -> dict[str, Value]:
+def _client_settings(values: Mapping[str, object], place: str, told: Told = _raise) -> dict[str, Value]:
     """Client settings by key, from a mapping or a properties file."""
     known = [setting.key for setting in settings().values() if setting.side == "client"]
     found: dict[str, Value] = {}
     for key, value in values.items():
         where = at(place, join_path("", key))
-        if key not in known:
-            raise InputError(where, "OJP's driver has no such key", did_you_mean(key, known))
-        if value is not None:
-            found[key] = _value_of(settings()[key], value, where)
+        try:
+            if key not in known:
+                raise InputError(where, "OJP's driver has no such key", did_you_mean(key, known))
+            if value is not None:
+                found[key] = _value_of(settings()[key], value, where)
+        except InputError as error:
+            told(error)
     return found
 
 
@@ -326,37 +385,68 @@ def parse_deployment(text: str, place: str = "deployment", directory: Path | Non
     An ``ojp.properties`` that it names is looked for in ``directory``; so is the one beside it where the file states a
     deployment without ``client``. None: no other file is read.
     """
-    tree = load_tree(text, place, GUIDE)
+    return from_layers([parse_layer(text, place, directory, _Own.model_fields)], directory)
+
+
+def from_layers(layers: Sequence[Layer], directory: Path | None, told: Told = _raise) -> DeploymentFile:
+    """What files of values say together, in Helm's order. ``told`` hears of all that is wrong; by default the first is raised."""
+    place = layers[-1].source
+    tree = merged(layers)
     try:
         own = _Own.model_validate({key: tree[key] for key in _Own.model_fields if key in tree})
     except ValidationError as error:
-        raise input_error(error, place, GUIDE) from error
-    stated = dict(_chart({key: value for key, value in tree.items() if key not in _Own.model_fields}, place))
+        told(input_error(error, place, GUIDE))
+        own = _Own()
+    values = {key: value for key, value in tree.items() if key not in _Own.model_fields}
+    read = _ChartValues(place, told)
+    read.take(values)
+    _refuse_another_chart(values, read, place)
+    stated = read.settings
     cpu = stated.pop("resources.limits.cpu", None)
     memory = stated.pop("resources.limits.memory", None)
     for key in ("resources.requests.cpu", "resources.requests.memory"):
         stated.pop(key, None)
-    client, client_file = _read_client(own.client, "replicaCount" in stated, place, directory)
+    client, client_file = _read_client(own.client, "replicaCount" in stated, place, directory, told)
     if "replicaCount" not in stated:
         _refuse_unused({**stated, **client} | ({"resources.limits.cpu": cpu} if cpu is not None else {}), place)
     return DeploymentFile(
         source=place,
         settings=MappingProxyType({**stated, **client}),
         version=_version(own.version, stated.get("image.tag"), place),
-        limit_cores=None if cpu is None else _limit(parse_cores, str(cpu), at(place, "resources.limits.cpu")),
-        memory_limit_bytes=None
-        if memory is None
-        else int(_limit(parse_bytes, str(memory), at(place, "resources.limits.memory"))),
+        limit_cores=_limit(parse_cores, cpu, at(place, "resources.limits.cpu"), told),
+        memory_limit_bytes=_whole(_limit(parse_bytes, memory, at(place, "resources.limits.memory"), told)),
         database=own.database.database(),
         constants=own.constants,
         client_file=client_file,
+        layers=tuple(layers),
+        values=MappingProxyType(values),
+        notes=tuple(read.notes),
     )
 
 
-def _limit(parse: Callable[[str, str], float], text: str, place: str) -> float:
-    value = parse(text, place)
-    if value <= 0:
-        raise InputError(place, "a limit of 0", "write for example 2 cores or 1Gi")
+def _refuse_another_chart(values: Mapping[str, object], read: _ChartValues, place: str) -> None:
+    """Names like ``image`` are every chart's; where most keys are foreign and none is OJP's alone, the file is another's."""
+    foreign = [note.place for note in read.notes if note.name == "unknown-key" and "." not in note.place]
+    is_ours = isinstance(values.get("server"), dict) and any(key.startswith("ojp.") for key in read.settings)
+    if len(foreign) > len(values) - len(foreign) and not is_ours:
+        fix = f"give a values.yaml of chart {CHART_NAME}"
+        raise InputError(place, f"{', '.join(foreign[:3])}: these are another chart's values", fix)
+
+
+def _whole(value: float | None) -> int | None:
+    return None if value is None else int(value)
+
+
+def _limit(parse: Callable[[str, str], float], stated: Value, place: str, told: Told) -> float | None:
+    if stated is None:
+        return None
+    try:
+        value = parse(str(stated), place)
+        if value <= 0:
+            raise InputError(place, "a limit of 0", "write for example 2 cores or 1Gi")
+    except InputError as error:
+        told(error)
+        return None
     return value
 
 
@@ -364,11 +454,18 @@ def _version(stated: str | None, tag: Value, place: str) -> str | None:
     """The server's version from ``version`` or the image's tag; an empty tag is the chart's own image (reference 7.2)."""
     if tag is None:
         return stated
-    version = str(tag) or CHART_IMAGE_VERSION
-    if stated is not None and stated != version:
+    # A digest says which image, not which version.
+    version = str(tag).partition("@")[0] or (CHART_IMAGE_VERSION if not tag else "")
+    known = row_for(version) or version in SINGLE_NODE_VERSIONS
+    if stated is not None and not known:
+        return stated
+    if stated is not None and version.removeprefix("v") != stated.removeprefix("v"):
         raise InputError(
             at(place, "version"), f"{shown(stated)}, but image.tag {shown(version)}", "remove one of the two"
         )
+    if not known:
+        fix = "write version: beside it, the server's that this image has"
+        raise InputError(at(place, "image.tag"), f"{shown(version or str(tag))} tells no version of the server", fix)
     return version
 
 
@@ -382,7 +479,7 @@ def _refuse_unused(stated: Mapping[str, Value], place: str) -> None:
 
 
 def _read_client(
-    client: str | dict[str, Value] | None, states_deployment: bool, place: str, directory: Path | None
+    client: str | dict[str, Value] | None, states_deployment: bool, place: str, directory: Path | None, told: Told
 ) -> tuple[dict[str, Value], str]:
     """Client settings and the name of the file that they are from, "" for none."""
     if isinstance(client, dict):
@@ -401,13 +498,18 @@ def _read_client(
     text, named = read_text(
         directory / client, f"write the keys of {PROPERTIES_FILE} below client:", encoding="latin-1"
     )
-    return _client_settings(parse_properties(text, named), named), named
+    return _client_settings(parse_properties(text, named), named, told), named
 
 
 def read_deployment(path: str | Path) -> DeploymentFile:
     """A deployment file: see ``docs/deployment.md``. Raises InputError in one line."""
-    text, place = read_text(Path(take_path(path, "deployment")))
-    return parse_deployment(text, place, Path(path).parent)
+    return read_layers([path])
+
+
+def read_layers(paths: Sequence[str | Path], told: Told = _raise) -> DeploymentFile:
+    """Files of values in the order in which Helm is given them; ``ojp.properties`` is looked for beside the first."""
+    taken = [Path(take_path(path, "deployment")) for path in paths]
+    return from_layers([read_layer(path, _Own.model_fields) for path in taken], taken[0].parent, told)
 
 
 # --- and back to YAML -----------------------------------------------------------------------------------------------

@@ -456,6 +456,7 @@ def record_of_judged(judged: Judged) -> dict[str, Any]:
         "judged": {"deployment": _deployment(judged.evaluation), "situations": _situations(judged.evaluation)},
         "client_jvms": _reach(judged.client_jvms),
         "growth": _growth(judged.growth),
+        "carries": _reach(judged.carries),
         "real_server": _real_server(judged.evaluation),
         "warnings": [asdict(warning) for warning in judged.warnings],
         "constants": _constants(judged.deployment.constants, judged.question.workload),

@@ -20,6 +20,7 @@ from ojp_sizing.report.hazards import hazards_by_name
 from ojp_sizing.report.words import (
     COLLAPSE,
     by_model_words,
+    carried_words,
     finding,
     growth_words,
     held_back,
@@ -110,6 +111,8 @@ def _tables(answer: Answer) -> Iterator[tuple[str, Table]]:
         yield "back", _table("When a pod comes back", ("", ""), [back])
     if isinstance(answer, Judged):
         yield "given", given_table(answer.deployment, ", ".join(answer.files) or "by the calling program")
+        if answer.carries:
+            yield "carries", _table("Largest demand", ("", ""), [("as given", carried_words(answer.carries))])
     elif answer.resources is not None and answer.database is not None:
         yield "deploy", deploy_table(answer)
         yield "database", database_table(answer)

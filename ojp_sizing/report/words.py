@@ -182,6 +182,14 @@ COLLAPSE = (
 )
 
 
+def carried_words(reach: Reach) -> str:
+    """The largest demand that was seen to hold."""
+    if not reach.holds:
+        return f"no rate that was tried holds, down to {reach.fails or 0.0:,.4g} units/s ({runs_words(reach)})"
+    why = f"; at {reach.fails:,.4g}/s {finding(reach.rejection)}" if reach.rejection else ""
+    return f"carries {reach.holds:,.4g} units of work/s, by few runs and no verdict ({runs_words(reach)}){why}"
+
+
 def growth_words(growth: Growth) -> str:
     """The month in which an answer ends."""
     reach = growth.reach

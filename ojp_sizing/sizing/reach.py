@@ -16,6 +16,8 @@ from ojp_sizing.sizing.screen import impossible
 
 #: The largest rate is looked for until the least that fails is at most so many times the largest that holds.
 PRECISION = 1.05
+#: No rate below it is looked for.
+LEAST_RATE = 1.0
 #: So many client JVMs are tried at most, or twice as many as asked where that is more.
 MOST_JVMS = 256
 #: Numbers between those asked and the most are tried, without --explain, where that takes at most about so many units.
@@ -92,6 +94,21 @@ def largest_rate(bench: Bench, deployment: Deployment) -> Reach:
         else:
             high, rejection = middle, found
     return tried.reach(question.rate, low, high, rejection)
+
+
+def carried_rate(bench: Bench, deployment: Deployment, is_met: bool) -> Reach:
+    """The largest rate that a given deployment carries: at least the asked one where that ``is_met``, and otherwise below it."""
+    if is_met:
+        return largest_rate(bench, deployment)
+    question, tried = bench.question, _Points(bench, deployment)
+    low, high, rejection = question.rate / 2.0, question.rate, None
+    while low >= LEAST_RATE and (found := tried.failure(replace(question, rate=low))) is not None:
+        low, high, rejection = low / 2.0, low, found
+    while low >= LEAST_RATE and high > PRECISION * low:
+        middle = sqrt(low * high)
+        found = tried.failure(replace(question, rate=middle))
+        low, high, rejection = (middle, high, rejection) if found is None else (low, middle, found)
+    return tried.reach(question.rate, low if low >= LEAST_RATE else 0.0, high, rejection)
 
 
 def least_impossible_rate(question: Question, deployment: Deployment) -> float:

@@ -42,7 +42,7 @@ from ojp_sizing.sizing.over_ranges import (
     settled_question,
 )
 from ojp_sizing.sizing.question import Execution, Question, cold
-from ojp_sizing.sizing.reach import Growth, Reach, growth_of, most_jvms
+from ojp_sizing.sizing.reach import Growth, Reach, carried_rate, growth_of, most_jvms
 from ojp_sizing.sizing.resources import Resources, memory_of, request_milli
 from ojp_sizing.sizing.screen import LEAST_POOL_PER_POD, collapses, disputed, pod_cpu_cores, undivided_pool
 from ojp_sizing.sizing.space import Space, check_space, limit_below, with_segregation
@@ -201,6 +201,7 @@ class Judged(ShownAnswer):
     growth: Growth | None = None
     client_jvms: Reach | None = None
     ranges: OverRanges | None = None
+    carries: Reach | None = None
 
     @property
     def deployment(self) -> Deployment:
@@ -680,12 +681,14 @@ def check(
     *,
     warnings: tuple[Finding, ...] | None = None,
     files: tuple[str, ...] = (),
+    carries: bool = False,
     listener: Listener = unheard,
 ) -> Judged:
     """Judge one given deployment against the question's objectives, by the deployment's constants and pools.
 
     ``warnings`` are those that reading its file gave; None: the rules look at the deployment. Raises InputError where a
-    rule refuses it, and for limits below the bare service time. Where inputs are ranges, the verdict is that at their hard ends.
+    rule refuses it, and for limits below the bare service time. Where inputs are ranges, the verdict is that at their hard
+    ends. ``carries``: the largest rate is looked for too.
     """
     _TAKE_QUESTION(question, "question")
     _TAKE_DEPLOYMENT(deployment, "deployment")
@@ -707,6 +710,16 @@ def check(
         *_, evaluation = verdicts(bench, deployment)
         growth = growth_of(bench, deployment) if evaluation.verdict.is_met else None
         jvms = most_jvms(bench, evaluation) if evaluation.verdict.is_met else None
+        largest = carried_rate(bench, deployment, evaluation.verdict.is_met) if carries else None
     return Judged(
-        question, execution, clock_class(execution.engine).name, evaluation, warnings, files, growth, jvms, over
+        question,
+        execution,
+        clock_class(execution.engine).name,
+        evaluation,
+        warnings,
+        files,
+        growth,
+        jvms,
+        over,
+        largest,
     )
