@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from ojp_sizing.deployment.deployment import ClientPool, Database, Deployment, ServerSettings, describe
     from ojp_sizing.deployment.disruption import PodLoss, RollingUpdate, sample_pod_loss, sample_rolling_update
     from ojp_sizing.deployment.reading import read_deployment
+    from ojp_sizing.deployment.situations import Situation
     from ojp_sizing.errors import InputError
     from ojp_sizing.measurement.intervals import Estimate
-    from ojp_sizing.measurement.objectives import Objectives, Situation, Verdict
+    from ojp_sizing.measurement.objectives import Objectives, Verdict
     from ojp_sizing.report import figures
     from ojp_sizing.report.tables import Table
     from ojp_sizing.simulation.outcomes import Outcomes
@@ -50,7 +51,8 @@ _HOMES = {
     "deployment.reading": ("read_deployment",),
     "errors": ("InputError",),
     "measurement.intervals": ("Estimate",),
-    "measurement.objectives": ("Objectives", "Situation", "Verdict"),
+    "deployment.situations": ("Situation",),
+    "measurement.objectives": ("Objectives", "Verdict"),
     "report.tables": ("Table",),
     "simulation.outcomes": ("Outcomes",),
     "simulation.simulate": ("simulate",),

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import ojp_sizing as ojp
 from ojp_sizing.deployment.deployment import describe
+from ojp_sizing.deployment.situations import Situation
 from ojp_sizing.deployment.versions import Traits, traits_of, versions
-from ojp_sizing.measurement.objectives import Objectives, Situation
+from ojp_sizing.measurement.objectives import Objectives
 from ojp_sizing.report.words import with_interval
 
 PAGE, WORDS = (Path(__file__).parents[1] / part for part in ("docs/upgrade.md", "scripts/upgrade_words.md"))

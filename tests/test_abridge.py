@@ -13,10 +13,12 @@ from ojp_sizing.behaviour.kinds import Ending
 from ojp_sizing.demand.arrivals import Bursts
 from ojp_sizing.deployment.deployment import ClientPool, Database, Deployment, ServerSettings
 from ojp_sizing.deployment.disruption import PodLoss, RollingUpdate
+from ojp_sizing.deployment.situations import SITUATIONS, Situation
 from ojp_sizing.measurement.measure import Replication, measure
-from ojp_sizing.measurement.objectives import Objectives, Situation
+from ojp_sizing.measurement.objectives import Objectives
 from ojp_sizing.sizing.abridge import abridged, can_be_abridged, transients_of
-from ojp_sizing.sizing.evaluate import DisruptedRun, Task, run_task, sample_disruption
+from ojp_sizing.sizing.evaluate import DisruptedRun, Task, run_task
+from ojp_sizing.theory.offered import LEAD_S
 
 WEB = read_workload("web-oltp")
 RATE = 400.0
@@ -32,7 +34,7 @@ DEPLOYMENTS["cold"] = replace(DEPLOYMENTS["undivided"], limit_cores=6.0, warm_po
 
 def run_of(deployment: Deployment, situation: Situation, number: int) -> DisruptedRun:
     task = Task(WEB, RATE, deployment, situation, Objectives(), 3, number, "auto")
-    whole = sample_disruption(situation, deployment, default_rng(SeedSequence(3, spawn_key=(number, 1))))
+    whole = situation.sample(deployment, LEAD_S, default_rng(SeedSequence(3, spawn_key=(number, 1))))
     return DisruptedRun(task, deployment, whole, SeedSequence(3, spawn_key=(number, 0)))
 
 
@@ -50,7 +52,7 @@ def both(deployment: Deployment, situation: Situation, number: int) -> tuple[Rep
         *(
             (name, situation)
             for name in ("undivided", "divided", "hot")
-            for situation in (Situation.POD_LOST, Situation.TWO_LOST)
+            for situation in (Situation.POD_LOST, SITUATIONS["two-pods-lost"])
         ),
     ],
 )
@@ -95,7 +97,7 @@ def test_transients_that_outlast_the_absence_leave_it_whole() -> None:
 
 
 def test_pods_that_are_lost_together_come_back_at_the_same_distance() -> None:
-    run = run_of(DEPLOYMENTS["divided"], Situation.TWO_LOST, 1)
+    run = run_of(DEPLOYMENTS["divided"], SITUATIONS["two-pods-lost"], 1)
     short = abridged(run.whole, run.transients, 5.0)
     before, after = ([part.away_s for part in parts] for parts in (run.whole.parts, short.parts))
     assert after[0] - after[1] == pytest.approx(before[0] - before[1])
@@ -103,7 +105,7 @@ def test_pods_that_are_lost_together_come_back_at_the_same_distance() -> None:
 
 
 def test_a_node_that_vanishes_and_demand_that_changes_are_simulated_whole() -> None:
-    run = run_of(DEPLOYMENTS["divided"], Situation.NODE_LOST, 0)
+    run = run_of(DEPLOYMENTS["divided"], SITUATIONS["node-lost"], 0)
     assert abridged(run.whole, run.transients, 5.0) == run.whole
     assert can_be_abridged(WEB)
     assert not can_be_abridged(replace(WEB, arrivals=Bursts(3.0, 5.0, 0.2)))

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ojp_sizing.deployment.deployment import ClientPool, Deployment, ServerSettings
+from ojp_sizing.deployment.situations import Situation
 from ojp_sizing.measurement.intervals import Estimate
 from ojp_sizing.measurement.known_error import (
     FIGURES,
@@ -26,7 +27,7 @@ from ojp_sizing.measurement.known_error import (
     bands,
     nearest,
 )
-from ojp_sizing.measurement.objectives import Situation, Verdict
+from ojp_sizing.measurement.objectives import Verdict
 from ojp_sizing.report.bands import against, restart_words, steady_words
 from ojp_sizing.sizing.evidence import Evaluation, SituationResult, busiest_of
 

@@ -489,4 +489,4 @@ def test_explain_follows_a_unit_of_the_deployment_that_is_named(tmp_path: Path) 
     assert (late.returncode, late.stdout) == (3, "the run ended before unit 100000000 was due\n")
     misnamed = run(*asked, "--follow", "1", "--during", "lunch", cwd=tmp_path)
     assert misnamed.returncode == 2
-    assert misnamed.stderr.startswith("ojp-size: --during: there is no situation")
+    assert "Invalid value for '--during'" in misnamed.stderr

@@ -29,8 +29,9 @@ from ojp_sizing.deployment.deployment import (
     ServerSettings,
 )
 from ojp_sizing.deployment.disruption import DatabaseTrouble, Disruption, PodLoss, RollingUpdate, Several
+from ojp_sizing.deployment.situations import SITUATIONS
 from ojp_sizing.deployment.versions import traits_of
-from ojp_sizing.measurement.objectives import Objectives, Situation
+from ojp_sizing.measurement.objectives import Objectives
 from ojp_sizing.simulation.clock import SAMPLED, Clock
 from ojp_sizing.simulation.compiled_clock import CompiledClock
 from ojp_sizing.simulation.invariants import InvariantError, audit
@@ -459,7 +460,7 @@ def test_one_and_two_workers_give_the_same_measures() -> None:
     deployment = Deployment(2, 1.0)
     tasks = [
         Task(workload, 40.0, deployment, situation, Objectives(), 5, replication, "compiled")
-        for situation in Situation
+        for situation in SITUATIONS.values()
         for replication in range(2)
     ]
     results = []

@@ -23,7 +23,7 @@ from distributed import Client, Scheduler
 
 from ojp_sizing import InputError, Objectives, read_workload
 from ojp_sizing.deployment.deployment import ClientPool, Database, Deployment, ServerSettings
-from ojp_sizing.measurement.objectives import Situation
+from ojp_sizing.deployment.situations import Situation
 from ojp_sizing.simulation import clock
 from ojp_sizing.sizing import cluster
 from ojp_sizing.sizing.cluster import program

@@ -23,9 +23,10 @@ from ojp_sizing import (
     read_workload,
 )
 from ojp_sizing.deployment.constants import default_constants
+from ojp_sizing.deployment.situations import SITUATIONS, Situation
 from ojp_sizing.emit.from_recommendation import json_text, record_of_judged
 from ojp_sizing.measurement.measure import measure
-from ojp_sizing.measurement.objectives import Situation, Verdict
+from ojp_sizing.measurement.objectives import Verdict
 from ojp_sizing.report.terminal import print_judged
 from ojp_sizing.report.words import shown_number
 from ojp_sizing.sizing.evidence import (
@@ -105,8 +106,8 @@ def test_elsewhere_it_is_met_by_the_model_in_headline_and_json() -> None:
 
 
 def test_a_situation_that_nobody_measured_is_the_models_word_at_best() -> None:
-    answer = check(Question(TWO_JVMS, RATE, objectives=EASY, also=(Situation.DATABASE_SLOW,)), SMALL)
-    result = answer.evaluation.results[Situation.DATABASE_SLOW]
+    answer = check(Question(TWO_JVMS, RATE, objectives=EASY, also=(SITUATIONS["database-slow"],)), SMALL)
+    result = answer.evaluation.results[SITUATIONS["database-slow"]]
     assert result.unvalidated == ("database slow: no real server was measured",)
     assert result.verdict is not Verdict.MET
     assert answer.verdict is not Verdict.MET

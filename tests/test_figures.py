@@ -13,9 +13,10 @@ from ojp_sizing.demand.reading import read_workload
 from ojp_sizing.demand.trace import sample_trace
 from ojp_sizing.deployment.deployment import ClientPool, Deployment, ServerSettings
 from ojp_sizing.deployment.disruption import RollingUpdate, sample_rolling_update
+from ojp_sizing.deployment.situations import Situation
 from ojp_sizing.measurement.intervals import Estimate, clopper_pearson
 from ojp_sizing.measurement.measure import LEAST_TAIL_S, measure
-from ojp_sizing.measurement.objectives import Objectives, Situation, Verdict
+from ojp_sizing.measurement.objectives import Objectives, Verdict
 from ojp_sizing.measurement.risk import Risk
 from ojp_sizing.report.figures import (
     connections_ledger,

@@ -20,9 +20,10 @@ from ojp_sizing.demand.trace import Early, Stream, Trace, stream_of
 from ojp_sizing.demand.workload import Clients, Duration, StatementClass, UnitOfWork, Workload
 from ojp_sizing.deployment.constants import default_constants
 from ojp_sizing.deployment.deployment import ClientPool, Database, Deployment, ServerSettings
+from ojp_sizing.deployment.situations import Situation
 from ojp_sizing.emit.from_recommendation import record_of_judged
 from ojp_sizing.measurement.measure import Part, Replication, measure_disruption, measure_steady
-from ojp_sizing.measurement.objectives import Objectives, Situation, Verdict
+from ojp_sizing.measurement.objectives import Objectives, Verdict
 from ojp_sizing.report.terminal import print_judged
 from ojp_sizing.simulation.outcomes import LONG_THINK_S
 from ojp_sizing.simulation.simulate import Engine, simulate

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ojp_sizing.deployment.situations import SITUATIONS, Situation
 from ojp_sizing.measurement.intervals import Estimate
 from ojp_sizing.measurement.known_error import (
     RESOURCES,
@@ -21,7 +22,7 @@ from ojp_sizing.measurement.known_error import (
     unvalidated,
     widening,
 )
-from ojp_sizing.measurement.objectives import Objective, Situation, Verdict, judge_one
+from ojp_sizing.measurement.objectives import Objective, Verdict, judge_one
 
 DATA = Path(__file__).parent.parent / "data"
 INSIDE = {"load": 0.4, "connects_per_s": 160.0, "client_jvms": 2.0}
@@ -44,7 +45,7 @@ def worst(situation: str, figure: str, load: float) -> float:
     return float(min(found, key=lambda row: abs(float(row["load_from"]) - load))[f"{figure}_worst"])
 
 
-@pytest.mark.parametrize("situation", [Situation.ROLLING_UPDATE, Situation.POD_LOST, Situation.POD_STOPPED])
+@pytest.mark.parametrize("situation", [Situation.ROLLING_UPDATE, Situation.POD_LOST, SITUATIONS["pod-stopped"]])
 def test_restarts_with_warm_pools_are_widened_by_what_the_model_was_too_low(situation: Situation) -> None:
     factors = widening(situation, True, used(0.4))
     for figure in ("p50", "p95", "p99"):
@@ -73,7 +74,12 @@ def test_what_comes_after_a_disruption_is_held_against_steady_servers() -> None:
         assert steady["fast_p95_s"] == pytest.approx(1 / (1 + min(0.0, worst("steady peak", "p95", load))))
 
 
-@given(st.sampled_from(Situation), st.booleans(), st.sampled_from(list(RESOURCES.values())), st.floats(0, 2))
+@given(
+    st.sampled_from(list(SITUATIONS.values())),
+    st.booleans(),
+    st.sampled_from(list(RESOURCES.values())),
+    st.floats(0, 2),
+)
 def test_no_error_ever_narrows(situation: Situation, warm: bool, resource: str, share: float) -> None:
     assert all(1 <= factor < inf for factor in widening(situation, warm, Use(resource, share)).values())
 
@@ -131,13 +137,13 @@ def test_nothing_measured_is_not_met() -> None:
 # Where nobody has looked ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("situation", list(Situation))
+@pytest.mark.parametrize("situation", list(SITUATIONS.values()))
 def test_a_situation_without_a_measured_run_is_the_models_word(situation: Situation) -> None:
     measured = row_of(situation, True) in {row["situation"] for row in rows("measured_range.csv")}
     words = unvalidated(situation, True, INSIDE)
     assert (words == ()) == measured
     if not measured:
-        assert words == (f"{situation.value}: no real server was measured",)
+        assert words == (f"{situation.words}: no real server was measured",)
         assert widening(situation, True, used(0.4)) == {}
 
 

@@ -12,6 +12,7 @@ from scipy import stats
 from ojp_sizing.behaviour.kinds import Ending
 from ojp_sizing.behaviour.world import LAYOUTS
 from ojp_sizing.deployment.deployment import Database, Deployment
+from ojp_sizing.deployment.situations import Situation
 from ojp_sizing.measurement.intervals import Count, Estimate, mean_estimate, share_estimate
 from ojp_sizing.measurement.measure import (
     LEAST_TAIL_S,
@@ -22,15 +23,7 @@ from ojp_sizing.measurement.measure import (
     measure_steady,
     tail_of,
 )
-from ojp_sizing.measurement.objectives import (
-    Objective,
-    Objectives,
-    Situation,
-    Verdict,
-    judge_one,
-    objectives_of,
-    overall,
-)
+from ojp_sizing.measurement.objectives import Objective, Objectives, Verdict, judge_one, objectives_of, overall
 from ojp_sizing.measurement.warmup import BATCH, BUCKETS, mser5, warm_up_s
 from ojp_sizing.simulation.outcomes import Outcomes
 

@@ -16,7 +16,8 @@ from ojp_sizing.demand.trace import OF_STATEMENTS, OF_UNITS, Stream, Trace, samp
 from ojp_sizing.demand.workload import Clients, Patience, Workload
 from ojp_sizing.deployment.deployment import ClientPool, Database, Deployment, ServerSettings
 from ojp_sizing.deployment.disruption import Disruption, PodLoss
-from ojp_sizing.measurement.objectives import Objectives, Situation
+from ojp_sizing.deployment.situations import Situation
+from ojp_sizing.measurement.objectives import Objectives
 from ojp_sizing.simulation.clock import Clock
 from ojp_sizing.simulation.outcomes import Outcomes
 from ojp_sizing.simulation.simpy_clock import SimpyClock

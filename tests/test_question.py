@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from ojp_sizing import ClientPool, Database, Deployment, InputError, Objectives, Prices, Question, read_workload, size
 from ojp_sizing.deployment.constants import default_constants
 from ojp_sizing.deployment.ledger import connections_at_most
-from ojp_sizing.measurement.objectives import Situation
+from ojp_sizing.deployment.situations import SITUATIONS, Situation
 from ojp_sizing.sizing.resources import memory_of
 from ojp_sizing.sizing.strategy import shapes_of
 
@@ -33,9 +33,9 @@ def test_a_presets_name_is_a_workload_and_its_constants_are_in_force() -> None:
 
 
 def test_the_three_situations_are_always_there_and_others_once() -> None:
-    question = Question(WEB, 120, also=(Situation.NODE_LOST, Situation.STEADY, Situation.NODE_LOST))
+    question = Question(WEB, 120, also=(SITUATIONS["node-lost"], Situation.STEADY, SITUATIONS["node-lost"]))
     assert set(question.situations) == {
-        Situation.STEADY, Situation.POD_LOST, Situation.ROLLING_UPDATE, Situation.NODE_LOST
+        Situation.STEADY, Situation.POD_LOST, Situation.ROLLING_UPDATE, SITUATIONS["node-lost"]
     }  # fmt: skip
     assert len(question.situations) == 4
 

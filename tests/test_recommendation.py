@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from enum import StrEnum
 from math import inf, nan
 
 import pytest
@@ -16,17 +15,16 @@ from ojp_sizing.demand.reading import parse_workload
 from ojp_sizing.deployment.constants import default_constants
 from ojp_sizing.deployment.deployment import ClientPool, Deployment, ServerSettings
 from ojp_sizing.deployment.ledger import connections_at_most
+from ojp_sizing.deployment.situations import Situation, always
 from ojp_sizing.emit.from_recommendation import json_text, record, release_of
 from ojp_sizing.emit.values import values_yaml
 from ojp_sizing.measurement.intervals import Estimate
-from ojp_sizing.measurement.objectives import Judgement, Situation, Verdict, objectives_of
+from ojp_sizing.measurement.objectives import Judgement, Verdict, objectives_of
 from ojp_sizing.report.tables import measures_table
 from ojp_sizing.report.words import risk_words
-from ojp_sizing.sizing import evaluate
 from ojp_sizing.sizing.evaluate import Task, run_task
 from ojp_sizing.sizing.evidence import VERDICT, Evaluation, Rejection
 from ojp_sizing.sizing.knobs import one_more
-from ojp_sizing.sizing.question import SITUATIONS
 from ojp_sizing.sizing.recommendation import (
     DISPUTED,
     WORTH,
@@ -59,7 +57,7 @@ def test_the_answer_is_shown_in_every_situation_and_within_its_own_rules(answer:
     # Sixteen client JVMs: no real server was measured with so many.
     assert answer.verdict is Verdict.MET_BY_MODEL
     assert answer.evaluation is not None
-    assert set(answer.evaluation.results) == set(SITUATIONS)
+    assert set(answer.evaluation.results) == set(always())
     for situation, result in answer.evaluation.results.items():
         assert result.replications >= (5 if situation is Situation.STEADY else 29)
         for judgement in result.judgements:
@@ -286,7 +284,7 @@ def judgement(situation: Situation, number: int, times: float, objectives: Objec
 
 @given(
     st.lists(
-        st.tuples(st.sampled_from(SITUATIONS), st.integers(0, 5), st.floats(1.001, 50.0) | st.just(inf) | st.just(nan)),
+        st.tuples(st.sampled_from(always()), st.integers(0, 5), st.floats(1.001, 50.0) | st.just(inf) | st.just(nan)),
         min_size=1, max_size=6,
     ),
     st.sampled_from([0.01, 0.3, 0.5, 0.9]),
@@ -299,7 +297,7 @@ def test_the_nearest_ask_is_never_stricter_than_the_ask(
     judgements = tuple(judgement(*one, objectives) for one in broken)
     changes = _loosened(judgements, {})
     loosened, flags = replace(objectives, **changes), _flags(changes)
-    for situation in SITUATIONS:
+    for situation in always():
         asked = {one.measure: one.limit for one in objectives_of(objectives, situation)}
         nearest = {one.measure: one.limit for one in objectives_of(loosened, situation)}
         assert all(
@@ -455,22 +453,3 @@ def test_throttling_and_kills_are_shown_where_there_are_any(answer: Recommendati
 def test_an_unbounded_database_is_not_a_bound() -> None:
     assert Database().cores == inf
     assert Database().max_connections == inf
-
-
-def test_a_situation_keeps_its_random_numbers_when_others_come_or_the_order_changes(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """So that a new situation moves no answer."""
-    deployment = Deployment(2, 1.0, ClientPool(8, 2), ServerSettings(), Database(4.0))
-    task = Task(WEB, 40.0, deployment, Situation.POD_STOPPED, Objectives(), 1, 0, "auto")
-    expected = run_task(task)
-    other = StrEnum("Situation", [("NEW", "something new"), *((s.name, s.value) for s in reversed(Situation))])
-    monkeypatch.setattr(evaluate, "Situation", other)
-    assert run_task(task) == expected
-    # Keys that were given once are never given again.
-    keys = {
-        "steady peak": 0, "one pod lost": 1, "rolling update": 2, "one pod stopped": 3, "node lost silently": 4,
-        "two pods lost": 5, "database slow": 6, "database full": 7,
-    }  # fmt: skip
-    assert {situation.value: situation.seed_key for situation in Situation if situation.value in keys} == keys
-    assert len({situation.seed_key for situation in Situation}) == len(Situation)

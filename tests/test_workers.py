@@ -19,7 +19,7 @@ import pytest
 
 from ojp_sizing import InputError, Objectives, read_workload
 from ojp_sizing.deployment.deployment import ClientPool, Database, Deployment, ServerSettings
-from ojp_sizing.measurement.objectives import Situation
+from ojp_sizing.deployment.situations import Situation
 from ojp_sizing.simulation import clock
 from ojp_sizing.simulation.clock import Clock
 from ojp_sizing.simulation.simulate import Engine

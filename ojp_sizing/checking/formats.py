@@ -25,7 +25,7 @@ def missed(judged: Judged | None) -> Iterator[tuple[str, str]]:
         if result.reason:
             told.append(result.reason)
         if not result.verdict.is_met:
-            yield situation.value, "; ".join(told) or result.verdict.value
+            yield situation.words, "; ".join(told) or result.verdict.value
 
 
 def complaint_record(one: Complaint) -> dict[str, Any]:
@@ -64,10 +64,10 @@ def junit(verdict: str, complaints: Sequence[Complaint], rows: Sequence[Row], ju
             Xml.SubElement(element, "system-out").text = f"{one.level.value}: {words}"
     broken = dict(missed(judged))
     for situation in judged.evaluation.results if judged else ():
-        element = case("ojp-size.situations", situation.value)
-        if situation.value in broken:
+        element = case("ojp-size.situations", situation.words)
+        if situation.words in broken:
             failures += 1
-            Xml.SubElement(element, "failure", message=_plain(broken[situation.value]), type=verdict)
+            Xml.SubElement(element, "failure", message=_plain(broken[situation.words]), type=verdict)
     for row in rows:
         element = case("ojp-size.checklist", f"{row.chapter}: {row.name}")
         if row.state is not State.MET:

@@ -14,11 +14,11 @@ from ojp_sizing.cli.flags import (
     read_execution,
     read_file,
     read_question,
-    read_situation,
     together,
 )
 from ojp_sizing.cli.size import DEPLOYMENT, VERSION, read_version
 from ojp_sizing.cli.terminal import console, progress
+from ojp_sizing.deployment.situations import SITUATIONS
 from ojp_sizing.ending import interruptible
 from ojp_sizing.errors import EXIT_NOT_MET, InputError
 
@@ -38,8 +38,8 @@ FLAGS = together(
         "--during",
         default="steady-peak",
         show_default=True,
-        metavar="SITUATION",
-        help="In which situation: steady-peak, pod-lost, rolling-update, or one of --also.",
+        type=click.Choice(list(SITUATIONS)),
+        help="In which situation (docs/deployment.md).",
     ),
     DEMAND,
     DEPLOYMENT,
@@ -65,7 +65,7 @@ def command(**options: Any) -> int:
 
     file = read_file(options["deployment"])
     question, execution = read_question(options, file), read_execution(options)
-    situation = read_situation(options["during"], "--during")
+    situation = SITUATIONS[options["during"]]
     file = replace(file, version=read_version(options["ojp_version"], file.version))
     if file.replicas is not None:
         deployment, _ = file.judged(question.known, question.database)

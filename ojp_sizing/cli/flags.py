@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ojp_sizing.deployment.situations import SITUATIONS, asked_for
 from ojp_sizing.errors import InputError
 
 if TYPE_CHECKING:
     from ojp_sizing.deployment.deployment import Database
     from ojp_sizing.deployment.reading import DeploymentFile
-    from ojp_sizing.measurement.objectives import Objectives, Situation
+    from ojp_sizing.measurement.objectives import Objectives
     from ojp_sizing.sizing.question import Execution, Question
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -103,8 +104,8 @@ OBJECTIVES = together(
     click.option(
         "--also",
         multiple=True,
-        metavar="SITUATION",
-        help="Judge this too: pod-stopped, node-lost, two-pods-lost, database-slow or database-full. Repeatable.",
+        type=click.Choice(asked_for()),
+        help="Judge this too. Repeatable (docs/deployment.md).",
     ),
 )
 #: What the database has.
@@ -222,7 +223,7 @@ def read_question(options: dict[str, Any], file: DeploymentFile) -> Question:
         most_replicas=most,
         segregation=options["segregation"],
         warm_pools="off" if options["cold_pools"] else "either",
-        also=tuple(read_situation(name, "--also") for name in options["also"]),
+        also=tuple(SITUATIONS[key] for key in options["also"]),
         prices=prices,
         constants=constants_of(workload, options["workload"]),
         client_jvms=_optional(
@@ -306,17 +307,3 @@ def _read_database(options: dict[str, Any], database: Database) -> Database:
         most = parse_whole(options["db_max_connections"], "--db-max-connections", 1, 1_000_000)
         database = replace(database, max_connections=float(most))
     return database
-
-
-def read_situation(name: str, flag: str) -> Situation:
-    """The situation of this name."""
-    from ojp_sizing.measurement.objectives import Situation
-    from ojp_sizing.quantities import shown
-
-    names = {
-        situation.value.replace(" silently", "").replace("one ", "").replace(" ", "-"): situation
-        for situation in Situation
-    }
-    if name not in names:
-        raise InputError(flag, f"there is no situation {shown(name)}", "one of " + ", ".join(list(names)[3:]))
-    return names[name]

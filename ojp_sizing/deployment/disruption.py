@@ -220,6 +220,17 @@ def sample_two_losses(deployment: Deployment, at_s: float, rng: Generator) -> Se
     return Several(tuple(replace(loss, pod=int(pod)) for loss, pod in zip(losses, pods, strict=False)))
 
 
+def sample_slow_database(deployment: Deployment, at_s: float, rng: Generator) -> DatabaseTrouble:
+    """For some time everything takes the database longer; nothing is drawn."""
+    constants = deployment.constants
+    return DatabaseTrouble(at_s, constants.database_trouble_s, slowdown=constants.database_slowdown)
+
+
+def sample_full_database(deployment: Deployment, at_s: float, rng: Generator) -> DatabaseTrouble:
+    """For some time the database has no connection left for anybody; nothing is drawn."""
+    return DatabaseTrouble(at_s, deployment.constants.database_trouble_s, full=True)
+
+
 def sample_rolling_update(deployment: Deployment, at_s: float, rng: Generator | int) -> RollingUpdate:
     """Every pod is replaced, on the node where it was. ``rng`` may be a plain number, its seed."""
     deployment, at_s, generator = taken(_ARGUMENTS, deployment=deployment, at_s=at_s, rng=rng)

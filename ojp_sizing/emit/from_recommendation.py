@@ -17,6 +17,7 @@ from ojp_sizing.demand.workload import Workload
 from ojp_sizing.deployment.constants import SET, WORKLOAD_FIELDS, Constants, constant_table
 from ojp_sizing.deployment.deployment import ServerSettings, describe
 from ojp_sizing.deployment.reading import deployment_yaml
+from ojp_sizing.deployment.situations import Situation
 from ojp_sizing.emit.companions import (
     PROPERTIES_FILE,
     jdbc_url,
@@ -27,7 +28,7 @@ from ojp_sizing.emit.release import CHART_NAME, CHART_VERSION, JVM_FLAGS, Releas
 from ojp_sizing.emit.values import values_yaml
 from ojp_sizing.measurement.intervals import Estimate
 from ojp_sizing.measurement.known_error import STEADY, Band, nearest, rows_for
-from ojp_sizing.measurement.objectives import Situation, Verdict
+from ojp_sizing.measurement.objectives import Verdict
 from ojp_sizing.quantities import format_bytes, format_rate
 from ojp_sizing.report.bands import against, restart_bands
 from ojp_sizing.report.words import by_model_words, held_back, risk_words, shown_number, when_back
@@ -190,7 +191,7 @@ def _rejection(rejection: Rejection | None) -> dict[str, Any] | None:
         "replications": rejection.replications,
         "missed": [
             {
-                "situation": j.objective.situation.value,
+                "situation": j.objective.situation.words,
                 "measure": j.objective.measure,
                 "limit": j.objective.limit,
                 "value": _number(j.estimate.value),
@@ -291,7 +292,7 @@ def _deployment(evaluation: Evaluation) -> dict[str, Any]:
 
 def _situations(evaluation: Evaluation) -> dict[str, Any]:
     return {
-        situation.value: {
+        situation.words: {
             "verdict": result.verdict.value,
             "reason": result.reason or None,
             "not_validated": list(result.unvalidated),

@@ -14,15 +14,13 @@ from functools import cache
 from math import isnan
 
 from ojp_sizing.data_files import data_path
+from ojp_sizing.deployment.situations import Situation
 from ojp_sizing.measurement.intervals import Estimate
-from ojp_sizing.measurement.objectives import Situation
 
 #: Situations of the tables: nothing goes wrong; servers end and come back under load, by themselves or with warm pools.
 STEADY, RESTARTS, WARM_RESTARTS = "steady peak", "restarts", "restarts, warm pools"
 #: What is compared; of each the table has the error in the middle and the largest.
 FIGURES = ("throughput", "p50", "p95", "p99")
-#: Situations in which pods end and come back.
-RESTARTED = (Situation.POD_LOST, Situation.ROLLING_UPDATE, Situation.POD_STOPPED)
 #: On real servers updates of divided pools with many client JVMs didn't end well (docs/validation.md), which the model shows in
 #: some runs only: from so many JVMs on (8 did well; 16 on a busy machine and 32 on a quiet one didn't), where so much of the
 #: busiest resource is in use (half was tried).
@@ -161,11 +159,9 @@ def measured_ranges() -> tuple[Measured, ...]:
 
 def row_of(situation: Situation, warm_pools: bool) -> str | None:
     """Under which name the tables know a situation; None where nobody has measured it."""
-    if situation is Situation.STEADY:
-        return STEADY
-    if situation in RESTARTED:
-        return WARM_RESTARTS if warm_pools else RESTARTS
-    return None
+    if situation.measured_as == RESTARTS and warm_pools:
+        return WARM_RESTARTS
+    return situation.measured_as or None
 
 
 def widening(situation: Situation, warm_pools: bool, use: Use) -> dict[str, float]:
@@ -194,7 +190,7 @@ def unvalidated(situation: Situation, warm_pools: bool, quantities: Mapping[str,
     """Where an answer leaves what real servers were measured at, in words; empty where it doesn't."""
     name = row_of(situation, warm_pools)
     if name is None:
-        return (f"{situation.value}: no real server was measured",)
+        return (f"{situation.words}: no real server was measured",)
     found: list[str] = []
     for row in measured_ranges():
         value = quantities.get(row.quantity)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ojp_sizing.behaviour.kinds import ENDINGS, Ending, Side
 from ojp_sizing.deployment.deployment import Deployment
+from ojp_sizing.deployment.situations import Situation
 from ojp_sizing.measurement.intervals import (
     CONFIDENCE,
     Count,
@@ -20,7 +21,7 @@ from ojp_sizing.measurement.intervals import (
     mean_estimate,
     share_estimate,
 )
-from ojp_sizing.measurement.objectives import Objectives, Situation
+from ojp_sizing.measurement.objectives import Objectives
 from ojp_sizing.measurement.warmup import warm_up_s
 from ojp_sizing.simulation.outcomes import Hazard, Outcomes
 
@@ -31,7 +32,7 @@ PERCENTILES = (50, 95, 99)
 
 def tail_of(objectives: Objectives, situation: Situation) -> float:
     """How long a run may go on for the last units that are measured: a unit within its limit must be able to end."""
-    factor = 1.0 if situation is Situation.STEADY else objectives.disruption_factor
+    factor = objectives.disruption_factor if situation.is_disruption else 1.0
     return max(LEAST_TAIL_S, objectives.slow_p99_s * factor)
 
 

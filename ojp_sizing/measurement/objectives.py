@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from math import isnan
-from typing import Annotated, Self
+from typing import Annotated
 
 from ojp_sizing.bounds import SHARE, Checked, Number
+from ojp_sizing.deployment.situations import Situation
 from ojp_sizing.measurement.intervals import Estimate
 from ojp_sizing.quantities import MOST_SECONDS
 
@@ -30,32 +31,6 @@ class Verdict(StrEnum):
     def is_met(self) -> bool:
         """Met, or met as far as the model can say."""
         return self in {Verdict.MET, Verdict.MET_BY_MODEL}
-
-
-class Situation(StrEnum):
-    """In what a deployment is judged: the first three always, the others where they are asked for.
-
-    Beside its words each has its seed key, from which its random numbers follow whatever others there are and in which order.
-    A key is never changed or given again.
-    """
-
-    STEADY = "steady peak", 0
-    POD_LOST = "one pod lost", 1
-    ROLLING_UPDATE = "rolling update", 2
-    POD_STOPPED = "one pod stopped", 3
-    NODE_LOST = "node lost silently", 4
-    TWO_LOST = "two pods lost", 5
-    DATABASE_SLOW = "database slow", 6
-    DATABASE_FULL = "database full", 7
-
-    seed_key: int
-
-    def __new__(cls, words: str, seed_key: int) -> Self:
-        """A member: its value is the words alone."""
-        member = str.__new__(cls, words)
-        member._value_ = words
-        member.seed_key = seed_key
-        return member
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +75,7 @@ class Judgement:
 
 def objectives_of(objectives: Objectives, situation: Situation) -> tuple[Objective, ...]:
     """The limits that hold in a situation, by the names of the measures."""
-    if situation is Situation.STEADY:
+    if not situation.is_disruption:
         return (
             Objective(situation, "fast_p99_s", objectives.fast_p99_s),
             Objective(situation, "slow_p99_s", objectives.slow_p99_s),

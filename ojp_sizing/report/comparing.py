@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from ojp_sizing.deployment.deployment import DEFAULT_VERSION, describe
-from ojp_sizing.measurement.objectives import Situation
+from ojp_sizing.deployment.situations import Situation
 from ojp_sizing.report.tables import Table
 from ojp_sizing.report.words import shown_number, with_interval
 from ojp_sizing.sizing.comparing import STEADY_RUNS, UPDATE_RUNS, Comparison, Figures, measured
@@ -74,7 +74,7 @@ def _column(answer: Recommendation) -> Iterator[tuple[str, str]]:
     for situation in (Situation.POD_LOST, Situation.ROLLING_UPDATE):
         result = answer.evaluation.results.get(situation)
         if result is not None and result.risk is not None:
-            yield f"{situation.value}: limits broken", f"{result.risk.broken} of {result.risk.runs}"
+            yield f"{situation.words}: limits broken", f"{result.risk.broken} of {result.risk.runs}"
 
 
 def _traits(comparison: Comparison) -> Iterator[Table]:

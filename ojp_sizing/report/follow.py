@@ -10,7 +10,7 @@ from rich import box
 from rich.table import Table
 
 from ojp_sizing.deployment.deployment import Deployment, describe
-from ojp_sizing.measurement.objectives import Situation
+from ojp_sizing.deployment.situations import Situation
 from ojp_sizing.simulation.following import Step
 from ojp_sizing.sizing.question import Question
 
@@ -31,7 +31,7 @@ def follow_table(steps: Sequence[Step]) -> Table:
 
 def headline(unit: int, question: Question, deployment: Deployment, situation: Situation, steps: Sequence[Step]) -> str:
     """Which unit of which run, and how it ended."""
-    of = f"{question.rate:,.6g} units/s of {question.workload.name} on {describe(deployment)}, {situation.value}"
+    of = f"{question.rate:,.6g} units/s of {question.workload.name} on {describe(deployment)}, {situation.words}"
     return f"Unit {unit}, due at {steps[0].time_s:.3f} s of a run: {of}"
 
 

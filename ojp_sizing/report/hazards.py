@@ -9,7 +9,7 @@ from functools import cache
 from types import MappingProxyType
 
 from ojp_sizing.data_files import data_path
-from ojp_sizing.measurement.objectives import Situation
+from ojp_sizing.deployment.situations import Situation
 from ojp_sizing.sizing.evidence import Evaluation, HazardMet
 
 

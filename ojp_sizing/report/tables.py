@@ -13,7 +13,8 @@ from ojp_sizing.deployment.constants import SET
 from ojp_sizing.deployment.deployment import Deployment, describe
 from ojp_sizing.deployment.ledger import connections_at_most
 from ojp_sizing.deployment.rules import Finding
-from ojp_sizing.measurement.objectives import Judgement, Situation, Verdict
+from ojp_sizing.deployment.situations import Situation, in_order
+from ojp_sizing.measurement.objectives import Judgement, Verdict
 from ojp_sizing.quantities import format_bytes, format_cores
 from ojp_sizing.report.bands import against
 from ojp_sizing.report.hazards import hazards_by_name
@@ -148,10 +149,10 @@ def evidence_table(answer: Answer) -> Table:
     evaluation = answer.evaluation
     assert evaluation is not None  # noqa: S101
     rows: list[tuple[str, str]] = []
-    for situation in sorted(evaluation.results, key=list(Situation).index):
+    for situation in in_order(evaluation.results):
         result = evaluation.results[situation]
         words = risk_words(result) or f"{result.replications} runs: {_steady_words(result)}"
-        rows.append((situation.value, f"{words}; {result.reason}" if result.reason else words))
+        rows.append((situation.words, f"{words}; {result.reason}" if result.reason else words))
     rows.append(("client JVMs", jvms_words(answer.question, answer.client_jvms)))
     if answer.verdict.is_met and not answer.deployment.stays_undivided:
         rows.append(("", COLLAPSE))
@@ -229,7 +230,7 @@ def measures_table(answer: Answer) -> Table:
     """Every measure in every situation, with its interval and what was asked."""
     assert answer.evaluation is not None  # noqa: S101
     results = answer.evaluation.results
-    shown = [situation for situation in Situation if situation in results]
+    shown = in_order(results)
     judged = {
         (situation, judgement.objective.measure): judgement
         for situation in shown
@@ -249,7 +250,7 @@ def measures_table(answer: Answer) -> Table:
             cell = with_interval(estimate, scale) if estimate else ""
             cells.append(cell + _against_limit(judged.get((situation, measure)), scale) if cell else "")
         rows.append((name, *cells))
-    columns = ("latency is that of the unit of work", *(situation.value for situation in shown))
+    columns = ("latency is that of the unit of work", *(situation.words for situation in shown))
     return _table("Predicted, value [95 % interval]", columns, rows)
 
 
@@ -268,7 +269,7 @@ def _against_limit(judgement: Judgement | None, scale: float) -> str:
 def notes(answer: Answer) -> Table:
     """What the numbers mean and rest on."""
     runs = ", ".join(
-        f"{result.replications} of {situation.value}{_abridged(result)}"
+        f"{result.replications} of {situation.words}{_abridged(result)}"
         for situation, result in (answer.evaluation.results.items() if answer.evaluation else ())
     )
     rows = [
@@ -328,7 +329,7 @@ def _abridged(result: SituationResult) -> str:
 def failures_table(evaluation: Evaluation) -> Table:
     """How the failed units of all runs failed, as they were simulated."""
     rows = [
-        (situation.value, ", ".join(f"{count:,} {ending}" for ending, count in result.failures.items()))
+        (situation.words, ", ".join(f"{count:,} {ending}" for ending, count in result.failures.items()))
         for situation, result in evaluation.results.items()
         if result.failures
     ]
@@ -341,7 +342,7 @@ def traps_table(evaluation: Evaluation) -> Table:
     rows: list[tuple[str, str]] = []
     for text, met in hazards_by_name(evaluation):
         where = "; ".join(
-            f"{situation.value}: {hazard.count:,} in {hazard.runs} of {runs} runs, first at {hazard.first_s:.1f} s"
+            f"{situation.words}: {hazard.count:,} in {hazard.runs} of {runs} runs, first at {hazard.first_s:.1f} s"
             for situation, runs, hazard in met
         )
         rows += [(text.title, where), ("", f"{text.what} ({text.source})"), ("", f"fix: {text.fix}")]

@@ -106,7 +106,7 @@ def _print_interrupted(console: Console, recommendation: Recommendation) -> None
     text.append(verdict.value.upper(), style=STYLES[verdict])
     text.append(f"  {describe(recommendation.deployment)}, for {rate} of {recommendation.question.workload.name}")
     console.print(text)
-    missing = [s.value for s in recommendation.evaluation.situations if s not in recommendation.evaluation.results]
+    missing = [s.words for s in recommendation.evaluation.situations if s not in recommendation.evaluation.results]
     if missing:
         console.print(f"  not simulated yet: {', '.join(missing)}")
     if recommendation.evaluation.results:

@@ -6,7 +6,7 @@ from math import inf, isnan
 
 from ojp_sizing.deployment.deployment import Deployment, describe
 from ojp_sizing.measurement.intervals import Estimate
-from ojp_sizing.measurement.objectives import Judgement, Situation, Verdict
+from ojp_sizing.measurement.objectives import Judgement, Verdict
 from ojp_sizing.quantities import format_duration
 from ojp_sizing.sizing.evidence import FIRST_LOOK, Evaluation, Rejection, SituationResult
 from ojp_sizing.sizing.knobs import PAIRS, Knob
@@ -84,8 +84,8 @@ def judgement_words(judgement: Judgement) -> str:
     )
     limit = shown_number(judgement.objective.limit * scale)
     if estimate.value == inf:
-        return f"{judgement.objective.situation.value}: {name}{after}: units hang (limit {limit} {unit})"
-    return f"{judgement.objective.situation.value}: {name}{after} {_plain(estimate, scale)} {unit}{known} (limit {limit} {unit})"
+        return f"{judgement.objective.situation.words}: {name}{after}: units hang (limit {limit} {unit})"
+    return f"{judgement.objective.situation.words}: {name}{after} {_plain(estimate, scale)} {unit}{known} (limit {limit} {unit})"
 
 
 def held_back(neighbour: Neighbour) -> str:
@@ -120,8 +120,7 @@ def risk_words(result: SituationResult) -> str:
     risk = result.risk
     if risk is None:
         return ""
-    what = {Situation.ROLLING_UPDATE: "updates", Situation.POD_LOST: "losses of a pod"}.get(result.situation, "runs")
-    counted = f"{risk.broken} of {risk.runs} {what} broke a limit"
+    counted = f"{risk.broken} of {risk.runs} {result.situation.runs} broke a limit"
     sure = f"{100 * (1 - risk.level):.4g} % sure"
     most = f"{100 * risk.limit:.3g} %"
     if risk.verdict is Verdict.MET:
@@ -149,7 +148,7 @@ def by_model_words(evaluation: Evaluation) -> str:
     found: dict[str, list[str]] = {}
     for result in evaluation.results.values():
         for words in result.unvalidated:
-            found.setdefault(words, []).append(result.situation.value)
+            found.setdefault(words, []).append(result.situation.words)
     return "; ".join(f"{words} ({', '.join(where)})" for words, where in found.items())
 
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ojp_sizing.deployment.deployment import Deployment
+from ojp_sizing.deployment.situations import Situation
 from ojp_sizing.deployment.versions import NOT_SIMULATED, differences, traits_of
 from ojp_sizing.measurement.measure import Replication, measure
-from ojp_sizing.measurement.objectives import Situation
 from ojp_sizing.sizing.evidence import Bench
 from ojp_sizing.sizing.question import Execution, Question
 from ojp_sizing.sizing.recommendation import Recommendation, size

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import inf, nan
 
-from numpy.random import Generator, SeedSequence, default_rng
+from numpy.random import SeedSequence, default_rng
 
 from ojp_sizing.demand.trace import Early, stream_of
 from ojp_sizing.demand.workload import Workload
@@ -16,12 +16,8 @@ from ojp_sizing.deployment.disruption import (
     Disruption,
     RollingUpdate,
     parts_of,
-    sample_node_loss,
-    sample_pod_loss,
-    sample_pod_stop,
-    sample_rolling_update,
-    sample_two_losses,
 )
+from ojp_sizing.deployment.situations import Situation
 from ojp_sizing.measurement.measure import (
     PERCENTILES,
     Part,
@@ -30,7 +26,7 @@ from ojp_sizing.measurement.measure import (
     measure_steady,
     tail_of,
 )
-from ojp_sizing.measurement.objectives import Objectives, Situation, objectives_of
+from ojp_sizing.measurement.objectives import Objectives, objectives_of
 from ojp_sizing.simulation.simulate import Engine, simulate
 from ojp_sizing.sizing.abridge import (
     Transients,
@@ -132,29 +128,6 @@ def expected_end_s(disruption: Disruption) -> float:
     return end_s
 
 
-def sample_disruption(situation: Situation, deployment: Deployment, rng: Generator, at_s: float = LEAD_S) -> Disruption:
-    """The disruption of a situation."""
-    constants = deployment.constants
-    trouble = DatabaseTrouble(at_s, constants.database_trouble_s)
-    match situation:
-        case Situation.POD_LOST:
-            return sample_pod_loss(deployment, at_s, rng)
-        case Situation.ROLLING_UPDATE:
-            return sample_rolling_update(deployment, at_s, rng)
-        case Situation.POD_STOPPED:
-            return sample_pod_stop(deployment, at_s, rng)
-        case Situation.NODE_LOST:
-            return sample_node_loss(deployment, at_s, rng)
-        case Situation.TWO_LOST:
-            return sample_two_losses(deployment, at_s, rng)
-        case Situation.DATABASE_SLOW:
-            return replace(trouble, slowdown=constants.database_slowdown)
-        case Situation.DATABASE_FULL:
-            return replace(trouble, full=True)
-        case _:
-            return None
-
-
 def run_task(task: Task) -> Replication:
     """Sample, simulate, measure: one replication.
 
@@ -170,7 +143,7 @@ def run_task(task: Task) -> Replication:
     trace_seed = SeedSequence(task.seed, spawn_key=(*key, 0))
     early = early_units(task.workload)
     rng = default_rng(SeedSequence(task.seed, spawn_key=(*key, 1)))
-    whole = sample_disruption(task.situation, deployment, rng, early.until_s + LEAD_S)
+    whole = task.situation.sample(deployment, early.until_s + LEAD_S, rng)
     if whole is None:
         return _steady(task, deployment, trace_seed, early)
     run = DisruptedRun(task, deployment, whole, trace_seed)

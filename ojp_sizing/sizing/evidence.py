@@ -14,19 +14,12 @@ from dataclasses import dataclass, field
 from math import inf
 
 from ojp_sizing.deployment.deployment import Deployment
+from ojp_sizing.deployment.situations import Situation
 from ojp_sizing.deployment.versions import traits_of
 from ojp_sizing.measurement.intervals import CONFIDENCE, Estimate
 from ojp_sizing.measurement.known_error import Use, busiest, unvalidated, widening
 from ojp_sizing.measurement.measure import Replication, measure
-from ojp_sizing.measurement.objectives import (
-    Judgement,
-    Objective,
-    Situation,
-    Verdict,
-    judge_one,
-    objectives_of,
-    overall,
-)
+from ojp_sizing.measurement.objectives import Judgement, Objective, Verdict, judge_one, objectives_of, overall
 from ojp_sizing.measurement.risk import Risk, level_of, risk_test
 from ojp_sizing.simulation.clock import Clock
 from ojp_sizing.simulation.outcomes import HAZARD_NAMES
@@ -194,7 +187,7 @@ class Bench:
             for situation, number in wanted
         ]  # fmt: skip
         for task, replication in zip(tasks, self.pool.map(run_task, tasks), strict=True):
-            self.progress(FIRST_LOOK if first_look else f"{task.situation.value} {task.replication % FRESH + 1}")
+            self.progress(FIRST_LOOK if first_look else f"{task.situation.words} {task.replication % FRESH + 1}")
             self.meter.units += replication.units
             yield replication
 
@@ -236,7 +229,7 @@ def broken_by(bench: Bench, deployment: Deployment, situation: Situation, run: R
 def _is_near(bench: Bench, deployment: Deployment, situation: Situation, run: Replication) -> bool:
     """Whether a run came near to a limit of a disruption's own."""
     factors = bench.factors(situation, deployment)
-    return situation is not Situation.STEADY and any(
+    return situation.is_disruption and any(
         run.value(objective.measure) * factors.get(objective.measure, 1.0)
         > bench.question.known.search_near * objective.limit
         for objective in bench.objectives(situation)
@@ -293,12 +286,12 @@ def explore(bench: Bench, deployment: Deployment, *, look_first: bool = True) ->
             (situation, number)
             for situation in situations
             for number in range(first, last)
-            if situation is not Situation.STEADY or number < EXPLORED_STEADY
+            if situation.is_disruption or number < EXPLORED_STEADY
         ]
         for (situation, _), run in zip(wanted, bench.run(deployment, wanted), strict=True):
             runs[situation].append(run)
             if broken := broken_by(bench, deployment, situation, run):
-                if bench.affords(run.units) and situation is not Situation.STEADY and situation not in forgiven:
+                if bench.affords(run.units) and situation.is_disruption and situation not in forgiven:
                     forgiven.add(situation)
                     continue
                 return turned_away(broken)
@@ -351,7 +344,7 @@ def verdicts(
             known = results.get(situation)
             if known and (known.risk or known).verdict is not Verdict.UNDECIDED:
                 continue
-            if situation is Situation.STEADY:
+            if not situation.is_disruption:
                 target = next((look for look in looks if look > done), done)
             elif done < test.least_runs:
                 target = test.least_runs
@@ -364,7 +357,7 @@ def verdicts(
         for (situation, _), run in zip(wanted, bench.run(deployment, wanted), strict=True):
             runs[situation].append(run)
             broken[situation].append(broken_by(bench, deployment, situation, run))
-            if situation is Situation.STEADY or not broken[situation][-1]:
+            if not situation.is_disruption or not broken[situation][-1]:
                 continue
             count = sum(map(bool, broken[situation]))
             each = sum(one.units for one in runs[situation]) / len(runs[situation])
@@ -375,7 +368,7 @@ def verdicts(
         for situation, found in runs.items():
             if not found:
                 continue
-            if situation is Situation.STEADY:
+            if not situation.is_disruption:
                 confidence = 1.0 - 2.0 * STEADY_PART * level / len(looks)
                 results[situation] = result_of(bench, deployment, situation, found, use, confidence)
                 continue
@@ -449,7 +442,7 @@ def result_of(
     unseen = unvalidated(situation, deployment.warm_pools, quantities)
     if traits_of(deployment.version).status != "MEASURED":
         unseen = (f"OJP {deployment.version}: no server of this version was measured", *unseen)
-    if verdict.is_met and situation is not Situation.STEADY and collapses(bench.question, deployment, share):
+    if verdict.is_met and situation.is_disruption and collapses(bench.question, deployment, share):
         verdict, reason = Verdict.UNDECIDED, COLLAPSED
     if verdict is Verdict.MET and unseen:
         verdict = Verdict.MET_BY_MODEL

@@ -15,7 +15,7 @@ import numpy as np
 
 from ojp_sizing.demand.arrivals import DailyProfile, Poisson
 from ojp_sizing.deployment.deployment import ClientPool, Deployment
-from ojp_sizing.measurement.objectives import Situation
+from ojp_sizing.deployment.situations import Situation
 from ojp_sizing.sizing.evaluate import Task, run_task
 from ojp_sizing.sizing.evidence import Bench, Evaluation, Rejection, explore, verdicts
 from ojp_sizing.sizing.question import Question

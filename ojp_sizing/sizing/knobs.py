@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from math import inf
 
 from ojp_sizing.deployment.deployment import ClientPool, Deployment
+from ojp_sizing.deployment.situations import Situation
 from ojp_sizing.measurement.intervals import Estimate, mean_estimate
 from ojp_sizing.measurement.measure import Replication
-from ojp_sizing.measurement.objectives import Situation
 from ojp_sizing.sizing.evidence import Bench, broken_by
 from ojp_sizing.sizing.question import Question
 from ojp_sizing.sizing.screen import undivided_pool

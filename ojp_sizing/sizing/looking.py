@@ -16,12 +16,13 @@ from ojp_sizing.bounds import Number, take_for
 from ojp_sizing.demand.trace import stream_of
 from ojp_sizing.deployment.deployment import Deployment
 from ojp_sizing.deployment.disruption import Disruption
+from ojp_sizing.deployment.situations import Situation
 from ojp_sizing.measurement.intervals import Estimate, clopper_pearson, mean_estimate
 from ojp_sizing.measurement.measure import measure, tail_of
-from ojp_sizing.measurement.objectives import Objectives, Situation, Verdict, judge_one, objectives_of
+from ojp_sizing.measurement.objectives import Objectives, Verdict, judge_one, objectives_of
 from ojp_sizing.simulation.outcomes import Outcomes
 from ojp_sizing.simulation.simulate import clock_class, simulate
-from ojp_sizing.sizing.evaluate import expected_end_s, sample_disruption
+from ojp_sizing.sizing.evaluate import expected_end_s
 from ojp_sizing.sizing.evidence import Bench, Evaluation, broken_by, busiest_of, result_of
 from ojp_sizing.sizing.knobs import cut
 from ojp_sizing.sizing.question import Execution, Question
@@ -207,7 +208,7 @@ def watch(
     seed = SeedSequence(execution.seed, spawn_key=(situation.seed_key, 0))
     early = early_units(question.workload)
     begin_s = early.until_s + max(LEAD_S, BEFORE_S)
-    disruption = sample_disruption(situation, deployment, default_rng(seed.spawn(1)[0]), begin_s)
+    disruption = situation.sample(deployment, begin_s, default_rng(seed.spawn(1)[0]))
     tail_s = tail_of(question.objectives, situation)
     end_s = expected_end_s(disruption) if disruption is not None else begin_s
     demand = stream_of(

@@ -16,8 +16,9 @@ from ojp_sizing.demand.workload import Clients, Workload, check_whole
 from ojp_sizing.deployment.constants import Constants, check_constants, default_constants
 from ojp_sizing.deployment.deployment import DEFAULT_VERSION, Database, Deployment
 from ojp_sizing.deployment.ledger import connections_at_most
+from ojp_sizing.deployment.situations import Situation, always
 from ojp_sizing.deployment.versions import Traits, row_for, traits_of
-from ojp_sizing.measurement.objectives import Objectives, Situation
+from ojp_sizing.measurement.objectives import Objectives
 from ojp_sizing.quantities import MOST_SECONDS
 from ojp_sizing.simulation.simulate import Engine
 from ojp_sizing.sizing.resources import memory_of
@@ -27,8 +28,6 @@ GIB = 2.0**30
 #: The least number of pods that survives a rolling update with one to spare (reference 7.3: two can be missing).
 LEAST_REPLICAS = 3
 MOST_REPLICAS = 100
-#: In what every deployment is judged; the longest first, so that workers end together.
-SITUATIONS = (Situation.ROLLING_UPDATE, Situation.POD_LOST, Situation.STEADY)
 
 REPLICAS = Number(1, 1000, whole=True)
 #: What a month of something may cost.
@@ -68,8 +67,9 @@ class Question(Checked):
 
     ``workload`` may be a preset's name. ``warm_pools``: whether a pod that comes back has its pools built before clients reach
     it ("either": only where the objectives need it). ``segregation``: OJP's slow and fast slots. ``constants`` None: the
-    table's with the workload's own over them. ``also``: situations beside the three. ``client_jvms``: instead of the
-    workload's number. ``growth``: of the rate, a month (above 0 to 1). Raises InputError for a space that admits nothing.
+    table's with the workload's own over them. ``also``: situations beside those that are always judged.
+    ``client_jvms``: instead of the workload's number. ``growth``: of the rate, a month (above 0 to 1). Raises InputError for a
+    space that admits nothing.
     """
 
     may_be_ranges: ClassVar[Container[str]] = ("rate",)
@@ -119,7 +119,7 @@ class Question(Checked):
     @property
     def situations(self) -> tuple[Situation, ...]:
         """In what a deployment is judged."""
-        return tuple(dict.fromkeys((*SITUATIONS, *self.also)))
+        return tuple(dict.fromkeys((*always(), *self.also)))
 
     @property
     def load(self) -> UnitLoad:

@@ -13,9 +13,10 @@ from ojp_sizing.deployment.constants import Constants
 from ojp_sizing.deployment.deployment import DEFAULT_VERSION, Deployment, describe
 from ojp_sizing.deployment.ledger import connections_at_most
 from ojp_sizing.deployment.rules import Finding, Subject, check_version, warnings_of
+from ojp_sizing.deployment.situations import Situation
 from ojp_sizing.deployment.versions import traits_of
 from ojp_sizing.errors import InputError
-from ojp_sizing.measurement.objectives import Judgement, Objectives, Situation, Verdict
+from ojp_sizing.measurement.objectives import Judgement, Objectives, Verdict
 from ojp_sizing.quantities import MOST_SECONDS
 from ojp_sizing.showing import ShownAnswer
 from ojp_sizing.simulation.simulate import clock_class
@@ -623,7 +624,7 @@ def _loosened(missed: Sequence[Judgement], before: Mapping[str, float]) -> dict[
         objective = judgement.objective
         asks = max(judgement.widened * HEADROOM, objective.limit)
         name = objective.measure.removeprefix("recovered_")
-        steady = objective.situation is Situation.STEADY or name != objective.measure
+        steady = not objective.situation.is_disruption or name != objective.measure
         if not isfinite(asks):
             continue
         if name == "failed_share":

@@ -100,7 +100,7 @@ class Search:
             return evaluation
         results = evaluation.results.values()
         replications = sum(result.replications for result in results)
-        reasons = tuple(f"{result.situation.value}: {result.reason}" for result in results if result.reason)
+        reasons = tuple(f"{result.situation.words}: {result.reason}" for result in results if result.reason)
         self.rejections.append(Rejection(deployment, evaluation.missed, replications, VERDICT, (), 0, reasons))
         return None
 

@@ -13,9 +13,10 @@ from numpy.random import SeedSequence, default_rng
 from scipy.optimize import brentq
 
 from ojp_sizing.deployment.deployment import Deployment, describe
+from ojp_sizing.deployment.situations import SITUATIONS, Situation
 from ojp_sizing.measurement.intervals import Count
 from ojp_sizing.measurement.measure import Replication, measure_steady
-from ojp_sizing.measurement.objectives import Objectives, Situation, objectives_of
+from ojp_sizing.measurement.objectives import Objectives, objectives_of
 from ojp_sizing.simulation.simulate import simulate
 from ojp_sizing.sizing.evaluate import Task
 from ojp_sizing.sizing.evidence import Bench
@@ -52,7 +53,7 @@ class TrueBench(Bench):
 def uneventful(latency_s: float = 0.0) -> Replication:
     """A run in which every measured latency is this, and no unit fails."""
     names = dict.fromkeys(
-        objective.measure for situation in Situation for objective in objectives_of(Objectives(), situation)
+        objective.measure for situation in SITUATIONS.values() for objective in objectives_of(Objectives(), situation)
     )
     shares = {name: Count(0.0, 10_000.0, 10_000.0) for name in names if name.endswith("failed_share")}
     values = {name: latency_s for name in names if name not in shares}

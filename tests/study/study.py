@@ -17,8 +17,9 @@ from unittest.mock import patch
 from joblib import Parallel, delayed
 
 from ojp_sizing.deployment.deployment import ClientPool, Deployment
+from ojp_sizing.deployment.situations import Situation
 from ojp_sizing.measurement.measure import Replication, measure
-from ojp_sizing.measurement.objectives import Objectives, Situation, Verdict
+from ojp_sizing.measurement.objectives import Objectives, Verdict
 from ojp_sizing.sizing import recommendation
 from ojp_sizing.sizing.evaluate import steady_units
 from ojp_sizing.sizing.evidence import verdicts

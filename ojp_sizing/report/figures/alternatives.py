@@ -10,8 +10,8 @@ from plotly.subplots import make_subplots
 
 from ojp_sizing.deployment.deployment import describe
 from ojp_sizing.deployment.ledger import connections_at_most
+from ojp_sizing.deployment.situations import Situation
 from ojp_sizing.measurement.intervals import Estimate
-from ojp_sizing.measurement.objectives import Situation
 from ojp_sizing.report.figures.style import (
     BLUE,
     GREEN,
@@ -91,7 +91,7 @@ def _steady_p99(evaluation: Evaluation) -> Estimate:
 def risk(answer: Recommendation | Judged) -> go.Figure:
     """The share of simulated disruptions that broke a limit (%), by situation, with exact 95 % intervals and the limit."""
     results = list(answer.evaluation.results.values()) if answer.evaluation else []
-    judged = [(one.situation.value, one.risk) for one in results if one.risk is not None and one.risk.runs]
+    judged = [(one.situation.words, one.risk) for one in results if one.risk is not None and one.risk.runs]
     figure = go.Figure()
     shares = [one.estimate for _, one in judged]
     names = [name for name, _ in judged]

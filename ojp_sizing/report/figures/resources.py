@@ -7,7 +7,7 @@ from math import isnan
 import plotly.graph_objects as go
 
 from ojp_sizing.behaviour.arithmetic import share_of_pool
-from ojp_sizing.measurement.objectives import Situation
+from ojp_sizing.deployment.situations import Situation, in_order
 from ojp_sizing.report.figures.style import (
     BLUE,
     GREEN,
@@ -49,7 +49,7 @@ def use_of_resources(answer: Recommendation | Judged) -> go.Figure:
     uses = [(name, measure) for name, measure in USES if segregation or "slots" not in measure]
     figure = go.Figure()
     others = iter(_OTHERS)
-    shown = [one for one in Situation if one in results]
+    shown = in_order(results)
     place = {name: len(uses) - 1 - at for at, (name, _) in enumerate(uses)}
     for at, situation in enumerate(shown):
         measures = results[situation].measures
@@ -59,9 +59,9 @@ def use_of_resources(answer: Recommendation | Judged) -> go.Figure:
         aside = 0.5 * (0.5 - (at + 0.5) / len(shown))
         figure.add_scatter(
             x=[100 * one.value for _, one in found], y=[place[name] + aside for name, _ in found],
-            error_x=whiskers([one for _, one in found], 100), mode="markers", name=situation.value,
+            error_x=whiskers([one for _, one in found], 100), mode="markers", name=situation.words,
             marker={"color": colour, "symbol": symbol, "size": 9},
-            text=[f"{name}, {situation.value}<br>{interval_words(one, 100, '%')}" for name, one in found],
+            text=[f"{name}, {situation.words}<br>{interval_words(one, 100, '%')}" for name, one in found],
             hovertemplate="%{text}<extra></extra>",
         )  # fmt: skip
     if evaluation is not None:

@@ -251,7 +251,7 @@ def _add_cpu(figure: go.Figure, outcomes: Outcomes, deployment: Deployment) -> N
 
 def _title(watched: Watched) -> str:
     outcomes, update = watched.outcomes, watched.disruption
-    what = watched.situation.value.capitalize()
+    what = watched.situation.words.capitalize()
     if isinstance(update, RollingUpdate):
         pods = watched.deployment.replicas
         what = f"Rolling update of {f'all {pods}' if update.pods == pods else f'{update.pods} of {pods}'} pods"
