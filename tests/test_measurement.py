@@ -34,6 +34,8 @@ from ojp_sizing.measurement.objectives import (
 from ojp_sizing.measurement.warmup import BATCH, BUCKETS, mser5, warm_up_s
 from ojp_sizing.simulation.outcomes import Outcomes
 
+pytestmark = pytest.mark.fast
+
 # Intervals ----------------------------------------------------------------------------------------------------------
 
 
