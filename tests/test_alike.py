@@ -3,6 +3,8 @@
 import pytest
 from alike import differences
 
+pytestmark = pytest.mark.fast
+
 ROW = "| `kill` | 3,595 units | p99 +1.5 % | 13 pods, 0.3.1-beta | #1b6ca8"
 
 

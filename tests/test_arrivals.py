@@ -20,6 +20,8 @@ from ojp_sizing.demand.trace import Trace, sample_trace
 from ojp_sizing.demand.workload import Clients, Duration, StatementClass, UnitOfWork, Workload
 from ojp_sizing.errors import InputError
 
+pytestmark = pytest.mark.fast
+
 HOUR_S = 3600.0
 STATEMENTS = (
     StatementClass("point", "select 1", "read", Duration(0.002), share=1),

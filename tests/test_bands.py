@@ -31,6 +31,8 @@ from ojp_sizing.measurement.objectives import Verdict
 from ojp_sizing.report.bands import against, restart_words, steady_words
 from ojp_sizing.sizing.evidence import Evaluation, SituationResult, busiest_of
 
+pytestmark = pytest.mark.fast
+
 ROOT = Path(__file__).parent.parent
 
 

@@ -9,6 +9,8 @@ from worlds import Unit, deployment_of, lost, run, trace_of, update, world_of
 
 from ojp_sizing.behaviour.channel import LONGEST_REST_S, REST_JITTER, goes_through, is_refused, make_channel
 
+pytestmark = pytest.mark.fast
+
 
 def test_a_channel_that_is_refused_tries_again_after_1_s_and_each_time_1_6_times_later_up_to_2_minutes() -> None:
     world = world_of(deployment_of(2))

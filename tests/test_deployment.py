@@ -54,6 +54,8 @@ from ojp_sizing.sizing.question import Question, constants_of
 from ojp_sizing.sizing.space import LIMITS_CORES, Space
 from ojp_sizing.sizing.strategy import shapes_of
 
+pytestmark = pytest.mark.fast
+
 ROOT = Path(__file__).parent.parent
 GOOD = """\
 version: 0.3.1-beta

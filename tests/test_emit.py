@@ -21,6 +21,8 @@ from ojp_sizing.emit.writing import write_files
 from ojp_sizing.errors import InputError
 from ojp_sizing.settings import by_helm_path, settings
 
+pytestmark = pytest.mark.fast
+
 MIB = 2**20
 SIZED = (
     "replicaCount",

@@ -13,6 +13,8 @@ from ojp_sizing.report.hazards import hazard_texts
 from ojp_sizing.simulation.outcomes import HAZARD_NAMES
 from ojp_sizing.simulation.simulate import Engine, simulate
 
+pytestmark = pytest.mark.fast
+
 ENGINES: tuple[Engine, ...] = ("simpy", "compiled") if COMPILER else ("simpy",)
 SEGREGATED = ServerSettings(segregation=True)
 HALVES = ServerSettings(segregation=True, slow_slot_percentage=50)

@@ -12,6 +12,8 @@ from tests.real_server.locks import CELLS, RECORD, locks
 from tests.real_server.recorded import read_json
 from tests.real_server.report_cells import lock_cells
 
+pytestmark = pytest.mark.fast
+
 STEADY = {cell.name.rpartition("/")[2]: cell for cell in CELLS if not cell.bursts}
 
 

@@ -27,6 +27,8 @@ from ojp_sizing.measurement.objectives import Objective, Objectives, Verdict, ju
 from ojp_sizing.measurement.warmup import BATCH, BUCKETS, mser5, warm_up_s
 from ojp_sizing.simulation.outcomes import Outcomes
 
+pytestmark = pytest.mark.fast
+
 # Intervals ----------------------------------------------------------------------------------------------------------
 
 

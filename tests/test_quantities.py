@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from ojp_sizing import quantities as q
 from ojp_sizing.errors import InputError
 
+pytestmark = pytest.mark.fast
+
 PARSERS: list[Callable[..., float]] = [
     q.parse_rate,
     q.parse_duration,

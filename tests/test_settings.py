@@ -13,6 +13,8 @@ from ojp_sizing.data_files import data_path
 from ojp_sizing.errors import InputError
 from ojp_sizing.settings import JAVA_BOUNDS, Setting, by_helm_path, check, page, settings
 
+pytestmark = pytest.mark.fast
+
 ROOT = Path(__file__).parent.parent
 CHART = ROOT / "tests" / "chart" / "ojp-server"
 STATUSES = ("CODE", "RUN", "DOC", "PREDICTED", "GENERAL", "INFER")

@@ -22,6 +22,8 @@ from ojp_sizing.sizing.screen import connections_per_pod, pod_cpu_cores, undivid
 from ojp_sizing.sizing.space import LIMITS_CORES, LIMITS_MILLI, Space, first_guess, limit_above, limit_below
 from ojp_sizing.sizing.strategy import shapes_of
 
+pytestmark = pytest.mark.fast
+
 CONSTANTS = default_constants()
 PRESETS = ("web-oltp", "reporting-mix", "pgbench-measured")
 

@@ -26,6 +26,8 @@ from ojp_sizing.theory.offered import (
 )
 from ojp_sizing.theory.queues import erlang_b, erlang_c, mg1_wait_s, mmc_wait_s, processor_sharing_s, servers_for
 
+pytestmark = pytest.mark.fast
+
 # Closed forms -------------------------------------------------------------------------------------------------------
 
 

@@ -10,6 +10,8 @@ from ojp_sizing.demand.workload import Patience
 from ojp_sizing.deployment.deployment import ServerSettings
 from ojp_sizing.deployment.disruption import DatabaseTrouble
 
+pytestmark = pytest.mark.fast
+
 #: The jitter's chance is 0.5 here, so that pauses are three quarters of these.
 PATIENCE = Patience(timeout_s=1.0, retries=2, back_off_s=0.5, factor=2.0)
 

@@ -10,6 +10,8 @@ from ojp_sizing.deployment.constants import Constants
 from ojp_sizing.deployment.deployment import Deployment
 from ojp_sizing.deployment.disruption import warm_up_s
 
+pytestmark = pytest.mark.fast
+
 
 def with_constants(deployment: Deployment, **values: float) -> Deployment:
     return replace(deployment, constants=replace(deployment.constants, **values))

@@ -33,6 +33,8 @@ from ojp_sizing.demand.workload import (
 )
 from ojp_sizing.errors import InputError
 
+pytestmark = pytest.mark.fast
+
 ROOT = Path(__file__).parent.parent
 GOOD = """\
 name: shop

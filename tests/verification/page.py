@@ -23,7 +23,7 @@ from .cases import (
     SERVICE_S,
 )
 from .oracles import phase_service
-from .running import CONFIDENCE, CUSTOMERS, REPLICATIONS, SIGNIFICANCE, WARM_UP, Fit, Result, gap
+from .running import AGAIN, CONFIDENCE, CUSTOMERS, REPLICATIONS, SIGNIFICANCE, WARM_UP, Fit, Result, gap
 
 ROOT = Path(__file__).parents[2]
 RESULTS = Path(__file__).parent / "results.json"
@@ -50,6 +50,7 @@ def read_results(text: str) -> list[Result]:
     results = []
     for row in json.loads(text):
         row["fit"] = None if row["fit"] is None else Fit(**row["fit"])
+        row["means"] = tuple(row["means"])
         row["curve"] = tuple(tuple(point) for point in row["curve"])
         results.append(Result(**row))
     return results
@@ -148,7 +149,8 @@ The page, its figures and `tests/verification/results.json` are written by one c
 
     make verification
 
-`make test` runs every case again, and fails where one doesn't agree with theory or with this page.
+`make test` runs {AGAIN} of the {REPLICATIONS} replications of every case again, with the seeds that they had, and one
+case whole. It fails where one isn't what is kept of it, or where what is kept doesn't agree with theory or with this page.
 
 ## What agrees
 

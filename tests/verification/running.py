@@ -39,6 +39,8 @@ from .cases import (
 
 CONFIDENCE = 0.99
 REPLICATIONS = 32
+#: So many of them the tests run again: a model that has changed moves each of them.
+AGAIN = 4
 #: Customers of one replication, by load.
 CUSTOMERS = {0.3: 120_000, 0.6: 80_000, 0.8: 80_000, 0.9: 100_000, 0.95: 100_000}
 WARM_UP = 0.1
@@ -142,7 +144,7 @@ def run_customers(
         arrival_s,
         service_s,
         slow,
-        threads=queue.servers if queue.station is Station.THREADS else PLENTY,
+        threads=queue.servers if queue.station is Station.THREADS else min(PLENTY, len(arrival_s)),
         rows=queue.station is Station.CPU,
         texts=queue.station is Station.SLOTS,
     )
@@ -266,6 +268,8 @@ class Result:
     tolerance: float
     customers: int
     fit: Fit | None
+    #: That of each replication, without the controls.
+    means: tuple[float, ...]
     #: Points of the distribution: x, the share above it by theory, and as simulated with its interval.
     curve: tuple[tuple[float, float, float, float, float], ...]
 
@@ -318,6 +322,7 @@ def run_case(queue: Queue, load: float) -> list[Result]:
                 tolerance=exact.tolerance,
                 customers=customers_of(queue, load) * REPLICATIONS,
                 fit=None if exact.cdf is None else fit(apart[~np.isnan(apart)], exact.cdf),
+                means=tuple(r.mean for r in mine),
                 curve=tuple(curve),
             )
         )
