@@ -35,6 +35,7 @@ class Subcommand:
 #: By name, in the order of --help.
 SUBCOMMANDS: dict[str, Subcommand] = {
     "explain": Subcommand("ojp_sizing.cli.explain", "What happens to one unit of work, step by step."),
+    "fit": Subcommand("ojp_sizing.cli.fit", "Make a workload from what runs today: statistics, monitoring, logs."),
 }
 
 
