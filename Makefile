@@ -10,6 +10,7 @@ run: .venv/run.stamp
 
 test: .venv/test.stamp helm
 	sh scripts/need_postgresql.sh
+	sh scripts/need_prometheus.sh
 	$(PYTEST)
 
 # Something of every part of the package, within a minute.

@@ -102,6 +102,17 @@ def parse_duration(text: str, place: str = "duration", most_s: float = MOST_SECO
     return float(_parse(text, place, replace(_DURATION, most=most_s)))
 
 
+def parse_span(text: str, place: str = "time", most_s: float = 400 * MOST_SECONDS) -> float:
+    """Seconds of a longer time: "14d", "2w", or what ``parse_duration`` takes. At most 400 days."""
+    days = re.fullmatch(r"([0-9]{1,3})([dw])", text.strip(" "))
+    value = int(days[1]) * MOST_SECONDS * (7 if days[2] == "w" else 1) if days else parse_duration(text, place, most_s)
+    if not 0 < value <= most_s:
+        raise InputError(
+            place, f"{shown(text)} is not above 0 and at most 400 days", "write for example 14d, 36h or 90m"
+        )
+    return value
+
+
 def parse_bytes(text: str, place: str = "memory") -> int:
     """Bytes: "2Gi", "512Mi", "1G", "1048576"; a fraction of a byte counts as one, as in Kubernetes. At most 64 TiB."""
     value = _parse(text, place, _BYTES)

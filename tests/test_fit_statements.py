@@ -84,7 +84,7 @@ def test_one_export_in_every_layout(path: Path) -> None:
     assert all(words in said for words in noted), said
     if "no standard deviation" not in "".join(noted):
         assert "no standard deviation" not in said
-    assert parse_workload(with_head(found, "x", statement_lines(found))) == found.workload
+    assert parse_workload(with_head(found.workload, "x", statement_lines(found))) == found.workload
 
 
 def test_there_are_all_23_layouts() -> None:

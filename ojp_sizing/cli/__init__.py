@@ -37,6 +37,8 @@ SUBCOMMANDS: dict[str, Subcommand] = {
     "check": Subcommand("ojp_sizing.checking.command", "Check values files: what is wrong, and what they carry."),
     "compare": Subcommand("ojp_sizing.cli.compare", "The same demand on two releases of OJP, side by side."),
     "explain": Subcommand("ojp_sizing.cli.explain", "What happens to one unit of work, step by step."),
+    "fit": Subcommand("ojp_sizing.cli.fit", "Make a workload from what runs today: statistics, monitoring, logs."),
+    "calibrate": Subcommand("ojp_sizing.cli.calibrate", "The CPU of a call on your own pods."),
 }
 
 

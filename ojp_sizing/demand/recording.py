@@ -4,44 +4,42 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from collections.abc import Sequence
-from datetime import UTC, datetime
+
+import numpy as np
 
 from ojp_sizing.demand.arrivals import Replay
+from ojp_sizing.demand.instants import parse_instant
 from ojp_sizing.errors import InputError
 from ojp_sizing.quantities import parse_whole, shown
 
 MOST_RECORDING_BYTES = 64 * 2**20
 MOST_RECORDED = 1_000_000
 COLUMNS = ("at", "unit", "jvm")
-_EPOCH = datetime.fromtimestamp(0, UTC)
-
-
-def _seconds(text: str) -> float:
-    """Seconds, or an ISO 8601 instant as seconds since 1970; without an offset it counts as UTC."""
-    if re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,9})?", text):
-        return float(text)
-    try:
-        instant = datetime.fromisoformat(text)
-        return ((instant if instant.tzinfo else instant.replace(tzinfo=UTC)) - _EPOCH).total_seconds()
-    except (ValueError, OverflowError) as error:
-        raise InputError("", f"{shown(text)} is no time", "write seconds, or 2026-03-01T12:00:00.250Z") from error
+#: What other programs call the instant.
+_AT = frozenset({"at", "time", "timestamp", "@timestamp", "ts", "datetime"})
+#: From so many arrivals on, of which more than this part shares its second, whole seconds are taken for a coarse clock.
+_COARSE_FROM, _COARSE_SHARE = 100, 0.1
+_FIX = "write at,unit,jvm; of rates or counts over time 'ojp-size fit demand' makes arrivals"
 
 
 def parse_recording(text: str, place: str, file: str, units: Sequence[str], jvms: int) -> Replay:
     """The arrivals in a recording: ``at``, and as far as they are there ``unit`` (a name in ``units``) and ``jvm``.
 
-    Rows may be in any order; those of one instant keep theirs.
+    Rows may be in any order; those of one instant keep theirs. Where the clock shows whole seconds only, the arrivals of each
+    second are spread evenly over it: at one instant they would be a burst that nobody saw.
     """
+    if text.lstrip()[:1] in ("{", "["):
+        raise InputError(f"{place}: line 1", "JSON, and no recording of arrivals", _FIX)
     number = {name: index for index, name in enumerate(units)}
     rows: list[tuple[float, int, int]] = []
     try:
         reader = csv.reader(io.StringIO(text, newline=""), strict=True)
         header = [name.strip() for name in next(reader, [])]
+        header = ["at" if name.lower() in _AT and "at" not in header else name for name in header]
         for name in header:
             if name not in COLUMNS or header.count(name) > 1:
-                raise InputError(f"{place}: line 1", f"{shown(name)} is no column of a recording", "write at,unit,jvm")
+                raise InputError(f"{place}: line 1", f"{shown(name)} is no column of a recording", _FIX)
         if "at" not in header:
             raise InputError(f"{place}: line 1", "no column 'at'", "begin with a header: at,unit,jvm (or at alone)")
         for row in reader:
@@ -60,17 +58,25 @@ def parse_recording(text: str, place: str, file: str, units: Sequence[str], jvms
     rows.sort(key=lambda row: row[0])
     if not rows or rows[0][0] == rows[-1][0]:
         raise InputError(place, "fewer than two instants", "record a minute or more of the peak")
-    first_s = rows[0][0]
     return Replay(
         file,
-        tuple(at_s - first_s for at_s, _, _ in rows),
+        _since_the_first([at_s for at_s, _, _ in rows]),
         tuple(unit for _, unit, _ in rows) if "unit" in header else (),
         tuple(jvm for _, _, jvm in rows) if "jvm" in header else (),
     )
 
 
+def _since_the_first(at_s: list[float]) -> tuple[float, ...]:
+    times = np.array(at_s)
+    whole = bool((times == np.floor(times)).all())
+    if whole and len(times) >= _COARSE_FROM and 1 - len(np.unique(times)) / len(times) > _COARSE_SHARE:
+        _, firsts, counts = np.unique(times, return_index=True, return_counts=True)
+        times += (np.arange(len(times)) - np.repeat(firsts, counts)) / np.repeat(counts, counts)
+    return tuple((times - times[0]).tolist())
+
+
 def _row(row: dict[str, str], number: dict[str, int], jvms: int) -> tuple[float, int, int]:
-    at_s = _seconds(row["at"].strip())
+    at_s = parse_instant(row["at"])
     unit = row.get("unit")
     if unit is not None and unit not in number:
         raise InputError("unit", f"no unit {shown(unit)}", f"known: {', '.join(list(number)[:12])}")

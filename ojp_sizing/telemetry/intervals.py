@@ -23,7 +23,7 @@ def mean_range(mean: float, cv: float, n: float) -> float:
     over n: the mean of few values of a long tail is too small more often than it is too large.
     """
     error = cv / sqrt(n) if n > 0 else inf
-    t = _student(n - 1)
+    t = student(n - 1)
     skewed = min((cv**3 + 3.0 * cv) / sqrt(n), t) if n > 0 else t
     return around(mean, t * error, (t + skewed) * error)
 
@@ -35,7 +35,7 @@ def cv_range(cv: float, n: float) -> float:
     w = 1.0 + cv * cv
     skewness, kurtosis = cv**3 + 3.0 * cv, w**4 + 2.0 * w**3 + 3.0 * w**2 - 3.0
     variance = (kurtosis - 1.0) / 4.0 - skewness * cv + cv * cv
-    half = _student(n - 1) * sqrt(max(variance, 0.0) / n)
+    half = student(n - 1) * sqrt(max(variance, 0.0) / n)
     return around(cv, half, half)
 
 
@@ -67,7 +67,12 @@ def stated(value: float) -> float:
     return value
 
 
-def _student(freedom: float) -> float:
+def ends_of(value: float) -> tuple[float, float, float]:
+    """Low, mid and high of a range; three times the same of a plain number."""
+    return (value.low, value.mid, value.high) if isinstance(value, Range) else (value, value, value)
+
+
+def student(freedom: float) -> float:
     """The 97.5 % quantile of Student's t: Hill's expansion (1970), and what is exact for few degrees."""
     few = {1: 12.7062, 2: 4.3027, 3: 3.1824, 4: 2.7764}
     if freedom < 1:

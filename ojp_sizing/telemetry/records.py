@@ -78,6 +78,7 @@ class Records:
 
     ``window_s``: the calls are those of so many seconds, where that is known. ``are_counts``: calls were counted; otherwise
     only their frequency is known, and no range follows from their number. ``notes``: what had to be assumed, a sentence each.
+    ``transactions``: how many the database counted in that time, each call outside of one among them.
     """
 
     place: str
@@ -85,6 +86,7 @@ class Records:
     window_s: float | None = None
     are_counts: bool = True
     notes: tuple[str, ...] = ()
+    transactions: float | None = None
 
 
 def field_of(name: str) -> tuple[str, float] | None:

@@ -119,6 +119,17 @@ def sends_rows(text: str) -> bool:
     return kind_of(text) != "write" or bool(_RETURNING.search(text[:_LOOKED_AT]))
 
 
+def hidden(text: str) -> str:
+    """A text in its place that tells its verb, what it sends and which one it is, and nothing else."""
+    own = f"{zlib.crc32(normalised_sql(text).encode('utf-8', 'replace')):08x}"
+    if verb(text) in ENDS | BEGINS | WITHIN or reason_left_out(text):
+        return text
+    first = "insert" if kind_of(text) == "write" and verb(text) == "with" else verb(text)
+    return f"{first} /* text {own} left out */" + (
+        " returning" if kind_of(text) == "write" and sends_rows(text) else ""
+    )
+
+
 def names_of(texts: Sequence[str]) -> list[str]:
     """For each text the shortest of three names that no other text shares."""
     forms = [_forms(text) for text in texts]

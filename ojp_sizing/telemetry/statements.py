@@ -17,6 +17,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from math import sqrt
 from pathlib import Path
 
 from ojp_sizing.demand.reading import workload_from_tree
@@ -25,12 +26,14 @@ from ojp_sizing.errors import InputError
 from ojp_sizing.quantities import format_duration, format_number, parse_whole, shown
 from ojp_sizing.reading import load_tree, read_text
 from ojp_sizing.telemetry import sql
-from ojp_sizing.telemetry.intervals import UNKNOWN_CV, cv_range, mean_range, share_range, stated
+from ojp_sizing.telemetry.intervals import UNKNOWN_CV, around, cv_range, mean_range, share_range, stated
 from ojp_sizing.telemetry.records import Record, Records
 from ojp_sizing.uncertain import Range
 
 #: Above this, the COMMITs cannot belong to most statements: auto-commit prevails.
 MOST_STATEMENTS_PER_COMMIT = 20
+#: So many calls for each transaction that the database counted make transactions of several calls.
+LEAST_PER_TRANSACTION = 1.2
 #: How far calls in the export may be from what the counted units make.
 COUNT_TOLERANCE = 0.05
 #: The part of all calls that no unit need account for.
@@ -93,9 +96,17 @@ class StatementFit:
     notes: tuple[str, ...]
 
     @property
-    def statements_per_s(self) -> float | None:
-        """How many of its statements came each second, where the window is known."""
-        return self.taken.calls / self.window_s if self.window_s else None
+    def units_per_s(self) -> float | None:
+        """Units of work a second in the mean of the window, where that is known; a range by the number of them alone."""
+        if not self.window_s:
+            return None
+        each = sum(
+            unit.share * (unit.statements if isinstance(unit.statements, int) else len(unit.statements))
+            for unit in self.workload.units
+        )
+        units = self.taken.calls / float(each)
+        error = 1.959964 / sqrt(units) if self.are_counts else 0.0
+        return around(units / self.window_s, error, error)
 
 
 def fit_statements(records: Records, units: str | Path | None = None, most_left_out: float = 0.5) -> StatementFit:
@@ -106,6 +117,10 @@ def fit_statements(records: Records, units: str | Path | None = None, most_left_
     """
     taken, ends, left_out = _sorted_out(records)
     _check_left_out(records, taken, left_out, most_left_out)
+    if not ends and records.transactions:
+        # COMMITs that the statistics don't keep: where a call is a transaction of its own, there are as many as calls.
+        calls = sum(record.calls for record in taken)
+        ends = records.transactions if calls > LEAST_PER_TRANSACTION * records.transactions else 0.0
     classes, notes = _shortened(_pooled(taken))
     if units is None:
         tree = _assumed_units(sum(one.calls for one in classes), ends, left_out)

@@ -264,7 +264,7 @@ def export_file(rng: Generator, directory: Path) -> str:
         fit = fit_statements(read_records("export.csv"), units)
     except InputError as error:
         return one_line(str(error))
-    workload = parse_workload(with_head(fit, "export.csv", statement_lines(fit)))
+    workload = parse_workload(with_head(fit.workload, "export.csv", statement_lines(fit)))
     if workload != fit.workload:
         raise Fault("reads back as another workload")
     if _is_simulated(rng):
