@@ -65,6 +65,7 @@ def words(found: Given) -> str:
 # -- every complaint at once, at its line ----------------------------------------------------------
 
 
+@pytest.mark.fast
 def test_every_complaint_at_once(tmp_path: Path) -> None:
     found = given(
         tmp_path,
@@ -172,6 +173,7 @@ def test_merge_keys_are_read_as_pyyaml_reads_them() -> None:
 # -- layers ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.fast
 def test_layers_are_merged_as_helm_does_it(tmp_path: Path) -> None:
     own = "replicaCount: 5\nserver: {threadPoolSize: 50}\nresources: {limits: {memory: 2Gi}, requests: null}\n"
     found = given(tmp_path, FINE, own)

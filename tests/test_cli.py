@@ -344,6 +344,7 @@ def test_interrupting_leaves_nothing_and_exits_130(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.fast
 def test_help_loads_nothing_heavy(tmp_path: Path) -> None:
     heavy = (
         "numpy", "scipy", "pandas", "plotly", "numba", "simpy", "pydantic", "rich", "ruamel", "joblib", "distributed",

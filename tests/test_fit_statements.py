@@ -232,6 +232,7 @@ def at_ends(calls: float) -> list[float]:
 # --- the recorded one -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.fast
 def test_the_preset_is_what_was_measured() -> None:
     found = at_mids(fit(MEASURED / "pg_stat_statements.csv", MEASURED / "units.yaml"))
     preset = ROOT / "data" / "workloads" / "pgbench-measured.yaml"
@@ -259,6 +260,7 @@ def test_the_counts_are_those_that_pgbench_printed() -> None:
 # --- what is made of the rows ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.fast
 def test_rows_become_classes(tmp_path: Path) -> None:
     rows = """\
 select * from a where x = $1,300,900,2,1

@@ -1,5 +1,6 @@
 """What `make test` and `make test-fast` promise, in whichever process a test is run."""
 
+import re
 import warnings
 from pathlib import Path
 
@@ -21,4 +22,4 @@ def test_the_fast_tests_have_something_of_every_part_of_the_package() -> None:
     fast = "\n".join(text for text in texts if "pytest.mark.fast" in text)
     parts = {path.parent.name for path in PACKAGE.glob("*/*.py")}
     assert len(parts) >= 10
-    assert {part for part in parts if f"ojp_sizing.{part}." not in fast} == set()
+    assert {part for part in parts if not re.search(rf"\bojp_sizing\.{part}\b", fast)} == set()
