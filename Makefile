@@ -11,6 +11,7 @@ run: .venv/run.stamp
 test: .venv/test.stamp helm
 	sh scripts/need_postgresql.sh
 	sh scripts/need_prometheus.sh
+	sh scripts/need_chromium.sh
 	$(PYTEST)
 
 # Something of every part of the package, within a minute.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ojp_sizing.errors import InputError
@@ -45,3 +46,19 @@ class ShownAnswer(Shown):
         if name not in found:
             raise InputError("table", f"this answer has no table {name[:40]!r}", f"one of {', '.join(found)}")
         return found[name]
+
+    def report(self, path: str | Path | None = None, *, closer: bool = True, force: bool = False, **names: str) -> str:
+        """The review as one HTML page that needs no other file; also written to ``path`` where that is given.
+
+        ``closer``: with the figures over demand and over an update, which are simulated for it. ``names`` are those of
+        ``Recommendation.files``. Raises InputError where the file is there and differs (``force`` replaces it), where it can't
+        be written, and for a name that Kubernetes or Helm doesn't take.
+        """
+        from ojp_sizing.report.page import page  # noqa: PLC0415
+
+        html = page(self, names, closer=closer)  # type: ignore[arg-type]
+        if path is not None:
+            from ojp_sizing.emit.writing import write_files  # noqa: PLC0415
+
+            write_files(Path(path).parent, {Path(path).name: html}, force)
+        return html

@@ -5,16 +5,15 @@ from __future__ import annotations
 import inspect
 from dataclasses import replace
 from html.parser import HTMLParser
-from pathlib import Path
 
 import pytest
 
 import ojp_sizing as ojp
 from ojp_sizing.showing import Shown
-from ojp_sizing.simulation.clock import Clock
 
 EASY = ojp.Objectives(fast_p99_s=1.0, slow_p99_s=10.0)
 GIVEN = ojp.Deployment(3, 1.0, ojp.ClientPool(12, 5), ojp.ServerSettings(segregation=False), warm_pools=True)
+pytestmark = pytest.mark.usefixtures("whole_answers")
 HOSTILE = "</td><script>alert(1)</script><img src=x onerror=alert(2)>"
 
 
@@ -32,12 +31,6 @@ class _Tags(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         self.text.append(data)
-
-
-@pytest.fixture
-def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The model's laws are held against it elsewhere; here many runs are needed."""
-    monkeypatch.setattr(Clock, "checked", False)
 
 
 @pytest.fixture(scope="module")
@@ -85,28 +78,9 @@ def test_a_table_that_is_not_there_is_named_with_those_that_are(looked: ojp.Judg
         looked.table("deploy")
 
 
-@pytest.mark.usefixtures("unchecked")
-def test_an_answer_saves_the_files_that_the_command_writes(tmp_path: Path) -> None:
-    answer = ojp.size(ojp.Question("web-oltp", 20.0, objectives=EASY, most_replicas=3))  # type: ignore[arg-type]
-    files = answer.files(namespace="shop")
-    assert set(files) == {"values.yaml", "jvm-config.yaml", "ojp.properties", "jdbc-url.txt", "recommendation.json"}
-    assert ".shop.svc" in files["jdbc-url.txt"]
-    paths = answer.save(tmp_path / "out", namespace="shop")
-    assert {path.name: path.read_text(encoding="utf-8") for path in paths} == files
-    with pytest.raises(ojp.InputError, match="--force"):
-        answer.save(tmp_path / "out")
-    assert answer.save(tmp_path / "out", force=True)
-    with pytest.raises(ojp.InputError, match="no DNS label"):
-        answer.files(namespace="A b")
-    tables = answer.tables()
-    assert {"deploy", "database", "cost", "smaller", "measures"} <= set(tables)
-    assert next(row for row in tables["cost"].rows if row[1].startswith("the answer: "))
-
-
 # A closer look -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.usefixtures("unchecked")
 def test_a_curve_goes_on_until_it_has_found_the_cliff() -> None:
     question = ojp.Question("web-oltp", 100.0)  # type: ignore[arg-type]
     small = ojp.Deployment(3, 0.2, ojp.ClientPool(6, 3), ojp.ServerSettings(segregation=False), warm_pools=True)

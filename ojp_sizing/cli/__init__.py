@@ -39,6 +39,7 @@ SUBCOMMANDS: dict[str, Subcommand] = {
     "explain": Subcommand("ojp_sizing.cli.explain", "What happens to one unit of work, step by step."),
     "fit": Subcommand("ojp_sizing.cli.fit", "Make a workload from what runs today: statistics, monitoring, logs."),
     "calibrate": Subcommand("ojp_sizing.cli.calibrate", "The CPU of a call on your own pods."),
+    "report": Subcommand("ojp_sizing.cli.report", "The review of a sizing, as one HTML page."),
 }
 
 

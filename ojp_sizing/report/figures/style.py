@@ -114,8 +114,8 @@ def interval_words(estimate: Estimate, scale: float, unit: str) -> str:
 
 
 def rate_words(rate: float) -> str:
-    """A rate, to three or four digits."""
-    return f"{float(f'{rate:.4g}'):,.10g} units/s"
+    """A rate, to three digits."""
+    return f"{float(f'{rate:.3g}'):,.10g} units/s"
 
 
 def faded(colour: str) -> str:

@@ -50,10 +50,10 @@ _STATE_AFTER: dict[str, State] = {
     "ready": "serving",
 }  # fmt: skip
 _STATE_LOOKS: dict[State, tuple[str, str, str]] = {
-    "serving": ("serving (Ready)", GREEN, ""),
-    "stopping": ("stopping: RPCs inside may finish", ORANGE, ""),
+    "serving": ("serving", GREEN, ""),
+    "stopping": ("stopping", ORANGE, ""),
     "down": ("down", DOWN, ""),
-    "listening": ("listening, not Ready yet", SKY, "/"),
+    "listening": ("listening, not Ready", SKY, "/"),
 }
 
 
@@ -92,7 +92,7 @@ def timeline(watched: Watched, *, cpu: bool = True) -> go.Figure:
     titles = ["Fast units, by second of arrival", "Failed units", "What each pod does"]
     figure = make_subplots(
         rows=len(heights), cols=1, shared_xaxes=True, vertical_spacing=0.055, row_heights=heights,
-        subplot_titles=titles + ["CPU use of each pod, % of its limit (darker is busier)"] * cpu,
+        subplot_titles=titles + ["CPU use of each pod (darker is busier)"] * cpu,
     )  # fmt: skip
     _add_latency(figure, outcomes, watched.question.objectives)
     _add_failed(figure, outcomes)
@@ -170,7 +170,7 @@ def _add_latency(figure: go.Figure, outcomes: Outcomes, objectives: Objectives) 
     figure.add_trace(
         go.Scatter(
             x=[step[0] for step in steps], y=[step[1] for step in steps],
-            name=f"limit on p99: {limit_ms:g} ms, in the disruption {window_ms:g} ms", mode="lines", hoverinfo="skip",
+            name="limit on p99", mode="lines", hoverinfo="skip",
             line={"color": INK, "width": 1.2},
         ),
         row=1, col=1,
