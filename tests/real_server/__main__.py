@@ -9,7 +9,8 @@ from functools import partial
 
 from ojp_sizing.ending import BY_SIGNAL
 from ojp_sizing.errors import EXIT_BAD_INPUT, InputError
-from tests.real_server.experiments import EXPERIMENTS, PARTS, SERVERS, Experiment
+from tests.real_server.experiments import PARTS, SERVERS, Experiment
+from tests.real_server.later import ALL, CPU
 from tests.real_server.processes import interrupts_unwind
 
 #: Experiments with a way of their own, and their calibrations.
@@ -24,6 +25,7 @@ NAMED = (
     "many-clients",
     "memory-parts",
     "memory-limits",
+    CPU,
 )
 CALIBRATIONS = ("statements", "calls", "most")
 
@@ -34,13 +36,13 @@ def main() -> int:
     parser.add_argument("experiments", nargs="*", help="names; all that can be run where none is given")
     parser.add_argument("--port", type=int, default=21059, help="the first of the ports that are used")
     given = parser.parse_args()
-    known = CALIBRATIONS if given.step == "calibrate" else (*EXPERIMENTS, *ALONE, *NAMED)
+    known = CALIBRATIONS if given.step == "calibrate" else (*ALL, *ALONE, *NAMED)
     unknown = [name for name in given.experiments if name not in known]
     interrupts_unwind()
     try:
         if unknown:
             raise InputError(unknown[0], "no such experiment", f"there are {', '.join(known)}")
-        chosen = [EXPERIMENTS[name] for name in given.experiments if name in EXPERIMENTS]
+        chosen = [ALL[name] for name in given.experiments if name in ALL]
         if chosen or not given.experiments:
             _do(given.step, chosen, given.port)
         _do_alone(given.step, given.experiments, given.port)
@@ -54,13 +56,15 @@ def main() -> int:
 
 def _do_alone(step: str, names: list[str], port: int) -> None:
     """What has a way of its own; after all else where everything is validated anew."""
-    from tests.real_server import end_to_end
+    from tests.real_server import cpu, end_to_end
     from tests.real_server.call_rates import SHARED, SHARED_RECORD, measure_call_rates, predict_call_rates
     from tests.real_server.course import measure_course, predict_course
     from tests.real_server.footprint import measure_memory, measure_openings, measure_starts
+    from tests.real_server.later import CPU, CPU_ROUNDS, VERSION
     from tests.real_server.locks import STALLS, measure_locks, predict_locks
     from tests.real_server.many_clients import measure_many_clients, predict_many_clients
     from tests.real_server.memory import measure_limits, measure_parts, predict_memory
+    from tests.real_server.recorded import DATA
     from tests.real_server.report_limited import COURSES
     from tests.real_server.young import measure_young, predict_young
 
@@ -82,6 +86,8 @@ def _do_alone(step: str, names: list[str], port: int) -> None:
             predict_many_clients()
         if not names or {"memory-parts", "memory-limits"} & set(names):
             predict_memory()
+        if not names or CPU in names:
+            cpu.predict_cpu(VERSION, DATA / CPU / "prediction.json")
     if step in ("measure", "validate"):
         ways = {course.name: partial(measure_course, course) for course in COURSES}
         ways |= {"memory": measure_memory, "starts": measure_starts, "openings": measure_openings}
@@ -89,6 +95,7 @@ def _do_alone(step: str, names: list[str], port: int) -> None:
         shared = partial(measure_call_rates, tell=tell, sizes=SHARED, path=SHARED_RECORD)
         ways |= {"call-rates": partial(measure_call_rates, tell=tell), "call-rates-shared": shared}
         ways |= {"young": partial(measure_young, tell=tell), "locks": partial(measure_locks, tell=tell)}
+        ways[CPU] = partial(cpu.measure_cpu, version=VERSION, path=DATA / CPU / "measured.json", rounds=CPU_ROUNDS)
         ways["lock-stalls"] = partial(measure_locks, tell=tell, cells=STALLS)
         ways["many-clients"] = partial(measure_many_clients, tell=tell)
         ways |= {"memory-parts": partial(measure_parts, tell=tell), "memory-limits": partial(measure_limits, tell=tell)}
@@ -106,7 +113,7 @@ def _do(step: str, chosen: list[Experiment], port: int) -> None:
     from tests.real_server.report import report
 
     if step == "predict":
-        for experiment in chosen or list(EXPERIMENTS.values()):
+        for experiment in chosen or list(ALL.values()):
             print(f"predict {experiment.name}", flush=True)
             predict(experiment)
     if step in ("measure", "validate"):

@@ -8,7 +8,9 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from zipfile import ZipFile
 
+from ojp_sizing.deployment.deployment import DEFAULT_VERSION
 from ojp_sizing.errors import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -41,24 +43,52 @@ def jar(coordinate: str, cache: Path = CACHE) -> Path:
     return path
 
 
-def server_jar(cache: Path = CACHE) -> Path:
-    """The server: the file that OJP_SERVER_JAR names, where it is set, else the published jar."""
-    named = os.environ.get("OJP_SERVER_JAR")
-    if named is None:
+def server_jar(version: str = DEFAULT_VERSION, cache: Path = CACHE) -> Path:
+    """The server: the file that OJP_SERVER_JAR names, where it is set, else the published jar, which only 0.3.1 has."""
+    if version == DEFAULT_VERSION and "OJP_SERVER_JAR" not in os.environ:
         return jar(SERVER, cache)
-    if not Path(named).is_file():
-        raise InputError("OJP_SERVER_JAR", "there is no such file", "name a server's jar, or unset it")
-    return Path(named).resolve()
+    return _named("OJP_SERVER_JAR", "ojp-server", version)
 
 
-def server_origin() -> str:
+def driver_jar(version: str = DEFAULT_VERSION, cache: Path = CACHE) -> Path:
+    """The clients' driver with all that it needs: 0.3.1's is published, of any other OJP_DRIVER_JAR names the file."""
+    return jar(DRIVER, cache) if version == DEFAULT_VERSION else _named("OJP_DRIVER_JAR", "ojp-jdbc-driver", version)
+
+
+def server_origin(version: str = DEFAULT_VERSION) -> str:
     """What a record says of the server's jar. OJP_SERVER_ORIGIN tells where a named one is from."""
-    if "OJP_SERVER_JAR" not in os.environ:
+    if version == DEFAULT_VERSION and "OJP_SERVER_JAR" not in os.environ:
         return f"{SERVER}, as published"
+    return f"{_origin()}; SHA-256 {_checksum(server_jar(version))}"
+
+
+def driver_origin(version: str = DEFAULT_VERSION) -> str:
+    """What a record says of the driver's jar; a named one is from where the server is."""
+    return DRIVER if version == DEFAULT_VERSION else f"{_origin()}; SHA-256 {_checksum(driver_jar(version))}"
+
+
+def _origin() -> str:
     origin = os.environ.get("OJP_SERVER_ORIGIN")
     if not origin:
         raise InputError("OJP_SERVER_ORIGIN", "missing beside OJP_SERVER_JAR", "say what the jar was built from")
-    return f"{origin}; SHA-256 {hashlib.sha256(server_jar().read_bytes()).hexdigest()}"
+    return origin
+
+
+def _checksum(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _named(variable: str, artifact: str, version: str) -> Path:
+    """The jar that the environment names. It must hold this artifact of OJP in this version."""
+    path = Path(os.environ.get(variable, ""))
+    if not path.is_file():
+        raise InputError(variable, "there is no such file", f"name the jar of {artifact} {version}, or unset it")
+    with ZipFile(path) as archive:
+        told = archive.read(f"META-INF/maven/org.openjproxy/{artifact}/pom.properties").decode().splitlines()
+    if f"version={version}" not in told:
+        found = next((line.partition("=")[2] for line in told if line.startswith("version=")), "unknown")
+        raise InputError(variable, f"it is {artifact} {found}", f"name the jar of {artifact} {version}")
+    return path.resolve()
 
 
 def _fetch(coordinate: str, cache: Path) -> None:

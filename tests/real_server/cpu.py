@@ -14,8 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from ojp_sizing.deployment.deployment import ServerSettings
-from tests.real_server.artifacts import DRIVER, LIBRARIES, compiled, jar, java_home
+from ojp_sizing.demand.workload import Clients, Duration, StatementClass, UnitOfWork, Workload
+from ojp_sizing.deployment.constants import default_constants
+from ojp_sizing.deployment.deployment import DEFAULT_VERSION, ServerSettings
+from ojp_sizing.deployment.versions import traits_of
+from ojp_sizing.theory.offered import load_of, pod_cores
+from tests.real_server.artifacts import LIBRARIES, compiled, driver_jar, driver_origin, jar, java_home
 from tests.real_server.experiments import READ, WRITE
 from tests.real_server.measure import machine, wait_until_ready
 from tests.real_server.postgres import PASSWORD, USER, postgres
@@ -38,6 +42,14 @@ class Composition:
     texts: tuple[int, ...]
     transaction: bool = False
 
+    @property
+    def workload(self) -> Workload:
+        """As the model is told of it."""
+        kinds, duration = ("read", "write"), Duration(SLEEP_S, 1.0, "constant")
+        statements = tuple(StatementClass(kind, kind, kind, duration) for kind in kinds)
+        unit = UnitOfWork("unit", 1.0, tuple(kinds[text] for text in self.texts), self.transaction, Duration(0.0))
+        return Workload("cpu", statements, (unit,), clients=Clients(1, 100))
+
 
 COMPOSITIONS = (
     Composition("connect, close", ()),
@@ -47,29 +59,32 @@ COMPOSITIONS = (
 )
 
 
-def measure_cpu(port: int) -> None:
-    """Play each composition ``ROUNDS`` times at one warm server, and write down its CPU and its calls."""
+def measure_cpu(port: int, version: str = DEFAULT_VERSION, path: Path = RECORD, rounds: int = ROUNDS) -> None:
+    """Play each composition so many times at one warm server, and write down its CPU and its calls."""
     with (
         tempfile.TemporaryDirectory(prefix="ojp-validate-") as name,
         postgres(Path(name), port) as database,
-        servers(ServerSettings(), [port + 1], Path(name)) as [node],
+        servers(_defaults(version), [port + 1], Path(name), version=version) as [node],
     ):
         room = Path(name)
         time.sleep(IDLE_S)
         fresh = resident_bytes(_pid(node))
-        path = class_path(room)
+        classes = class_path(room, version)
         url = f"jdbc:ojp[localhost:{port + 1}]_postgresql://{database.address}"
-        _play(room, path, url, COMPOSITIONS[0], 1, ("--warm", "20", "--settle", str(WARM_S)))
+        grow = ("--grow", "20") if traits_of(version).fail_fast_borrow_s else ()
+        _play(room, classes, url, COMPOSITIONS[0], 1, ("--warm", "20", "--settle", str(WARM_S), *grow))
         played = [
-            {"round": number, **_one(node, room, path, url, composition)}
-            for number in range(ROUNDS)
+            {"round": number, **_one(node, room, classes, url, composition)}
+            for number in range(rounds)
             for composition in COMPOSITIONS
         ]
         before = cpu_s(_pid(node))
         time.sleep(IDLE_S)
         record = {
             "machine": machine(),
-            "versions": {"driver": DRIVER, **running_server(), "database": "PostgreSQL 15"},
+            "versions": {
+                "driver": driver_origin(version), **running_server(version), "database": "PostgreSQL 15",
+            },
             "settings": "OJP's defaults, the JVM's defaults (a quarter of the machine's memory as largest heap)",
             "rate": RATE, "sleep_s": SLEEP_S, "warm_up_s": WARM_S,
             "idle": {
@@ -81,7 +96,30 @@ def measure_cpu(port: int) -> None:
             "start_s": node.started_s,
             "played": played,
         }  # fmt: skip
-    write_json(RECORD, record)
+    write_json(path, record)
+
+
+def _defaults(version: str) -> ServerSettings:
+    return ServerSettings(segregation=traits_of(version).segregation_default)
+
+
+def predict_cpu(version: str, path: Path) -> None:
+    """What the model says of a unit of each composition, core seconds, on this version and on the default one."""
+    document = {
+        "rate": RATE,
+        **{
+            known: {composition.name: round(modelled_s(composition, known), 7) for composition in COMPOSITIONS}
+            for known in (version, DEFAULT_VERSION)
+        },
+    }
+    write_json(path, document)
+
+
+def modelled_s(composition: Composition, version: str) -> float:
+    """Core seconds of one unit at the rate that is played."""
+    constants, workload = default_constants(), composition.workload
+    load = load_of(workload, workload.units[0], constants, traits_of(version))
+    return pod_cores(load, RATE, 1.0, constants) / RATE
 
 
 def _pid(node: Node) -> int:
@@ -89,12 +127,12 @@ def _pid(node: Node) -> int:
     return node.process.pid
 
 
-def class_path(room: Path) -> str:
+def class_path(room: Path, version: str = DEFAULT_VERSION) -> str:
     """What a load generator runs with: its classes, the driver, and a pool of 20."""
     classes = compiled(room)
     (classes / "ojp.properties").write_text("ojp.connection.pool.maximumPoolSize=20\n")
     (room / "texts.sql").write_text("".join(text + "\n" for text in TEXTS))
-    return os.pathsep.join(map(str, (classes, jar(DRIVER), *map(jar, LIBRARIES))))
+    return os.pathsep.join(map(str, (classes, driver_jar(version), *map(jar, LIBRARIES))))
 
 
 def _one(node: Node, room: Path, path: str, url: str, composition: Composition) -> dict[str, Any]:

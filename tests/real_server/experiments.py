@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from ojp_sizing.demand.workload import Clients, Duration, Network, StatementClass, UnitOfWork, Workload
-from ojp_sizing.deployment.deployment import ClientPool, ServerSettings
+from ojp_sizing.deployment.deployment import DEFAULT_VERSION, ClientPool, ServerSettings
 
 #: ``ojp``: through OJP's servers. ``pool``: the HikariCP that OJP 0.3.1-beta has, in the load generator.
 #: ``direct``: PostgreSQL's driver alone. ``driver``: OJP's driver, with no server behind the endpoints.
@@ -86,6 +86,8 @@ class Experiment:
     """Clients reach a server only once one connection has had its pool built (docs/restarts.md)."""
     warm_calls: int = 0
     """How many calls are made besides before clients reach it, so that its code is compiled."""
+    version: str = DEFAULT_VERSION
+    """Of OJP's servers and of their clients' driver."""
 
 
 def _read(name: str, mean_s: float, family: Literal["exponential", "constant"] = "exponential") -> StatementClass:

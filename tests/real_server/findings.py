@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from tests.real_server.claims import Claim
 from tests.real_server.experiments import EXPERIMENTS, WARMED_SERVERS, Experiment
 from tests.real_server.first_pools import RECORD as FIRST_POOLS
+from tests.real_server.later import ALL
 from tests.real_server.predict import predicted, simulate_experiment
 from tests.real_server.recorded import folder, read_columns, read_json
 from tests.real_server.told import told_trace
@@ -44,13 +45,13 @@ class Compared:
 
 def measured(name: str) -> bool:
     """Whether an experiment has been run."""
-    return (folder(EXPERIMENTS[name]) / "measured.json").exists()
+    return (folder(ALL[name]) / "measured.json").exists()
 
 
 @cache
 def compare(name: str) -> tuple[Compared, ...]:
     """Every band of a measured experiment that the model can be asked about, with the model as it is now."""
-    experiment = EXPERIMENTS[name]
+    experiment = ALL[name]
     before, found = (read_json(folder(experiment) / f"{part}.json")["bands"] for part in ("prediction", "measured"))
     return tuple(
         Compared(name, number, band.rate, band.load, before[number], _now(experiment, number), found[number])
@@ -65,7 +66,7 @@ def _now(experiment: Experiment, number: int) -> dict[str, Any]:
 
 def columns(name: str, part: str = "measured", number: int = 0) -> dict[str, NDArray[Any]]:
     """A recorded table of an experiment."""
-    return read_columns(folder(EXPERIMENTS[name]) / f"{part}-{number}.csv.xz")
+    return read_columns(folder(ALL[name]) / f"{part}-{number}.csv.xz")
 
 
 # Quantities ------------------------------------------------------------------------------------------------------

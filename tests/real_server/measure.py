@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.real_server.artifacts import DRIVER, LIBRARIES, compiled, jar, java_home, server_jar
+from ojp_sizing.deployment.versions import traits_of
+from tests.real_server.artifacts import LIBRARIES, compiled, driver_jar, driver_origin, jar, java_home, server_jar
 from tests.real_server.endpoints import Listener, listeners
 from tests.real_server.experiments import Experiment
 from tests.real_server.gates import Gate, Way
@@ -33,10 +34,12 @@ PORT = 21059
 
 def measure(experiment: Experiment, port: int = PORT) -> None:
     """Run every band and record it in ``data/validation``. The traces must have been recorded before (predict)."""
-    for needed in (*LIBRARIES, *((DRIVER,) if experiment.route in ("ojp", "driver") else ())):
+    for needed in LIBRARIES:
         jar(needed)  # before anything is started
+    if _through_ojp(experiment):
+        driver_jar(experiment.version)
     if experiment.route == "ojp":
-        server_jar()
+        server_jar(experiment.version)
     bands = []
     for number, band in enumerate(experiment.bands):
         began_load = os.getloadavg()[0]
@@ -71,7 +74,14 @@ def _run(experiment: Experiment, number: int, room: Path, port: int) -> dict[str
             gates = [Gate(way, number, room) for number in range(experiment.nodes)]
         nodes = (
             stack.enter_context(
-                servers(experiment.server, ports, room, limit_cores=experiment.limit_cores, gates=gates)
+                servers(
+                    experiment.server,
+                    ports,
+                    room,
+                    limit_cores=experiment.limit_cores,
+                    gates=gates,
+                    version=experiment.version,
+                )
             )
             if experiment.route == "ojp"
             else []
@@ -132,6 +142,11 @@ def clients(
     if experiment.warm and experiment.route != "driver":
         # A client must fit into one server's share of the pool, or its warm-up would wait for it; they warm up in turn.
         options["--warm"] = max(1, pool.maximum_size // experiment.nodes)
+        traits = traits_of(experiment.version)
+        if traits.counts_sessions == "all":  # it spreads what is open over the servers
+            options["--warm"] = pool.maximum_size
+        if traits.fail_fast_borrow_s:
+            options["--grow"] = options["--warm"]
         if experiment.route != "direct":
             options["--settle"] = experiment.settle_s
             options["--settle-threads"] = pool.maximum_size
@@ -168,7 +183,7 @@ def class_path(experiment: Experiment, room: Path) -> str:
     classes, pool = compiled(room), experiment.pool
     libraries = [*map(jar, LIBRARIES)]
     if _through_ojp(experiment):
-        libraries = [jar(DRIVER), *libraries]
+        libraries = [driver_jar(experiment.version), *libraries]
         (classes / "ojp.properties").write_text(
             f"ojp.connection.pool.maximumPoolSize={pool.maximum_size}\n"
             f"ojp.connection.pool.minimumIdle={pool.minimum_idle}\n"
@@ -290,8 +305,8 @@ def versions(experiment: Experiment) -> dict[str, str]:
     """What ran."""
     java = (java_home(17) / "release").read_text()
     kept = {"jdk of the load generator": next(line for line in java.splitlines() if line.startswith("JAVA_VERSION="))}
-    if experiment.route in ("ojp", "driver"):
-        kept["driver"] = DRIVER
+    if _through_ojp(experiment):
+        kept["driver"] = driver_origin(experiment.version)
     if experiment.route == "ojp":
-        kept |= running_server()
+        kept |= running_server(experiment.version)
     return kept | {"libraries": ", ".join(LIBRARIES), "database": "PostgreSQL 15"}

@@ -49,7 +49,7 @@ def deployment_of(experiment: Experiment, values: Mapping[str, float] | None = N
     if experiment.limit_cores is not None:
         limit_cores, known = experiment.limit_cores, {"node_cores": MACHINE_CORES} | known
     return Deployment(
-        experiment.nodes, limit_cores, experiment.pool, server,
+        experiment.nodes, limit_cores, experiment.pool, server, version=experiment.version,
         constants=constants_of(experiment, known), warm_pools=experiment.gated,
     )  # fmt: skip
 

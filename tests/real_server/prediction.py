@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from ojp_sizing.deployment.deployment import DEFAULT_VERSION
 from tests.real_server.experiments import Band, Experiment
 from tests.real_server.predict import predicted, simulate_experiment
 from tests.real_server.recorded import draw_trace, folder, trace_path, write_json, write_trace
-from tests.real_server.recovery import NAMES, replicate
+from tests.real_server.recovery import LATER_NAMES, NAMES, replicate
 from tests.real_server.told import CALIBRATIONS, told, told_trace
 
 
@@ -23,9 +24,11 @@ def predict(experiment: Experiment) -> None:
     document["settings"] = {"nodes": experiment.nodes, "pool": asdict(experiment.pool)}
     if experiment.route == "ojp":
         document["settings"]["server"] = asdict(experiment.server)
+        if experiment.version != DEFAULT_VERSION:
+            document["settings"]["version"] = experiment.version
     if modelled(experiment):
         document["told"] = told(experiment)
-    if experiment.name in NAMES:
+    if experiment.name in NAMES + LATER_NAMES:
         found = replicate(experiment.name)
         document["of_replications"] = {quantity: sorted(values) for quantity, values in found.items()}
     write_json(folder(experiment) / "prediction.json", document | {"bands": bands})

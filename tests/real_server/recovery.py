@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 from ojp_sizing.behaviour.kinds import Ending
 from ojp_sizing.demand.trace import Trace
 from ojp_sizing.simulation.simulate import simulate
-from tests.real_server.experiments import EXPERIMENTS, Experiment
+from tests.real_server.experiments import Experiment
+from tests.real_server.later import ALL, FOLDER
 from tests.real_server.predict import deployment_of, disruption_of
 from tests.real_server.recorded import draw_trace, folder, read_columns, read_json, write_json
 from tests.real_server.told import as_told
 
 NAMES = ("kill", "stop", "rolling", "kill-warmed", "rolling-warmed")
+LATER_NAMES = tuple(f"{FOLDER}/{name}" for name in ("kill", "kill-updates", "rolling"))
 REPLICATIONS = 20
 QUANTITIES = ("found_s", "pool_s", "well_s", "failed")
 #: The first seconds of a run aren't steady yet; a window of due times, s; how much worse than steady is still well.
@@ -68,7 +70,7 @@ def recovered(
 
 def measured_recovery(name: str) -> Recovery:
     """What the real servers did."""
-    experiment = EXPERIMENTS[name]
+    experiment = ALL[name]
     units = read_columns(folder(experiment) / "measured-0.csv.xz")
     servers = read_json(folder(experiment) / "measured.json")["bands"][0]["servers"]
     listens_s, pools_s = [], []
@@ -113,7 +115,7 @@ def modelled_recovery(experiment: Experiment, trace: Trace) -> Recovery:
 @cache
 def replication(name: str, number: int) -> dict[str, float]:
     """What the model says of one trace that is drawn anew."""
-    experiment = EXPERIMENTS[name]
+    experiment = ALL[name]
     trace = as_told(experiment, draw_trace(experiment, experiment.bands[0], number), number)
     found = modelled_recovery(experiment, trace)
     return {quantity: round(float(getattr(found, quantity)), 3) for quantity in QUANTITIES}
@@ -127,7 +129,7 @@ def replicate(name: str) -> dict[str, list[float]]:
 
 def record_replications() -> None:
     """Keep what the model says now: it takes a minute or two, and the page and the tests look at it often."""
-    for name in NAMES:
+    for name in NAMES + LATER_NAMES:
         write_json(_kept(name), replicate(name))
 
 
@@ -143,4 +145,4 @@ def replicated(name: str) -> dict[str, list[float]]:
 
 
 def _kept(name: str) -> Path:
-    return folder(EXPERIMENTS[name]) / "replications.json"
+    return folder(ALL[name]) / "replications.json"

@@ -13,8 +13,9 @@ from datetime import datetime
 from pathlib import Path
 from urllib.request import urlopen
 
-from ojp_sizing.deployment.deployment import ServerSettings
-from tests.real_server.artifacts import java_home, server_jar, server_origin
+from ojp_sizing.deployment.deployment import DEFAULT_VERSION, ServerSettings
+from ojp_sizing.deployment.versions import number_of
+from tests.real_server.artifacts import POSTGRESQL, jar, java_home, server_jar, server_origin
 from tests.real_server.experiments import Signal
 from tests.real_server.gates import OWN, Gate
 from tests.real_server.groups import SERVER_SHARES, Group, group
@@ -32,10 +33,19 @@ LOGGING = (
 _BUILDS = re.compile(r"^(\d{4}-\S+) (\[.*\]) .* - (Starting\.\.\.|Start completed\.)$", re.M)
 #: The metrics' port lies so far above the server's.
 METRICS = 100
+#: From here on a server has no driver of a database in its jar, and logs by Logback, at INFO as its published image does.
+LATER = (0, 4, 0)
+#: Lines that ``_BUILDS`` reads.
+PATTERN = "%d{yyyy-MM-dd'T'HH:mm:ss.SSSZ} [%thread] %level %logger - %msg%n"
+
+
+def logging(version: str) -> tuple[str, ...]:
+    """Flags of the JVM that aren't a setting of OJP."""
+    return LOGGING if number_of(version) < LATER else (f"-Dojp.server.log.pattern={PATTERN}",)
 
 
 def properties(server: ServerSettings, port: int, metrics_port: int) -> dict[str, object]:
-    """System properties of OJP 0.3.x (reference 9)."""
+    """System properties of OJP (reference 9; later versions 8 changes none of these names)."""
     segregation = "ojp.server.slowQuerySegregation"
     return {
         "user.timezone": "UTC",
@@ -72,6 +82,7 @@ class Node:
     """The machine's cores that it may use (``taskset``), or a control group with a limit."""
     gate: Gate | None = None
     """What clients must pass; it has their port then."""
+    version: str = DEFAULT_VERSION
 
     @property
     def log(self) -> Path:
@@ -84,7 +95,7 @@ class Node:
             self.gate.prepare()
         need_free(self.port)
         need_free(self.port + METRICS)
-        named = properties(self.settings, self.port, self.port + METRICS) | dict(self.more)
+        named = properties(self.settings, self.port, self.port + METRICS) | self._places() | dict(self.more)
         flags = [f"-D{name}={value}" for name, value in named.items()]
         # Options stand before -jar; after it they would be the program's arguments.
         pinned = [] if self.cores is None else ["taskset", "-c", f"0-{self.cores - 1}"]
@@ -94,11 +105,11 @@ class Node:
             *self.enter,
             *pinned,
             java_home(21) / "bin" / "java",
-            *LOGGING,
+            *logging(self.version),
             *self.options,
             *flags,
             "-jar",
-            server_jar(),
+            server_jar(self.version),
         ]
         self.context = running(command, self.log)
         self.process = self.context.__enter__()
@@ -107,6 +118,16 @@ class Node:
             self.gate.admit()
             if opens:
                 self.gate.open()
+
+    def _places(self) -> dict[str, object]:
+        """Where a later server finds the database's driver, and writes besides: 0.3.x needs neither."""
+        if number_of(self.version) < LATER:
+            return {}
+        libraries, driver = self.room / "libraries", jar(POSTGRESQL)
+        libraries.mkdir(exist_ok=True)
+        if not (libraries / driver.name).exists():
+            (libraries / driver.name).symlink_to(driver)
+        return {"ojp.libs.path": libraries, "ojp.server.log.file": self.room / f"server-{self.port}.rolled"}
 
     def suffer(self, what: Signal) -> None:
         """Let a signal of the experiment happen."""
@@ -156,13 +177,13 @@ class Node:
             self.context = self.process = None
 
 
-def running_server() -> dict[str, str]:
+def running_server(version: str = DEFAULT_VERSION) -> dict[str, str]:
     """What a record says of the server: its jar, its JDK, and the flags that aren't a setting of OJP."""
     java = (java_home(21) / "release").read_text()
     return {
-        "server": server_origin(),
+        "server": server_origin(version),
         "jdk of the server": next(line for line in java.splitlines() if line.startswith("JAVA_VERSION=")),
-        "flags of the server": " ".join(LOGGING),
+        "flags of the server": " ".join(logging(version)),
     }
 
 
@@ -177,6 +198,7 @@ def servers(
     gates: Sequence[Gate] = (),
     options: tuple[str, ...] = (),
     enter: tuple[str, ...] = (),
+    version: str = DEFAULT_VERSION,
 ) -> Iterator[list[Node]]:
     """That many servers, all listening; each on so many of the machine's cores, or with a CPU limit by a quota.
 
@@ -184,7 +206,9 @@ def servers(
     words before their commands.
     """
     with ExitStack() as stack:
-        nodes = [Node(settings, port, room, cores=cores, options=options, enter=enter) for port in ports]
+        nodes = [
+            Node(settings, port, room, cores=cores, options=options, enter=enter, version=version) for port in ports
+        ]
         for node, gate in zip(nodes, gates, strict=False):
             node.gate, node.port = gate, gate.port + OWN
             stack.callback(gate.end)

@@ -111,6 +111,9 @@ public final class LoadGenerator {
             generator.warmSleepsS = Arrays.stream(options.get("--warm-sleeps").split(",")).mapToDouble(Double::parseDouble).toArray();
         }
         try {
+            if (options.containsKey("--grow")) {
+                generator.grow(Integer.parseInt(options.get("--grow")));
+            }
             String warmUrl = options.getOrDefault("--warm-url", url); // warm this process, and not the server of the trace
             generator.warmUp(
                     warmUrl.equals(url) ? source : () -> DriverManager.getConnection(warmUrl, user, password),
@@ -277,6 +280,32 @@ public final class LoadGenerator {
             future.get();
         }
         workers.shutdown();
+    }
+
+    /** One connection after the other, each in a transaction, since later servers wait 250 ms for a pool to grow and then fail. */
+    private void grow(int connections) throws Exception {
+        List<Connection> open = new ArrayList<>();
+        for (int tries = 0; open.size() < connections; ) {
+            Connection connection = source.connect();
+            try {
+                connection.setAutoCommit(false);
+                for (int text = 0; text < texts.size(); text++) {
+                    execute(connection, new Statement(text, !texts.get(text).startsWith("select"), warmSleepsS[text], 0, null));
+                }
+                open.add(connection);
+                tries = 0;
+            } catch (SQLException problem) {
+                connection.close();
+                if (++tries == 3) {
+                    throw problem;
+                }
+                Thread.sleep(1000);
+            }
+        }
+        for (Connection connection : open) {
+            connection.commit();
+            connection.close();
+        }
     }
 
     private void runAll(Source source) throws SQLException {
