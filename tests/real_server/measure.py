@@ -142,11 +142,8 @@ def clients(
     if experiment.warm and experiment.route != "driver":
         # A client must fit into one server's share of the pool, or its warm-up would wait for it; they warm up in turn.
         options["--warm"] = max(1, pool.maximum_size // experiment.nodes)
-        traits = traits_of(experiment.version)
-        if traits.counts_sessions == "all":  # it spreads what is open over the servers
-            options["--warm"] = pool.maximum_size
-        if traits.fail_fast_borrow_s:
-            options["--grow"] = options["--warm"]
+        if traits_of(experiment.version).fail_fast_borrow_s:
+            options["--grow"] = pool.maximum_size
         if experiment.route != "direct":
             options["--settle"] = experiment.settle_s
             options["--settle-threads"] = pool.maximum_size
