@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ojp_sizing.deployment.deployment import split_slots
 from ojp_sizing.deployment.versions import traits_of
 from tests.real_server.artifacts import LIBRARIES, compiled, driver_jar, driver_origin, jar, java_home, server_jar
 from tests.real_server.endpoints import Listener, listeners
@@ -141,9 +142,14 @@ def clients(
         options["--resizes"] = ";".join(f"{r.at_s},{r.maximum},{r.minimum_idle}" for r in experiment.resizes)
     if experiment.warm and experiment.route != "driver":
         # A client must fit into one server's share of the pool, or its warm-up would wait for it; they warm up in turn.
-        options["--warm"] = max(1, pool.maximum_size // experiment.nodes)
-        if traits_of(experiment.version).fail_fast_borrow_s:
-            options["--grow"] = pool.maximum_size
+        traits, server, callers = traits_of(experiment.version), experiment.server, pool.maximum_size
+        if (
+            traits.session_permits and server.segregation
+        ):  # callers that stay hold fast permits, and no slow one is lent
+            callers, _ = split_slots(callers, server.slow_slot_percentage)
+        options["--warm"] = max(1, callers // experiment.nodes)
+        if traits.fail_fast_borrow_s:
+            options["--grow"] = callers
         if experiment.route != "direct":
             options["--settle"] = experiment.settle_s
             options["--settle-threads"] = pool.maximum_size
