@@ -106,14 +106,15 @@ def _not_simulated(subject: Subject) -> str | None:
     row = row_for(subject.version)
     if row is None:
         return None
-    traits, threads = traits_of(row), subject.deployment.server.thread_pool_size
-    told = []
+    traits, told = traits_of(row), []
     if traits.client_throttle != "none":
         told.append(f"the driver's throttle ({traits.client_throttle}) is taken for off")
     if traits.virtual_threads:
         told.append("its virtual threads, which have no limit, are taken for threadPoolSize threads")
-    if 0 < traits.max_concurrent_requests < threads:
-        told.append(f"above {traits.max_concurrent_requests} calls at once it refuses more, which is left out")
+    if traits.max_concurrent_requests > 0:
+        # A call passes the queue of threads twice, to be accepted and to be handled: those that wait count.
+        most = traits.max_concurrent_requests
+        told.append(f"above {most} calls at once on a pod, waiting ones included, it refuses more, which is left out")
     return f"server {row}: {'; '.join(told)}" if told else None
 
 

@@ -30,7 +30,7 @@ from ojp_sizing.measurement.intervals import Estimate
 from ojp_sizing.measurement.known_error import STEADY, Band, nearest, rows_for
 from ojp_sizing.measurement.objectives import Verdict
 from ojp_sizing.quantities import format_bytes, format_rate
-from ojp_sizing.report.bands import against, restart_bands
+from ojp_sizing.report.bands import against, restart_bands, version_of
 from ojp_sizing.report.words import by_model_words, held_back, risk_words, shown_number, when_back
 from ojp_sizing.sizing.evidence import Evaluation, Rejection, busiest_of
 from ojp_sizing.sizing.knobs import PAIRS, Knob
@@ -374,7 +374,7 @@ def _constants(constants: Constants, workload: Workload) -> dict[str, Any]:
 def _real_server(evaluation: Evaluation | None) -> dict[str, Any]:
     """How far the model was from a real server: the row of the answer's use, and the others."""
     use = busiest_of(evaluation)
-    rows, is_measured = rows_for(STEADY, use.resource if use else "")
+    rows, is_measured = rows_for(STEADY, use.resource if use else "", version_of(evaluation))
     row, outside = nearest(use.share, rows) if use else (None, "")
     return {
         "busiest_at_steady_peak": {"resource": use.resource, "use_share": use.share} if use else None,

@@ -14,6 +14,7 @@ from functools import cache
 from math import isnan
 
 from ojp_sizing.data_files import data_path
+from ojp_sizing.deployment.deployment import DEFAULT_VERSION
 from ojp_sizing.deployment.situations import Situation
 from ojp_sizing.measurement.intervals import Estimate
 
@@ -116,9 +117,16 @@ def _band(row: Mapping[str, str]) -> Band:
     )
 
 
-def rows_for(situation: str, resource: str) -> tuple[tuple[Band, ...], bool]:
-    """The rows of a situation in which this resource was the bottleneck, and True; where it never was, all of them, and False."""
+def of_version(situation: str, version: str) -> tuple[Band, ...]:
+    """The rows of a situation that were measured on this version; those of the default version where none were."""
     rows = tuple(band for band in bands() if band.situation == situation)
+    own, known = (tuple(band for band in rows if band.server == server) for server in (version, DEFAULT_VERSION))
+    return own or known
+
+
+def rows_for(situation: str, resource: str, version: str) -> tuple[tuple[Band, ...], bool]:
+    """Of these rows those in which this resource was the bottleneck, and True; where it never was, all of them, and False."""
+    rows = of_version(situation, version)
     alike = tuple(band for band in rows if band.resource == resource)
     return alike or rows, bool(alike)
 
@@ -143,6 +151,7 @@ class Measured:
     most: float
     words: str
     source: str
+    server: str
 
 
 @cache
@@ -151,7 +160,13 @@ def measured_ranges() -> tuple[Measured, ...]:
     with data_path("measured_range.csv").open(encoding="utf-8", newline="") as file:
         return tuple(
             Measured(
-                row["situation"], row["quantity"], float(row["least"]), float(row["most"]), row["words"], row["source"]
+                row["situation"],
+                row["quantity"],
+                float(row["least"]),
+                float(row["most"]),
+                row["words"],
+                row["source"],
+                row["server"],
             )
             for row in csv.DictReader(file)
         )
@@ -164,7 +179,7 @@ def row_of(situation: Situation, warm_pools: bool) -> str | None:
     return situation.measured_as or None
 
 
-def widening(situation: Situation, warm_pools: bool, use: Use) -> dict[str, float]:
+def widening(situation: Situation, warm_pools: bool, use: Use, version: str) -> dict[str, float]:
     """By how much a measure may really be larger than the model says, by name: 1 or more; what is missing has no known error.
 
     That is the largest error at the measured load that is nearest to ``use``, of the same resource if it was ever the bottleneck,
@@ -173,7 +188,7 @@ def widening(situation: Situation, warm_pools: bool, use: Use) -> dict[str, floa
     name = row_of(situation, warm_pools)
     if name is None:
         return {}
-    found, steady = (_factors(nearest(use.share, rows_for(one, use.resource)[0])[0]) for one in (name, STEADY))
+    found, steady = (_factors(nearest(use.share, rows_for(one, use.resource, version)[0])[0]) for one in (name, STEADY))
     after = {f"recovered_{measure}": factor for measure, factor in steady.items()}
     return found | (after if name != STEADY else {})
 
@@ -186,15 +201,21 @@ def _factors(band: Band) -> dict[str, float]:
     }
 
 
-def unvalidated(situation: Situation, warm_pools: bool, quantities: Mapping[str, float]) -> tuple[str, ...]:
-    """Where an answer leaves what real servers were measured at, in words; empty where it doesn't."""
+def unvalidated(
+    situation: Situation, warm_pools: bool, quantities: Mapping[str, float], version: str
+) -> tuple[str, ...]:
+    """Where an answer leaves what real servers of its version were measured at, in words; empty where it doesn't."""
     name = row_of(situation, warm_pools)
+    seen = {row.situation for row in measured_ranges() if row.server == version}
+    found = [] if seen else [f"OJP {version}: no server of this version was measured"]
     if name is None:
-        return (f"{situation.words}: no real server was measured",)
-    found: list[str] = []
+        return (*found, f"{situation.words}: no real server was measured")
+    if seen and name not in seen:
+        found.append(f"OJP {version}: no server of this version was measured over {name}")
     for row in measured_ranges():
         value = quantities.get(row.quantity)
-        if row.situation == name and value is not None and not row.least <= value <= row.most:
+        is_asked = row.situation == name and row.server == (version if name in seen else DEFAULT_VERSION)
+        if is_asked and value is not None and not row.least <= value <= row.most:
             here, ends = (
                 _shown(row.quantity, number) for number in (value, row.most if value > row.most else row.least)
             )

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ojp_sizing.deployment.deployment import DEFAULT_VERSION
 from ojp_sizing.measurement.known_error import (
     RESTARTS,
     STEADY,
     WARM_RESTARTS,
     Band,
     Use,
-    bands,
     nearest,
+    of_version,
     rows_for,
 )
 from ojp_sizing.sizing.evidence import Evaluation, busiest_of
@@ -23,16 +24,21 @@ KIND_THROUGHPUT, KIND_P99 = 0.02, -0.20
 def against(evaluation: Evaluation | None) -> dict[str, str]:
     """What is known of the model's error where this answer is, and of its error in restarts: by situation, in words."""
     use = busiest_of(evaluation)
-    words = {STEADY: steady_words(use, *rows_for(STEADY, use.resource if use else ""))}
+    words = {STEADY: steady_words(use, *rows_for(STEADY, use.resource if use else "", version_of(evaluation)))}
     return words | {band.situation: restart_words(band, use) for band in restart_bands(evaluation)}
 
 
 def restart_bands(evaluation: Evaluation | None) -> tuple[Band, ...]:
     """The rows of restarts that concern a deployment, by its pools; all of them where there is none."""
-    asked = {RESTARTS, WARM_RESTARTS}
+    asked = (RESTARTS, WARM_RESTARTS)
     if evaluation is not None:
-        asked = {WARM_RESTARTS if evaluation.deployment.warm_pools else RESTARTS}
-    return tuple(band for band in bands() if band.situation in asked)
+        asked = (WARM_RESTARTS if evaluation.deployment.warm_pools else RESTARTS,)
+    return tuple(band for situation in asked for band in of_version(situation, version_of(evaluation)))
+
+
+def version_of(evaluation: Evaluation | None) -> str:
+    """Of the servers that an answer is about."""
+    return evaluation.deployment.version if evaluation else DEFAULT_VERSION
 
 
 def steady_words(use: Use | None, rows: Sequence[Band], is_measured: bool = True) -> str:

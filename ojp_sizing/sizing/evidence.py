@@ -15,7 +15,6 @@ from math import inf
 
 from ojp_sizing.deployment.deployment import Deployment
 from ojp_sizing.deployment.situations import Situation
-from ojp_sizing.deployment.versions import traits_of
 from ojp_sizing.measurement.intervals import CONFIDENCE, Estimate
 from ojp_sizing.measurement.known_error import Use, busiest, unvalidated, widening
 from ojp_sizing.measurement.measure import Replication, measure
@@ -203,7 +202,7 @@ class Bench:
 
     def factors(self, situation: Situation, deployment: Deployment) -> dict[str, float]:
         """The model's known error by measure, where this deployment will be used."""
-        return widening(situation, deployment.warm_pools, expected_use(self.question, deployment))
+        return widening(situation, deployment.warm_pools, expected_use(self.question, deployment), deployment.version)
 
     def affords(self, units: float) -> bool:
         """Whether runs of so many units are cheap enough to be made in great number."""
@@ -439,9 +438,7 @@ def result_of(
         "client_jvms": float(clients.jvms),
         "limit_cores": deployment.limit_cores,
     }
-    unseen = unvalidated(situation, deployment.warm_pools, quantities)
-    if traits_of(deployment.version).status != "MEASURED":
-        unseen = (f"OJP {deployment.version}: no server of this version was measured", *unseen)
+    unseen = unvalidated(situation, deployment.warm_pools, quantities, deployment.version)
     if verdict.is_met and situation.is_disruption and collapses(bench.question, deployment, share):
         verdict, reason = Verdict.UNDECIDED, COLLAPSED
     if verdict is Verdict.MET and unseen:

@@ -191,9 +191,9 @@ class Fitted:
     rounds: int
 
 
-def per_unit() -> dict[str, Fitted]:
+def per_unit(path: Path = RECORD) -> dict[str, Fitted]:
     """Core seconds per unit of each composition, idling taken off; over the rounds after the first."""
-    used = _used()
+    used = _used(path)
     return {name: interval(column) for name, column in zip((c.name for c in COMPOSITIONS), used.T, strict=True)}
 
 
@@ -208,9 +208,9 @@ def fit() -> dict[str, Fitted]:
     return {name: interval(column) for name, column in zip(names, found.T, strict=True)}
 
 
-def _used() -> NDArray[np.float64]:
+def _used(path: Path = RECORD) -> NDArray[np.float64]:
     """Core seconds per unit: rows are rounds, columns compositions."""
-    record = read_json(RECORD)
+    record = read_json(path)
     idle = record["idle"]["cpu_s"] / record["idle"]["seconds"]
     used = [(run["cpu_s"] - idle * run["seconds"]) / run["units"] for run in record["played"]]
     return np.array(used).reshape(-1, len(COMPOSITIONS))[1:]

@@ -14,7 +14,7 @@ from scipy import stats
 
 from ojp_sizing.deployment.constants import default_constants
 from ojp_sizing.measurement.known_error import RESOURCES, RESTARTS, STEADY, WARM_RESTARTS, Band, Error
-from tests.real_server import report_cells, report_limited
+from tests.real_server import report_cells, report_later, report_limited
 from tests.real_server.artifacts import ROOT
 from tests.real_server.claims import CLAIMS
 from tests.real_server.cpu import COMPOSITIONS, RECORD, fit, per_unit
@@ -45,8 +45,8 @@ SUMMARY, PAGE = (ROOT / "docs" / f"{name}.md" for name in ("validation", "valida
 BANDS = ROOT / "data" / "bands.csv"
 #: On which day a record was made that doesn't say so itself.
 FIRST_DAY = "2026-11-25"
-WORDS, LIMITED_WORDS, SUMMARY_WORDS = (
-    Path(__file__).with_name(f"{name}_words.md") for name in ("validation", "limited", "summary")
+WORDS, LIMITED_WORDS, LATER_WORDS, SUMMARY_WORDS = (
+    Path(__file__).with_name(f"{name}_words.md") for name in ("validation", "limited", "later", "summary")
 )
 NAMES = {"throughput": "throughput", "p50_s": "p50", "p95_s": "p95", "p99_s": "p99"}
 
@@ -78,7 +78,11 @@ def page() -> str:
     """The page of details: words by hand, tables by the measurements."""
     text = WORDS.read_text(encoding="utf-8")
     for place, made in {
-        "limited": LIMITED_WORDS.read_text(encoding="utf-8"),
+        "limited": LIMITED_WORDS.read_text(encoding="utf-8"), "later": LATER_WORDS.read_text(encoding="utf-8"),
+        "later_runs": report_later.run_table(), "later_errors": _errors(report_later.runs()),
+        "later_restarts": report_later.restart_table(), "later_lost": report_later.lost_table(),
+        "later_verdicts": report_later.verdict_table(),
+        "later_cpu": report_later.cpu_table(),
         "runs": _runs(), "errors": _errors(compared()), "servers": _errors(servers()),
         "bands": _bands(), "comebacks": _comebacks(), "warmed": warmed(), "cpu": _cpu(),
         "first_pools": _first_pools(), "told": _told(), "claims": _claims(), "quantities": _quantities(),
@@ -154,18 +158,21 @@ def _error_row(run: Compared) -> list[str]:
 
 
 def bands() -> list[Band]:
-    """The errors by load over the steady runs of a server, and those over the runs in which servers end and come back."""
-    runs = steady()
+    """Of each version the errors by load over the steady runs of a server, and over those in which servers end and come back."""
+    earlier = _bands_of(steady(), {RESTARTS: restarts(warm=False), WARM_RESTARTS: restarts(warm=True)})
+    return [*earlier, *_bands_of(report_later.steady(), {RESTARTS: report_later.restarts()})]
+
+
+def _bands_of(runs: Sequence[Compared], back: dict[str, list[Compared]]) -> list[Band]:
     keys = sorted({(_resource(run), run.load or 0.0) for run in runs})
     rows = [_band(STEADY, key[0], [run for run in runs if (_resource(run), run.load) == key]) for key in keys]
-    back = {RESTARTS: restarts(warm=False), WARM_RESTARTS: restarts(warm=True)}
     return [*rows, *(_band(situation, _resource(some[0]), some) for situation, some in back.items() if some)]
 
 
 def _resource(run: Compared) -> str:
     """What a run would have run out of first."""
     of = {"slots": "fast_slots_use", "threads": "threads_use"} | {course.name: "cpu_use" for course in WARM_QUOTAS}
-    return RESOURCES[of.get(run.experiment, "connections_use")]
+    return RESOURCES[of.get(run.experiment.rpartition("/")[2], "connections_use")]
 
 
 def _band(situation: str, resource: str, runs: Sequence[Compared]) -> Band:

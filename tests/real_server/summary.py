@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 
 import numpy as np
 
 from ojp_sizing.deployment.constants import default_constants
-from tests.real_server import locks, memory, report_cells
+from tests.real_server import locks, memory, report_cells, report_later
 from tests.real_server.call_rates import CHANNELS, WITHOUT_ROWS, Law, played
 from tests.real_server.findings import LIMIT_LOAD, Compared, compare
+from tests.real_server.later import FOLDER
 from tests.real_server.recorded import read_json
-from tests.real_server.recovery import NAMES, measured_recovery, replicated
+from tests.real_server.recovery import LATER_NAMES, NAMES, measured_recovery, replicated
 from tests.real_server.report_limited import compare_course
 from tests.real_server.tables import table
 
@@ -21,6 +22,7 @@ from tests.real_server.tables import table
 THROUGHPUT, MIDDLE, TAIL, CPU = 0.02, 0.10, 0.20, 0.15
 #: The recommended memory limit over the smallest one: this project's own bound.
 MOST_MEMORY = 1.5
+TAILS = {"p95_s": TAIL, "p99_s": TAIL}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +56,15 @@ def summary_rows(steady: Sequence[Compared]) -> list[Row]:
     young = [
         run for name in ("end-to-end", "quota-0.5") for run in compare_course(name) if (run.load or inf) <= LIMIT_LOAD
     ]
-    p95_p99, all_three = {"p95_s": TAIL, "p99_s": TAIL}, {"p50_s": MIDDLE, "p95_s": MIDDLE, "p99_s": TAIL}
+    all_three = {"p50_s": MIDDLE, "p95_s": MIDDLE, "p99_s": TAIL}
     rows = [
         _runs("throughput at steady peak", "2 %", [*known, *young], {"throughput": THROUGHPUT}),
         _runs("p50, p95, p99: connections, slots or threads the bottleneck", "10, 10, 20 %", others, all_three),
         _runs("p50, p95, p99: CPU the bottleneck, servers long warm", "10, 10, 20 %", bound, all_three),
         _runs("the same on servers of half a core that were still young", "10, 10, 20 %", young, all_three),
         _runs("p50, p95, p99: slots that are lent, near their limit", "10, 10, 20 %", _lent(), all_three),
-        _runs("p95, p99 over updates and losses, pools and code warm", "20 %", _back("compiled"), p95_p99),
-        _runs("the same with the pools warm alone", "20 %", _back("warmed"), p95_p99),
+        _runs("p95, p99 over updates and losses, pools and code warm", "20 %", _back("compiled"), TAILS),
+        _runs("the same with the pools warm alone", "20 %", _back("warmed"), TAILS),
         _found(),
     ]
     cells = [(name, told["locked"] == found["locked"]) for name, told, found in _lock_cells()]
@@ -82,7 +84,24 @@ def summary_rows(steady: Sequence[Compared]) -> list[Row]:
     rows.append(
         Row("CPU of a pod, 50/s to full speed, 0.25 to 2 cores", "15 %", int((off <= CPU).sum()), len(off), (near,))
     )
-    return rows
+    return rows + _later(all_three)
+
+
+def _later(limits: dict[str, float]) -> list[Row]:
+    """The same of the later version that was measured."""
+    runs = report_later.steady()
+    failed = []
+    for name in LATER_NAMES:
+        told = replicated(name)["failed"]
+        failed.append((name, told[0] <= measured_recovery(name).failed <= told[-1]))
+    said = [(what.replace("`", ""), same) for what, _, _, same in report_later.verdicts()]
+    return [
+        _runs(f"{FOLDER}: throughput at steady peak", "2 %", runs, {"throughput": THROUGHPUT}),
+        _runs(f"{FOLDER}: p50, p95, p99: permits, slots or threads the bottleneck", "10, 10, 20 %", runs, limits),
+        _runs(f"{FOLDER}: p95, p99 over updates and losses", "20 %", report_later.restarts(), TAILS),
+        _cells(f"{FOLDER}: first pools, locks and leaks", said),
+        replace(_cells(f"{FOLDER}: units that fail over a loss or an update", failed), asked="in the model's range"),
+    ]
 
 
 def _back(how: str) -> list[Compared]:
