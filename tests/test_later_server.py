@@ -61,7 +61,7 @@ def test_a_dead_pod_gets_the_more_work_the_nearer_it_stands_to_the_head_of_the_u
         assert third < 1 / 3 < second < 0.5 < first
         assert losses(updates) == [pytest.approx(1 / 3, abs=0.02)]
     for told, found in zip(report_later.modelled_losses(queries), report_later.measured_losses(queries), strict=True):
-        assert told == pytest.approx(found, abs=0.1)
+        assert told == pytest.approx(found, abs=0.15)
 
 
 def test_the_table_of_versions_says_what_was_measured() -> None:

@@ -30,9 +30,9 @@ def against(evaluation: Evaluation | None) -> dict[str, str]:
 
 def restart_bands(evaluation: Evaluation | None) -> tuple[Band, ...]:
     """The rows of restarts that concern a deployment, by its pools; all of them where there is none."""
-    asked = (RESTARTS, WARM_RESTARTS)
+    asked = [RESTARTS, WARM_RESTARTS]
     if evaluation is not None:
-        asked = (WARM_RESTARTS if evaluation.deployment.warm_pools else RESTARTS,)
+        asked = [WARM_RESTARTS if evaluation.deployment.warm_pools else RESTARTS]
     return tuple(band for situation in asked for band in of_version(situation, version_of(evaluation)))
 
 
