@@ -19,7 +19,7 @@ from harness import harness_of
 from ojp_sizing.errors import InputError
 from ojp_sizing.measurement.known_error import RESTARTS, STEADY, WARM_RESTARTS
 from ojp_sizing.measurement.known_error import bands as package_bands
-from tests.real_server import artifacts, processes, recorded
+from tests.real_server import artifacts, processes, recorded, report_later
 from tests.real_server.claims import CLAIMS
 from tests.real_server.experiments import COMPILED_SERVERS, EXPERIMENTS, PARTS, SERVERS, WARMED_SERVERS, Experiment
 from tests.real_server.findings import (
@@ -32,6 +32,7 @@ from tests.real_server.findings import (
     measured,
     median,
 )
+from tests.real_server.later import VERSION
 from tests.real_server.postgres import programs
 from tests.real_server.predict import predicted, simulate_experiment
 from tests.real_server.prediction import modelled
@@ -261,8 +262,14 @@ def test_the_table_of_the_command_line_is_what_the_measurements_say() -> None:
 
 
 def test_every_steady_run_and_every_restart_is_in_one_row_of_the_table() -> None:
-    for situation, runs in ((STEADY, steady()), (RESTARTS, restarts(warm=False)), (WARM_RESTARTS, restarts(warm=True))):
-        rows = [band for band in bands() if band.situation == situation]
+    for version, situation, runs in (
+        (report_later.EARLIER, STEADY, steady()),
+        (report_later.EARLIER, RESTARTS, restarts(warm=False)),
+        (report_later.EARLIER, WARM_RESTARTS, restarts(warm=True)),
+        (VERSION, STEADY, report_later.steady()),
+        (VERSION, RESTARTS, report_later.restarts()),
+    ):
+        rows = [band for band in bands() if (band.server, band.situation) == (version, situation)]
         assert sum(band.runs for band in rows) == len(runs) > 0
         for run in runs:
             alike = [band for band in rows if run.experiment in band.experiments]

@@ -18,6 +18,7 @@ from ojp_sizing.deployment.deployment import Deployment, ServerSettings
 from ojp_sizing.deployment.disruption import PodLoss
 from ojp_sizing.deployment.versions import Traits, row_for, traits_of, versions
 from ojp_sizing.errors import InputError
+from ojp_sizing.measurement.known_error import measured_ranges
 from ojp_sizing.theory.offered import bare_latency_s, mean_load, pod_cores
 from scripts.make_upgrade import WORDS, sized_rows, traits_table
 from tests.real_server.artifacts import ROOT
@@ -51,8 +52,9 @@ def test_the_table_has_a_row_for_each_version_with_status_and_source() -> None:
         assert row["source"]
 
 
-def test_only_the_measured_version_is_called_measured() -> None:
-    assert [name for name in versions() if traits_of(name).status == "MEASURED"] == [OLD]
+def test_only_versions_that_were_measured_are_called_measured() -> None:
+    called = [name for name in versions() if traits_of(name).status == "MEASURED"]
+    assert called == list(dict.fromkeys(row.server for row in measured_ranges())) == [OLD, ANCHOR]
 
 
 @pytest.mark.parametrize(
@@ -348,8 +350,8 @@ def test_the_page_s_first_row_is_what_the_model_says() -> None:
 
 def test_the_command_line_says_what_a_version_is_taken_for(tmp_path: Path) -> None:
     small = ("--peak-rps", "20", "--max-replicas", "5", "--disruption-failed", "10%")
-    taken = cli(*small, "--ojp-version", "0.4.22", cwd=tmp_path)
-    assert taken.stderr == "ojp-size: 0.4.22 is taken for 0.4.21-beta, the newest before it whose source is known\n"
+    taken = cli(*small, "--ojp-version", "0.4.17", cwd=tmp_path)
+    assert taken.stderr == "ojp-size: 0.4.17 is taken for 0.4.16-beta, the newest before it whose source is known\n"
     assert "no server of this version was measured" in " ".join(taken.stdout.split())
     refused = cli(*small, "--ojp-version", "latest", cwd=tmp_path)
     assert (refused.returncode, refused.stdout) == (2, "")
