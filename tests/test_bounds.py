@@ -57,7 +57,9 @@ GOOD: list[Any] = [
     Several((ojp.PodLoss(0, 1.0, 1.0, 1.0),)),
 ]
 #: Public classes that only the tool makes.
-ANSWERS = {"Estimate", "Judged", "Outcomes", "Recommendation", "Situation", "Trace"}
+ANSWERS = {
+    "DemandPoint", "Estimate", "Judged", "Outcomes", "Recommendation", "RiskPoint", "Situation", "Table", "Trace", "Watched",
+}  # fmt: skip
 ODD = [nan, inf, -inf, -1, -0.5, 10**400, True, "5", "", "\u202e5\n", None, [], (), {}, object(), np.nan, b"x"]
 
 

@@ -90,7 +90,7 @@ def explained(whole_answers: None) -> Recommendation:
 
 def _printed(answer: Recommendation) -> str:
     console = Console(file=io.StringIO(), width=200)
-    print_answer(console, answer, release_of(answer), [], "")
+    print_answer(console, answer, release_of(answer), [], {})
     return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
 
 

@@ -140,7 +140,7 @@ def test_a_settled_question_has_no_ranges_left() -> None:
 
 def _printed(answer: Recommendation) -> str:
     console = Console(file=io.StringIO(), width=200)
-    print_answer(console, answer, release_of(answer), [], "")
+    print_answer(console, answer, release_of(answer), [], {})
     return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
 
 

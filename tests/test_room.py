@@ -16,10 +16,8 @@ from test_invariants import deployments, workloads_for
 from worlds import Unit, deployment_of, lost, no_cost, trace_of, update, world_of
 
 from ojp_sizing import InputError, simulate
-from ojp_sizing.behaviour import agenda
-from ojp_sizing.behaviour import world as kinds
 from ojp_sizing.behaviour.database import most_joins
-from ojp_sizing.behaviour.kinds import Ending, EventKind
+from ojp_sizing.behaviour.kinds import Action, Ending, EventKind, Place
 from ojp_sizing.behaviour.lifecycle import pod_dies
 from ojp_sizing.behaviour.sharing import join
 from ojp_sizing.behaviour.world import LAYOUTS, post
@@ -121,14 +119,14 @@ def test_all_that_end_at_one_instant_can_tell_of_it(kind: type[Clock]) -> None:
     assert outcomes.latency_s.max() == pytest.approx(2.0, abs=0.01)
 
 
-@pytest.mark.parametrize("how", ["pod_dies", "pod_vanishes"])
-def test_a_death_right_after_the_last_post_that_fits_has_room_on_the_agenda(how: str) -> None:
+@pytest.mark.parametrize("how", [Action.KILL, Action.VANISH])
+def test_a_death_right_after_the_last_post_that_fits_has_room_on_the_agenda(how: Action) -> None:
     """The control plane's posts come on top of those of the event before."""
     clock = CompiledClock(*orphans(1)[:2])
-    clock.world.callers["place"] = kinds.IN_DATABASE
+    clock.world.callers["place"] = Place.IN_DATABASE
     room = clock._compiled.room
     for _ in range(room - compiled_clock.CHILDREN):
-        compiled_clock._push(clock._compiled, 1e9, kinds.THOUGHT, 0)
+        compiled_clock._push(clock._compiled, 1e9, EventKind.THOUGHT, 0)
     clock._act(how, 0)
     assert clock._compiled.agenda["count"] == room - compiled_clock.CHILDREN + len(clock.world.callers)
     assert clock._compiled.room == 2 * room
@@ -163,16 +161,16 @@ def test_a_station_that_is_full_takes_nobody() -> None:
 def test_posts_that_find_no_room_are_written_nowhere() -> None:
     world = world_of(orphans(1)[1])
     world.state[0].posted = len(world.posts) - 1
-    post(world, 1.0, kinds.THOUGHT, 1)
+    post(world, 1.0, EventKind.THOUGHT, 1)
     assert world.state[0].overrun == 0
-    post(world, 2.0, kinds.THOUGHT, 2)
+    post(world, 2.0, EventKind.THOUGHT, 2)
     assert (world.state[0].overrun, world.state[0].posted, world.posts[-1].subject) == (1, len(world.posts), 1)
 
 
 def test_a_death_posts_at_most_once_for_each_caller() -> None:
     world = world_of(deployment_of(1, 8), trace_of(Unit(0.0, (update(),)), threads=200))
     for caller in world.callers:
-        caller.place = kinds.IN_DATABASE
+        caller.place = Place.IN_DATABASE
     pod_dies(world, 0)
     assert world.state[0].posted == len(world.callers)
     assert most_joins(world) == 200
@@ -182,9 +180,8 @@ def test_a_death_posts_at_most_once_for_each_caller() -> None:
 
 
 def test_kinds_of_events_fit_into_an_entry_of_the_agenda() -> None:
-    numbers = [value for name, value in vars(agenda).items() if name.isupper()]
-    assert sorted(numbers) == list(range(len(numbers)))
-    assert max(numbers) <= KIND_MASK
+    assert [kind.value for kind in EventKind] == list(range(len(EventKind)))
+    assert max(EventKind) <= KIND_MASK
     # The sequence has the bits that are left, and is looked at after each call into the kernel.
     sequence_bits = 63 - KIND_MASK.bit_length() - SUBJECT_MASK.bit_length()
     assert 2**sequence_bits >= 2 * compiled_clock.MOST_POSTS

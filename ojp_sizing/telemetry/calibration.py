@@ -35,7 +35,7 @@ KINDS: Mapping[str, tuple[str, ...]] = {
 }
 #: So many points in time are too few for four numbers.
 LEAST_POINTS = 60
-_PARTS = 20
+PARTS = 20
 #: Kinds that rise and fall together can't be told apart: then one factor is fitted to all of the table's.
 _MOST_CONDITION = 30.0
 #: An interval this much wider than its number says nothing of it.
@@ -156,8 +156,8 @@ def _with_ranges(columns: Floats, work: Floats) -> list[float]:
 
     everything = np.arange(len(work))
     mids = solve(everything)
-    without = np.array([solve(np.setdiff1d(everything, part)) for part in np.array_split(everything, _PARTS)])
-    errors = student(_PARTS - 1) * np.sqrt((_PARTS - 1) * without.var(axis=0))
+    without = np.array([solve(np.setdiff1d(everything, part)) for part in np.array_split(everything, PARTS)])
+    errors = student(PARTS - 1) * np.sqrt((PARTS - 1) * without.var(axis=0))
     return [
         Range(float(mid - error), float(mid), float(mid + error)) if error > 0 else float(mid)
         for mid, error in zip(mids, errors, strict=True)

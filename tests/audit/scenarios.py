@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from unittest.mock import patch
 
 from ojp_sizing import cli
+from ojp_sizing.cli import size
 from ojp_sizing.sizing.question import Execution, Question
 
 ROOT = Path(__file__).parents[2]
@@ -29,11 +30,11 @@ class Scenario:
     def question(self) -> Question:
         asked: list[Question] = []
 
-        def take(options: dict[str, Any], question: Question, execution: Execution) -> int:
+        def take(options: dict[str, Any], question: Question, execution: Execution, report: Path | None) -> int:
             asked.append(question)
             return 0
 
-        with patch.object(cli, "_size", take), suppress(SystemExit):
+        with patch.object(size, "_size", take), suppress(SystemExit):
             cli.command.main(self.flags.split(), standalone_mode=False)
         return asked[0]
 

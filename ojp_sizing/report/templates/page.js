@@ -52,7 +52,7 @@ window.addEventListener("afterprint", () => {
   plots.forEach((place) => Plotly.relayout(place, { ...looks(false), width: null, autosize: true }));
 });
 
-// A column is sorted by the first number in its cells where all have one, else by its text.
+// A column is sorted by the first number in its cells where all that say something begin with one, else by its text.
 function sortable(table) {
   const heads = [...table.querySelectorAll("thead th")];
   heads.forEach((head, column) => {
@@ -67,7 +67,9 @@ function sortable(table) {
       const body = table.tBodies[0];
       const rows = [...body.rows];
       const texts = new Map(rows.map((row) => [row, row.cells[column].textContent.trim()]));
-      const numbers = new Map(rows.map((row) => [row, parseFloat(texts.get(row).replaceAll(",", ""))]));
+      const says = (text) => text !== "" && text !== "-";
+      const number = (text) => (says(text) ? parseFloat(text.replaceAll(",", "")) : -Number.MAX_VALUE);
+      const numbers = new Map(rows.map((row) => [row, number(texts.get(row))]));
       const numeric = rows.every((row) => !Number.isNaN(numbers.get(row)));
       rows.sort((a, b) => sign * (numeric ? numbers.get(a) - numbers.get(b) : texts.get(a).localeCompare(texts.get(b))));
       body.append(...rows);
