@@ -24,7 +24,7 @@ from ojp_sizing.emit.writing import check_target, write_files
 OJP_SIZE = [sys.executable, "-m", "ojp_sizing"]
 MARK = "OJP_SIZING_TEST_RUN"
 #: For what ends by itself, on a busy machine; it takes a second or two.
-PATIENCE_S = 20.0
+PATIENCE_S = 120
 
 
 def alive(mark: str) -> list[psutil.Process]:
